@@ -1,0 +1,60 @@
+# The one door: make run, make test, make check. Everything is installed from hash-locked lists into .venv.
+PYTHON ?= python3.11
+VENV   := .venv
+BIN    := $(VENV)/bin
+DATA   ?= ../shared/data
+LITE   := runs/lite
+COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
+          --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
+
+.PHONY: run test check lint lite benchmark data lock clean
+
+run: $(VENV)/.run  ## score the fixture with weights/lite and print a table
+	@$(BIN)/python inference.py --input test/input/interf0 --output test/output --weights weights/lite --table
+
+test: $(VENV)/.dev  ## the whole test suite
+	$(BIN)/python -m pytest
+
+check: lint test  ## what CI runs
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy -p model -p train
+	$(BIN)/mypy inference.py
+	$(BIN)/shellcheck *.sh
+
+# Rebuild the bundle in git from the published AMi-Br and AtNorM-Br crops under DATA, on whatever this machine has.
+lite: data
+	@start=$$(date +%s); \
+	$(BIN)/python -m train run --data runs/data --out $(LITE) --preset lite --hold-out source=AtNorM-Br && \
+	$(BIN)/python -m train evaluate --study $(LITE) --out docs/results/lite && \
+	$(BIN)/python -m train publish --study $(LITE) --out weights/lite && \
+	echo "make lite took $$(( ($$(date +%s) - start) / 60 )) minutes"
+
+# The published AMi-Br benchmark's own split: train part → test part and AtNorM-Br.
+benchmark: data
+	$(BIN)/python -m train run --data runs/data --out runs/benchmark --preset lite \
+	    --hold-out part=test --hold-out source=AtNorM-Br
+	$(BIN)/python -m train evaluate --study runs/benchmark --out docs/results/ami-br-benchmark
+
+data: $(VENV)/.dev
+	$(BIN)/python -m train prepare --out runs/data --atnorm-br $(DATA)/AtNorM-Br \
+	    --ami-br $(DATA)/AMi-Br $(DATA)/labels/AMI-BR.csv $(DATA)/labels/amibr_train_split.csv
+
+lock: $(VENV)/.dev  ## compile every requirements.in anew, to the newest versions it admits
+	$(COMPILE) --upgrade requirements.in -o requirements.txt
+	$(COMPILE) --upgrade train/requirements.in -o train/requirements.txt
+	$(COMPILE) --upgrade requirements-dev.in -o requirements-dev.txt
+
+clean:
+	rm -rf $(VENV) test/output dist
+
+$(VENV)/.run: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
+	@touch $@
+
+$(VENV)/.dev: requirements-dev.txt $(VENV)/.run
+	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
+	@touch $@

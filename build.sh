@@ -1,0 +1,81 @@
+#!/usr/bin/env bash
+# Build the classifier's image.
+#
+#   ./build.sh [--api exec|invoke] [BUNDLE]
+#
+#   BUNDLE        the weights bundle to bake in; weights/l2 when it is there, else weights/lite
+#   --api         exec (default): one process a case; invoke: a server behind /health and /invoke
+#   -h, --help    this text
+#
+# Environment: IMAGE       the image's name (default atypical-mitosis-classifier)
+#              BASE_IMAGE  the image to build on (default: the Dockerfile's)
+
+set -euo pipefail
+root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+image=${IMAGE:-atypical-mitosis-classifier}
+
+die() {
+    printf 'build.sh: %s\n' "$1" >&2
+    exit 1
+}
+
+api="exec"
+bundle=
+while (($#)); do
+    case $1 in
+        -h | --help)
+            sed -n '2,/^$/s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"
+            exit 0
+            ;;
+        --api)
+            api=${2:-}
+            shift
+            ;;
+        -*) die "the option is unknown: got $1, expected --api or --help; see ./build.sh --help" ;;
+        *)
+            [[ -z $bundle ]] || die "there are too many bundles: got $bundle and $1, expected one; an image carries one bundle"
+            bundle=$1
+            ;;
+    esac
+    shift || break
+done
+[[ $api == exec || $api == invoke ]] || die "--api is unusable: got '$api', expected exec or invoke; see ./build.sh --help"
+[[ $api == exec || -f $root/serve.py ]] \
+    || die "the invoke API cannot be built: got no serve.py, expected it in $root; use --api exec"
+
+if [[ -z $bundle ]]; then
+    bundle=$root/weights/lite
+    [[ ! -f $root/weights/l2/manifest.json ]] || bundle=$root/weights/l2
+fi
+manifest=$bundle/manifest.json
+[[ -f $manifest ]] || die "there is no weights bundle: got no $manifest, expected manifest.json beside five fold<k>.safetensors; name a bundle's folder"
+bundle_name=$(grep -o '"name"[[:space:]]*:[[:space:]]*"[^"]*"' "$manifest" | sed -n '1s/.*"\(.*\)"$/\1/p') || true
+[[ -n $bundle_name ]] || die "the bundle has no name: got none in $manifest, expected \"name\": \"…\"; restore the bundle from where it was published"
+
+command -v docker >/dev/null || die "there is no Docker: got no docker on PATH, expected Docker 20.10 or newer; install Docker Engine"
+docker version >/dev/null 2>&1 || die "Docker's engine does not answer: got a failing 'docker version', expected a running engine that this user may use; start it"
+
+version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/pyproject.toml")
+revision=$(git -C "$root" rev-parse --verify --quiet HEAD 2>/dev/null) || revision=unknown
+echo "build.sh: $image ($api, version $version) with the bundle $bundle_name from $bundle"
+
+arguments=(
+    --tag "$image"
+    --target "$api"
+    --platform linux/amd64
+    --build-arg "BUNDLE=weights"
+    --build-arg "VERSION=$version"
+    --build-arg "REVISION=$revision"
+    --build-arg "BUNDLE_NAME=$bundle_name"
+    --build-arg "BUNDLE_SHA256=$(sha256sum <"$manifest" | cut -d ' ' -f 1)"
+)
+[[ -z ${BASE_IMAGE:-} ]] || arguments+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
+
+# The bundle may lie anywhere, links are followed, and every user of the image may read the files, whatever the umask here.
+tar --create --dereference --owner=0 --group=0 --mode=a+rX,go-w --exclude=__pycache__ --transform='s,^\.,weights,' \
+    -C "$root" Dockerfile requirements.txt inference.py model -C "$(cd "$bundle" && pwd)" . \
+    | docker build "${arguments[@]}" - \
+    || die "the image was not built: got the error above from docker build, expected success; correct it and run ./build.sh again"
+
+size=$(docker image inspect --format '{{.Size}}' "$image")
+echo "build.sh: $image is built, $((size / 1000000)) MB with the bundle $bundle_name; next: ./test.sh"

@@ -1,0 +1,226 @@
+"""The container's entry (exec): read one case, predict, write one JSON.
+
+Cheap failures come first: the case is read, and the output folder tried, before torch is imported and the weights
+are loaded. Nothing is left in the output folder on a failure, and its reason is the last line of stderr, which is
+all that Grand Challenge shows. On a success stderr stays empty; warnings go to stdout.
+"""
+
+import argparse
+import platform
+import sys
+import time
+import traceback
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model.contract import (
+    CLASS_NAMES,
+    IMAGES_FOLDER,
+    INPUT_SLUG,
+    Record,
+    check_writable,
+    encode_result,
+    read_slugs,
+    write_result,
+)
+from model.crops import find_stack, read_stack
+from model.errors import InputError, MitosisError
+
+if TYPE_CHECKING:
+    from model.ensemble import Ensemble
+
+STDERR_LIMIT = 1000  # Grand Challenge cuts the line at 1,024 characters
+
+
+@dataclass(frozen=True)
+class Case:
+    """One scored case.
+
+    Attributes:
+        stack: The file that was read.
+        p_members: float64 (5, N), P(atypical) in [0, 1] by member and page.
+        records: What was written, one record a page.
+    """
+
+    stack: Path
+    p_members: np.ndarray
+    records: list[Record]
+
+
+class Stopwatch:
+    """Wall-clock seconds by stage, in the order in which the stages were entered."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+    def total_s(self) -> float:
+        """Seconds since the stopwatch was made."""
+        return time.perf_counter() - self.started
+
+
+def run_case(input_dir: Path, output_dir: Path, get_ensemble: Callable[[], "Ensemble"], watch: Stopwatch) -> Case:
+    """Score one case: the handler for its sockets reads, predicts and writes.
+
+    Args:
+        input_dir: The case's folder, with ``inputs.json`` and ``images/``.
+        output_dir: Where the result goes; made if it is missing.
+        get_ensemble: Gives the members. It is called once the case is known to be good.
+        watch: Takes the seconds by stage.
+
+    Raises:
+        MitosisError: Anything that outside data can cause. Nothing has then been written.
+    """
+    slugs = read_slugs(input_dir)
+    handler = HANDLERS.get(slugs)
+    if handler is None:
+        raise InputError(
+            "the case's sockets are unknown",
+            got=str(list(slugs))[:200],
+            expected=" or ".join(str(list(known)) for known in HANDLERS),
+            remedy="run this algorithm through the interface that it was made for",
+        )
+    return handler(input_dir, output_dir, get_ensemble, watch)
+
+
+def score_stack(input_dir: Path, output_dir: Path, get_ensemble: Callable[[], "Ensemble"], watch: Stopwatch) -> Case:
+    """Handle a stack of crops: one record a page."""
+    with watch.stage("read"):
+        stack = find_stack(input_dir / IMAGES_FOLDER, root=input_dir)
+        crops = read_stack(stack)  # uint8 (N, 128, 128, 3)
+    check_writable(output_dir)
+    ensemble = get_ensemble()
+    with watch.stage("forward"):
+        p_members = ensemble.predict_members(crops)  # (5, N)
+    with watch.stage("write"):
+        records = encode_result(p_members.mean(axis=0), ensemble.bundle.threshold.value)
+        write_result(output_dir, records)
+    return Case(stack, p_members, records)
+
+
+HANDLERS: dict[tuple[str, ...], Callable[[Path, Path, Callable[[], "Ensemble"], Stopwatch], Case]]
+HANDLERS = {(INPUT_SLUG,): score_stack}
+
+
+def load_ensemble(weights: Path | None, device: str, precision: str, watch: Stopwatch) -> "Ensemble":
+    """Import torch and load the members; see `model.ensemble.Ensemble.load`."""
+    with watch.stage("imports"):
+        from model.ensemble import Ensemble
+    with watch.stage("weights"):
+        return Ensemble.load(weights, device=device, precision=precision)
+
+
+def describe_ensemble(ensemble: "Ensemble") -> list[str]:
+    """The log's lines on versions, device and bundle."""
+    import torch
+
+    versions = [f"python {platform.python_version()}", f"torch {torch.__version__} (CUDA {torch.version.cuda})"]
+    versions += [f"{package} {version(package)}" for package in ("timm", "numpy", "Pillow")]
+    bundle, threshold = ensemble.bundle, ensemble.bundle.threshold
+    if ensemble.device.type == "cuda":
+        device = f"{torch.cuda.get_device_name(ensemble.device)}, {ensemble.precision}"
+    elif torch.cuda.is_available():
+        device = f"CPU, {ensemble.precision} - A GPU IS THERE BUT NOT USED: --device cpu was given"
+    else:
+        device = f"CPU, {ensemble.precision} - NO GPU IS USED: torch sees no CUDA device; this is slower"
+    return [
+        f"versions  {', '.join(versions)}",
+        f"device    {device}",
+        f"bundle    {bundle.name} in {str(bundle.folder)!r}: {len(bundle.members)} x {bundle.architecture}, "
+        f"{bundle.input.size_px} px, atypical from {threshold.value:.4f} on ({threshold.rule})",
+    ]
+
+
+def describe_case(case: Case, watch: Stopwatch) -> list[str]:
+    """The log's lines on pages and seconds."""
+    counts = Counter(record["class"] for record in case.records)
+    classes = ", ".join(f"{counts[name]} {name}" for name in CLASS_NAMES)
+    seconds = "  ".join(f"{stage} {spent_s:.2f}" for stage, spent_s in watch.seconds.items())
+    return [
+        f"pages     {len(case.records)} in {case.stack.name!r}: {classes}",
+        f"seconds   {seconds}  total {watch.total_s():.2f}",
+    ]
+
+
+def tabulate(case: Case) -> list[str]:
+    """One line a page; the spread is the largest member's probability less the smallest."""
+    spread = np.ptp(case.p_members, axis=0)  # (N,)
+    rows = [
+        f"{page:4d}  {record['class']:8s}  {record['confidence']:10.4f}  {spread[page - 1]:6.4f}"
+        for page, record in enumerate(case.records, start=1)
+    ]
+    return ["page  class     p_atypical  spread (largest - smallest of the members)", *rows]
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; its defaults are the submission."""
+    parser = argparse.ArgumentParser(prog="inference.py", description="Score one case: normal or atypical mitoses.")
+    parser.add_argument("--input", type=Path, default=Path("/input"), metavar="DIR", help="the case (%(default)s)")
+    parser.add_argument("--output", type=Path, default=Path("/output"), metavar="DIR", help="result (%(default)s)")
+    parser.add_argument("--weights", type=Path, metavar="DIR", help="a bundle; default: attached, baked, checkout")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
+    parser.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto")
+    parser.add_argument("--table", action="store_true", help="print page, class, p_atypical, spread of the members")
+    return parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Score the case that the command line names and log it on stdout."""
+    watch = Stopwatch()
+
+    def get_ensemble() -> "Ensemble":
+        ensemble = load_ensemble(arguments.weights, arguments.device, arguments.precision, watch)
+        print(*describe_ensemble(ensemble), sep="\n", flush=True)
+        return ensemble
+
+    case = run_case(arguments.input, arguments.output, get_ensemble, watch)
+    print(*describe_case(case, watch), sep="\n")
+    if arguments.table:
+        print("", *tabulate(case), sep="\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line.
+
+    Returns:
+        0 with stderr empty, or 1 with the reason as the last line of stderr.
+    """
+    arguments = parse_arguments(argv)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            run(arguments)
+    except MitosisError as error:
+        return _fail(str(error))
+    except MemoryError:
+        return _fail("out of memory: close other programs, or give the container more (docker run --memory 15g)")
+    except Exception as error:
+        traceback.print_exc()
+        return _fail(f"unexpected {type(error).__name__}: {error}; please report this with all lines above")
+    for message in dict.fromkeys(str(warning.message) for warning in caught):
+        print(f"warning   {' '.join(message.split())}")
+    return 0
+
+
+def _fail(reason: str) -> int:
+    """Put the reason on stderr, on one line that the platform shows whole."""
+    print(f"error: {' '.join(reason.split())}"[:STDERR_LIMIT], file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,190 @@
+"""Files → uint8 crops. Whatever is wrong with a file is found here, from its header where that is possible.
+
+A TIFF is read by Pillow, an MHA by SimpleITK. Neither may decode a pixel before the number, the size and the type
+of all pages are known to be right: a page 10,000 px wide is refused, not loaded.
+"""
+
+import re
+import warnings
+import zlib
+from importlib import import_module
+from pathlib import Path
+
+import numpy as np
+from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
+
+from model.contract import CROP_PX, PAGE_LIMIT, list_names
+from model.errors import InputError
+
+# What Pillow turns into RGB without a choice of ours: greyscale is repeated three times, a palette looked up,
+# an alpha channel dropped (the colours stay as stored; nothing is blended).
+PILLOW_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA")
+# Pillow warns of these and goes on with what is left; all else that it warns of leaves the pixels whole.
+DAMAGE = r"(?i).*(corrupt|truncated|larger than file|offset too large)"
+MHA_HEADER_BYTES = 65536
+
+
+def find_stack(folder: Path, *, root: Path | None = None) -> Path:
+    """Find the one stack in a folder.
+
+    Args:
+        folder: Where the platform puts the image.
+        root: The folder that a symbolic link must not leave; `folder` where it is not given.
+
+    Returns:
+        The only ``.tif``, ``.tiff`` or ``.mha`` (in any case of letters) in the folder.
+
+    Raises:
+        InputError: There is none, or more than one, or it lies outside of `root`.
+    """
+    try:
+        stacks = sorted(path for path in folder.iterdir() if path.suffix.lower() in READERS and path.is_file())
+    except OSError:
+        stacks = []
+    if len(stacks) != 1:
+        raise InputError(
+            f"{'no image' if not stacks else f'{len(stacks)} images'} in {str(folder)!r}",
+            got=f"the files {list_names(folder)}",
+            expected=f"exactly one of {', '.join(READERS)}",
+            remedy="upload one stack a case",
+        )
+    if not stacks[0].resolve().is_relative_to((root or folder).resolve()):
+        raise InputError(
+            f"{stacks[0].name!r} lies outside of the case",
+            got=f"a symbolic link to {str(stacks[0].resolve())!r}",
+            expected=f"a file in {str(root or folder)!r}",
+            remedy="copy the file instead of linking it",
+        )
+    return stacks[0]
+
+
+def read_stack(path: Path) -> np.ndarray:
+    """Read a stack of crops.
+
+    Args:
+        path: A TIFF of any compression that Pillow reads, or an MHA; 1 to 1,024 pages of 128 × 128 px, 8 bits a
+            channel. Greyscale is repeated to RGB, a palette looked up, an alpha channel dropped without blending.
+
+    Returns:
+        uint8 (N, 128, 128, 3), RGB in [0, 255], in page order.
+
+    Raises:
+        InputError: The file is empty, damaged, of another format, or holds other pages.
+    """
+    reader = READERS.get(path.suffix.lower())
+    if reader is None:
+        raise _fault(path, f"a file of type {path.suffix!r}", f"one of {', '.join(READERS)}")
+    try:
+        n_bytes = path.stat().st_size
+    except OSError as error:
+        raise _fault(path, str(error), "a readable file") from error
+    if n_bytes == 0:
+        raise _fault(path, "a file of zero bytes", "a stack of crops")
+    return reader(path)
+
+
+def _read_tiff(path: Path) -> np.ndarray:
+    """All pages of a TIFF: uint8 (N, 128, 128, 3)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.filterwarnings("error", message=DAMAGE)
+        try:
+            with TiffImageFile(path) as image:
+                n_pages = _count_pages(image, path)
+                return np.stack([_decode_page(image, page) for page in range(n_pages)])
+        except (InputError, MemoryError):
+            raise
+        except Exception as error:  # on a damaged file Pillow raises OSError, SyntaxError, TypeError and others
+            raise _fault(path, f"{type(error).__name__}: {error}", "a whole TIFF") from error
+
+
+def _count_pages(image: TiffImageFile, path: Path) -> int:
+    """Check the header of every page and count them; no pixel is decoded."""
+    for page in range(PAGE_LIMIT + 1):
+        try:
+            image.seek(page)
+        except EOFError:
+            return page
+        _check_page(image, path, page + 1)
+    raise _fault(path, f"more than {PAGE_LIMIT} pages", f"1 to {PAGE_LIMIT} pages")
+
+
+def _check_page(image: TiffImageFile, path: Path, number: int) -> None:
+    """Refuse a page of another size or pixel type. Pillow's mode alone would hide 16-bit RGB, which it cuts to 8."""
+    if image.size != (CROP_PX, CROP_PX):
+        raise _fault(path, f"page {number} of {image.width} x {image.height} px", f"{CROP_PX} x {CROP_PX} px")
+    bits = image.tag_v2.get(BITSPERSAMPLE, (1,))
+    formats = image.tag_v2.get(SAMPLEFORMAT, (1,))  # 1 is unsigned, 2 signed, 3 float
+    if set(bits) != {8} or set(formats) != {1} or image.mode not in PILLOW_MODES:
+        kind = {1: "unsigned", 2: "signed", 3: "floating-point"}.get(formats[0], "unknown")
+        got = f"page {number} of {max(bits)}-bit {kind} samples, mode {image.mode}"
+        raise _fault(path, got, "8-bit unsigned RGB, RGBA or greyscale")
+
+
+def _decode_page(image: TiffImageFile, page: int) -> np.ndarray:
+    """One page: uint8 (128, 128, 3)."""
+    image.seek(page)
+    return np.asarray(image.convert("RGB"))
+
+
+def _read_mha(path: Path) -> np.ndarray:
+    """All pages of an MHA, or the one page of an MHA without a page axis: uint8 (N, 128, 128, 3)."""
+    sitk = import_module("SimpleITK")  # here, because it is slow to import and needed for this format alone
+    header = _read_header(path)
+    reader = sitk.ImageFileReader()
+    reader.SetImageIO("MetaImageIO")
+    try:
+        reader.SetFileName(str(path))
+        reader.ReadImageInformation()
+        size, n_channels = reader.GetSize(), reader.GetNumberOfComponents()
+        if reader.GetPixelID() not in (sitk.sitkUInt8, sitk.sitkVectorUInt8) or n_channels not in (1, 3, 4):
+            got = f"pixels of type {sitk.GetPixelIDValueAsString(reader.GetPixelID())}, {n_channels} channels"
+            raise _fault(path, got, "8-bit unsigned RGB, RGBA or greyscale")
+        n_pages = size[2] if len(size) == 3 else 1
+        if size[:2] != (CROP_PX, CROP_PX) or len(size) > 3 or not 1 <= n_pages <= PAGE_LIMIT:
+            got = "an image of " + " x ".join(map(str, size))
+            raise _fault(path, got, f"{CROP_PX} x {CROP_PX} px, or {CROP_PX} x {CROP_PX} x 1 to {PAGE_LIMIT} pages")
+        _check_compressed(path, header, n_pages * CROP_PX * CROP_PX * n_channels)
+        pixels = sitk.GetArrayFromImage(reader.Execute())
+    except (RuntimeError, ValueError) as error:
+        raise _fault(path, "a file that SimpleITK cannot decode", "a whole MetaImage file") from error
+    stack = pixels.reshape(n_pages, CROP_PX, CROP_PX, n_channels)
+    return np.ascontiguousarray(np.repeat(stack, 3, axis=3) if n_channels == 1 else stack[..., :3])
+
+
+def _read_header(path: Path) -> bytes:
+    """An MHA's header. One that takes the pixels from another file is refused: ITK would read any path it names."""
+    with path.open("rb") as file:
+        head = file.read(MHA_HEADER_BYTES)
+    named = re.search(rb"ElementDataFile\s*[=:]?[ \t]*([^\r\n]*)\r?\n?", head)
+    source = named[1].strip().decode("ascii", "replace")[:80] if named else None
+    if named is None or source != "LOCAL":
+        got = "a header without ElementDataFile" if source is None else f"pixels in the file {source!r}"
+        raise _fault(path, got, "a MetaImage file that holds its own pixels (ElementDataFile = LOCAL)")
+    return head[: named.end()]
+
+
+def _check_compressed(path: Path, header: bytes, n_bytes: int) -> None:
+    """Refuse a damaged compressed MHA: ITK would hand out what it made of it and raise nothing."""
+    if not re.search(rb"CompressedData\s*=\s*[Tt1]", header):
+        return
+    stream = zlib.decompressobj(wbits=47)  # zlib or gzip, as MetaIO reads both
+    try:
+        n_found = len(stream.decompress(path.read_bytes()[len(header) :], n_bytes + 1))
+    except zlib.error as error:
+        raise _fault(path, f"damaged compressed pixels ({error})", "a whole MetaImage file") from error
+    if n_found != n_bytes or not stream.eof:
+        raise _fault(path, f"{n_found} bytes of pixels or more", f"the {n_bytes} of its header")
+
+
+def _fault(path: Path, got: str, expected: str) -> InputError:
+    """The error for a file that cannot be read as a stack."""
+    return InputError(
+        f"{path.name[:80]!r} is no usable stack",
+        got=got[:300],
+        expected=expected,
+        remedy=f"write {CROP_PX} x {CROP_PX} px crops as 8-bit RGB pages of one TIFF or MHA",
+    )
+
+
+READERS = {".tif": _read_tiff, ".tiff": _read_tiff, ".mha": _read_mha}

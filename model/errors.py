@@ -1,0 +1,49 @@
+"""Every failure that outside data or a wrong setting can cause, as one tree of one-line errors.
+
+Grand Challenge shows a user the last line of stderr alone, so the message is the whole explanation.
+"""
+
+
+class MitosisError(Exception):
+    """A failure whose message says what went wrong, what was got, what was expected and what to do.
+
+    Args:
+        what: What is wrong and where, e.g. ``"page 3 of stack.tif has the wrong size"``.
+        got: What was found, shown as given.
+        expected: What should have been there.
+        remedy: What the user can do about it.
+    """
+
+    def __init__(self, what: str, *, got: object, expected: str, remedy: str) -> None:
+        self.what, self.got, self.expected, self.remedy = what, got, expected, remedy
+        message = f"{what}: got {got}, expected {expected}; {remedy}"
+        super().__init__(" ".join(message.split()))  # one line, whatever the data held
+
+    def __reduce__(self) -> tuple[object, ...]:
+        fields = {"got": self.got, "expected": self.expected, "remedy": self.remedy}
+        return (_rebuild, (type(self), self.what, fields))
+
+
+def _rebuild(kind: type[MitosisError], what: str, fields: dict[str, str]) -> MitosisError:
+    """Unpickle an error that crossed a process boundary (keyword-only arguments defeat the default)."""
+    return kind(what, **fields)
+
+
+class InputError(MitosisError):
+    """The case that was handed in cannot be read as a stack of crops."""
+
+
+class WeightsError(MitosisError):
+    """The weights bundle is missing, incomplete, altered or of another architecture."""
+
+
+class OutputError(MitosisError):
+    """The result cannot be written."""
+
+
+class DeviceError(MitosisError):
+    """The asked-for device or precision is not available, or gave a result that is no number."""
+
+
+class DataError(MitosisError):
+    """A training table, fold file or run folder cannot be used as it is."""

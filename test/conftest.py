@@ -1,0 +1,142 @@
+"""Small real things that several tests share: a bundle of five random networks, a stack, a case, a data folder."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from model.contract import IMAGES_FOLDER, INPUT_SLUG
+from train.table import CropData, read_data, write_data
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture
+def stack() -> np.ndarray:
+    """uint8 (16, 128, 128, 3): sixteen different smooth pages with a dark spot, no two channels alike."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(60, 256, (16, 8, 8, 3), dtype=np.uint8)
+    pages = np.stack([np.asarray(Image.fromarray(page).resize((128, 128))) for page in coarse])
+    for page, (x, y) in zip(pages, rng.integers(40, 80, (16, 2)), strict=True):
+        page[y : y + 12, x : x + 12] //= 3
+    return pages
+
+
+@pytest.fixture(scope="session")
+def save_tiff() -> Callable[..., Path]:
+    """A function (path, pages, compression) that writes a multi-page TIFF with Pillow."""
+
+    def save(path: Path, pages: np.ndarray | list[np.ndarray], compression: str = "raw") -> Path:
+        first, *others = [Image.fromarray(page) for page in pages]
+        first.save(path, save_all=True, append_images=others, compression=compression, dpi=(101600, 101600))
+        return path
+
+    return save
+
+
+@pytest.fixture
+def make_case(tmp_path: Path) -> Callable[..., Path]:
+    """A function (key, slug) that makes a case's folder with inputs.json and an empty image folder."""
+
+    def make(key: str = "interface", slug: str = INPUT_SLUG, name: str = "input") -> Path:
+        folder = tmp_path / name
+        (folder / IMAGES_FOLDER).mkdir(parents=True)
+        value = {key: {"slug": slug, "kind": "Image"}, "image": {"name": "stack_1.tiff"}, "file": None}
+        (folder / "inputs.json").write_text(json.dumps([value]), encoding="utf-8")
+        return folder
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bundle of five EfficientViT-B0 with random weights that look at 64 px.
+
+    Batch norm's statistics are those of random crops: with the initial ones the pages' answers differ by 1e-7, and
+    no test could tell one page from another.
+    """
+    import torch
+
+    from model.bundle import Bundle, Member, Threshold, write_bundle
+    from model.network import build_network
+    from model.preprocess import InputSpec
+
+    torch.manual_seed(0)
+    images = torch.nn.functional.interpolate(torch.randn(32, 3, 8, 8), size=64, mode="bilinear")
+    states = []
+    for _ in range(5):
+        network = build_network("efficientvit_b0").train()
+        for module in network.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0
+        with torch.no_grad():
+            network(images)
+        states.append(network.state_dict())
+    bundle = Bundle(
+        folder=tmp_path_factory.mktemp("bundles") / "tiny",
+        name="tiny",
+        architecture="efficientvit_b0",
+        input=InputSpec(size_px=64),
+        threshold=Threshold(value=0.5, rule="fixed", fitted_on="nothing", n_crops=0),
+        members=tuple(Member(k, f"fold{k}.safetensors", "", 0.5, 0.5) for k in range(5)),
+    )
+    return write_bundle(bundle, states).folder
+
+
+@pytest.fixture(scope="session")
+def run_inference() -> Callable[..., subprocess.CompletedProcess[str]]:
+    """A function (*arguments) that runs inference.py as its own process, as the container does."""
+
+    def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, ROOT / "inference.py", *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONUTF8": "1"},
+            capture_output=True,
+            encoding="utf-8",
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """80 crops, 4 a case; every fourth atypical, with three dark spots for one; the last 10 of another source."""
+    random = np.random.default_rng(0)
+    crops = random.normal((225, 180, 205), 12, (80, 128, 128, 3)).clip(0, 255).astype(np.uint8)
+    for row, crop in enumerate(crops):
+        for x in (52, 64, 76) if row % 4 == 0 else (64,):
+            crop[58:70, x - 4 : x + 4] = (70, 40, 110)
+    atypical = np.arange(80) % 4 == 0
+    table = pd.DataFrame(
+        {
+            "image_id": [f"made/{row}" for row in range(80)],
+            "path": "",
+            "label": np.where(atypical, "atypical", "normal"),
+            "domain": ["breast" if row < 40 else "lung" for row in range(80)],
+            "case": [f"slide{row // 4}" if row < 70 else None for row in range(80)],
+            "source": ["made" if row < 70 else "other" for row in range(80)],
+            "sha256": [f"{row:064x}" for row in range(80)],
+            "part": "",
+            "atypical_votes": np.where(atypical, 2 / 3, 0.0),
+            "subclass_1": np.where(atypical, "AMF multipolar", "NMF metaphase"),
+            "subclass_2": np.where(atypical, "AMF other", "NMF metaphase"),
+        }
+    )
+    folder = tmp_path_factory.mktemp("data")
+    write_data(folder, table, crops)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def data(data_folder: Path) -> CropData:
+    return read_data(data_folder)

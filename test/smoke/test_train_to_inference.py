@@ -1,0 +1,95 @@
+"""The whole way on the CPU: five tiny networks are trained, published and run by inference.py."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from model.contract import OUTPUT_NAME
+from model.ensemble import Ensemble, load_member
+from model.preprocess import preprocess
+from train.study import read_study
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def train(*arguments: object) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "train", *map(str, arguments)]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def study(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("study")
+    done = train("run", "--data", data_folder, "--out", folder, "--preset", "smoke", "--hold-out", "source=other")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def bundle(study: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("weights") / "tiny"
+    done = train("publish", "--study", study, "--out", folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_a_finished_study_is_not_trained_again(study: Path, data_folder: Path) -> None:
+    before = {path: path.stat().st_mtime_ns for path in study.glob("fold*/member.safetensors")}
+    again = train("run", "--data", data_folder, "--out", study, "--preset", "smoke", "--hold-out", "source=other")
+    assert again.stdout.count("is finished: nothing to do") == 5
+    assert before == {path: path.stat().st_mtime_ns for path in study.glob("fold*/member.safetensors")}
+    assert len(before) == 5
+
+
+def test_another_split_does_not_go_into_the_same_folder(study: Path, data_folder: Path) -> None:
+    other = train("run", "--data", data_folder, "--out", study, "--preset", "smoke", "--hold-out", "lung")
+    assert other.returncode == 1
+    assert "holds a study of another split" in other.stderr.splitlines()[-1]
+
+
+def test_the_published_bundle_gives_the_validation_probabilities_of_fit(study: Path, bundle: Path) -> None:
+    finished, ensemble = read_study(study), Ensemble.load(bundle, device="cpu")
+    for fold, member in enumerate(ensemble.bundle.members):
+        validation = pd.read_csv(study / f"fold{fold}" / "validation.csv")
+        crops = finished.data.crops[finished.data.rows_of(validation["image_id"].tolist())]
+        images = preprocess(crops, ensemble.bundle.input)
+        got = load_member(ensemble.bundle, member)(images).detach().sigmoid().squeeze(1).numpy()
+        np.testing.assert_allclose(got, validation["p_atypical"], atol=1e-3)
+
+
+def test_inference_runs_on_the_published_bundle(bundle: Path, data_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "test" / "input" / "interf0", tmp_path / "input")
+    (stack,) = (tmp_path / "input").glob("images/*/*.tiff")
+    pages = [Image.fromarray(crop) for crop in np.load(data_folder / "crops.npy")[:3]]
+    pages[0].save(stack, save_all=True, append_images=pages[1:])
+    command = [sys.executable, "inference.py", "--input", tmp_path / "input", "--output", tmp_path / "output"]
+    done = subprocess.run(
+        [*map(str, command), "--weights", str(bundle)], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    records = json.loads((tmp_path / "output" / OUTPUT_NAME).read_text())
+    expected = Ensemble.load(bundle, device="cpu").predict_proba(np.load(data_folder / "crops.npy")[:3])
+    np.testing.assert_allclose([record["confidence"] for record in records], expected, atol=1e-6)
+
+
+def test_a_killed_fit_resumed_equals_an_unbroken_one(study: Path, data_folder: Path, tmp_path: Path) -> None:
+    fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", "--preset", "smoke"]
+    command = [sys.executable, "-m", "train", *map(str, fit), "--out", str(tmp_path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            if line.startswith("epoch 1/2"):
+                while not (tmp_path / "last.ckpt").is_file():
+                    assert process.poll() is None
+                process.kill()
+    assert not (tmp_path / "done.json").exists()
+    assert train(*fit, "--out", tmp_path).returncode == 0
+    unbroken = pd.read_csv(study / "fold0" / "validation.csv")
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "validation.csv"), unbroken, rtol=0, atol=1e-6)

@@ -1,0 +1,164 @@
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from model import bundle as module
+from model.bundle import Threshold, find_bundle, read_bundle, read_member, write_bundle
+from model.errors import WeightsError
+
+
+@pytest.fixture
+def copy(tiny_bundle: Path, tmp_path: Path) -> Path:
+    """A bundle to be spoilt."""
+    return Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+
+
+def edit(folder: Path, **changes: object) -> None:
+    manifest = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**manifest, **changes}))
+
+
+def test_what_is_written_reads_back(tiny_bundle: Path) -> None:
+    bundle = read_bundle(tiny_bundle)
+    assert (bundle.name, bundle.architecture, bundle.positive_class) == ("tiny", "efficientvit_b0", "atypical")
+    assert [member.file for member in bundle.members] == [f"fold{k}.safetensors" for k in range(5)]
+
+
+def test_kernels_are_stored_in_half_precision_and_vectors_whole(tiny_bundle: Path) -> None:
+    state = read_member(read_bundle(tiny_bundle), read_bundle(tiny_bundle).members[0])
+    kinds = {(tensor.ndim > 1, tensor.dtype) for tensor in state.values() if tensor.is_floating_point()}
+    assert kinds == {(True, torch.float16), (False, torch.float32)}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"format": 2}, "unknown format: got 2"),
+        ({"positive_class": "normal"}, "predicts another class"),
+        ({"threshold": {"value": 1.5, "rule": "", "fitted_on": "", "n_crops": 0}}, "threshold is unusable: got 1.5"),
+        ({"threshold": {"value": 0.5}}, "malformed"),
+        ({"members": []}, "lists other members"),
+        (
+            {"input": {"crop_px": 63, "size_px": 64, "interpolation": "bicubic", "mean": [0] * 3, "std": [1] * 3}},
+            "crop_px=63",
+        ),
+        ({"input": 3}, "malformed"),
+    ],
+)
+def test_an_unusable_manifest_is_explained(copy: Path, changes: dict[str, object], message: str) -> None:
+    edit(copy, **changes)
+    with pytest.raises(WeightsError, match=message):
+        read_bundle(copy)
+
+
+def test_a_member_outside_the_folder_is_refused(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    manifest["members"][0]["file"] = "../fold0.safetensors"
+    edit(copy, members=manifest["members"])
+    with pytest.raises(WeightsError, match="lists other members"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"format": 1}'])
+def test_a_broken_manifest_is_explained(copy: Path, content: str) -> None:
+    (copy / "manifest.json").write_text(content)
+    with pytest.raises(WeightsError, match=r"manifest\.json"):
+        read_bundle(copy)
+
+
+@pytest.mark.parametrize("fault", ["missing", "sixth"])
+def test_other_than_five_members_are_refused(copy: Path, fault: str) -> None:
+    if fault == "missing":
+        (copy / "fold3.safetensors").unlink()
+    else:
+        shutil.copy(copy / "fold0.safetensors", copy / "fold5.safetensors")
+    with pytest.raises(WeightsError, match="holds other members"):
+        read_bundle(copy)
+
+
+def test_swapped_members_are_found(copy: Path) -> None:
+    (copy / "fold0.safetensors").rename(copy / "x")
+    (copy / "fold1.safetensors").rename(copy / "fold0.safetensors")
+    (copy / "x").rename(copy / "fold1.safetensors")
+    bundle = read_bundle(copy)
+    with pytest.raises(WeightsError, match=r"fold0\.safetensors was altered or swapped"):
+        read_member(bundle, bundle.members[0])
+
+
+def test_one_flipped_bit_is_found(copy: Path) -> None:
+    path = copy / "fold4.safetensors"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    bundle = read_bundle(copy)
+    with pytest.raises(WeightsError, match=r"fold4\.safetensors was altered"):
+        read_member(bundle, bundle.members[4])
+
+
+def test_a_member_that_is_no_safetensors_file_is_refused_though_its_hash_be_right(copy: Path) -> None:
+    import hashlib
+
+    (copy / "fold0.safetensors").write_bytes(b"not tensors")
+    members = json.loads((copy / "manifest.json").read_text())["members"]
+    members[0]["sha256"] = hashlib.sha256(b"not tensors").hexdigest()
+    edit(copy, members=members)
+    bundle = read_bundle(copy)
+    with pytest.raises(WeightsError, match="no safetensors file"):
+        read_member(bundle, bundle.members[0])
+
+
+def test_a_failed_write_leaves_the_older_bundle(copy: Path) -> None:
+    bundle = read_bundle(copy)
+    before = {path.name: path.read_bytes() for path in copy.iterdir()}
+    states = [safetensors.torch.load_file(copy / member.file) for member in bundle.members]
+    with pytest.raises(ValueError, match="zip"):
+        write_bundle(bundle, states[:4])
+    assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
+    assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+
+
+def test_a_threshold_must_be_a_float() -> None:
+    with pytest.raises(WeightsError, match="threshold is unusable: got 1"):
+        Threshold(1, "", "", 0)  # type: ignore[arg-type]
+
+
+class TestFindBundle:
+    @pytest.fixture(autouse=True)
+    def places(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        for name in ("MODEL_TARBALL", "BAKED", "CHECKOUT"):
+            monkeypatch.setattr(module, name, tmp_path / name)
+
+    def put(self, folder: Path) -> Path:
+        folder.mkdir(parents=True)
+        (folder / "manifest.json").write_text("broken")
+        return folder
+
+    def test_the_tarball_comes_before_the_image_and_the_checkout(self) -> None:
+        checkout = self.put(module.CHECKOUT)
+        assert find_bundle() == checkout
+        baked = self.put(module.BAKED)
+        assert find_bundle() == baked
+        nested = self.put(module.MODEL_TARBALL / "some-name")
+        assert find_bundle() == nested
+
+    def test_a_broken_manifest_is_found_and_then_refused_not_passed_over(self) -> None:
+        self.put(module.BAKED)
+        self.put(module.MODEL_TARBALL)
+        with pytest.raises(WeightsError, match="MODEL_TARBALL.*cannot be read"):
+            read_bundle(find_bundle())
+
+    def test_two_manifests_in_the_tarball_are_refused(self) -> None:
+        self.put(module.MODEL_TARBALL / "a")
+        self.put(module.MODEL_TARBALL / "b")
+        with pytest.raises(WeightsError, match="ambiguous"):
+            find_bundle()
+
+    def test_nothing_anywhere_is_an_error(self, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match="no weights bundle"):
+            find_bundle()
+        with pytest.raises(WeightsError, match=r"no bundle in .*elsewhere"):
+            find_bundle(tmp_path / "elsewhere")

@@ -1,0 +1,94 @@
+import hashlib
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from model.bundle import Bundle, Member, Threshold, read_bundle, write_bundle
+from model.ensemble import Ensemble, choose_precision, load_member
+from model.errors import DeviceError, WeightsError
+from model.network import build_network
+from model.preprocess import InputSpec, preprocess
+
+
+@pytest.fixture(scope="module")
+def ensemble(tiny_bundle: Path) -> Ensemble:
+    return Ensemble.load(tiny_bundle, device="cpu")
+
+
+def test_the_mean_of_the_members_is_the_answer(ensemble: Ensemble, stack: np.ndarray) -> None:
+    p_members = ensemble.predict_members(stack)
+    assert p_members.shape == (5, 16)
+    assert p_members.dtype == np.float64
+    np.testing.assert_array_equal(ensemble.predict_proba(stack), p_members.mean(axis=0))
+
+
+def test_each_member_is_its_own_network(ensemble: Ensemble, tiny_bundle: Path, stack: np.ndarray) -> None:
+    bundle = read_bundle(tiny_bundle)
+    images = preprocess(stack, bundle.input)
+    expected = [load_member(bundle, member)(images).detach().sigmoid().squeeze(1) for member in bundle.members]
+    np.testing.assert_allclose(ensemble.predict_members(stack), np.stack(expected), atol=1e-6)
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 64])
+def test_the_batch_size_does_not_matter(ensemble: Ensemble, stack: np.ndarray, batch_size: int) -> None:
+    np.testing.assert_allclose(ensemble.predict_proba(stack, batch_size), ensemble.predict_proba(stack), atol=1e-6)
+
+
+def test_no_crop_gives_no_probability(ensemble: Ensemble) -> None:
+    assert ensemble.predict_members(np.empty((0, 128, 128, 3), np.uint8)).shape == (5, 0)
+
+
+def test_a_probability_that_is_no_number_is_an_error(tiny_bundle: Path, stack: np.ndarray) -> None:
+    spoilt = Ensemble.load(tiny_bundle, device="cpu")
+    spoilt._members[0].get_classifier().bias.data.fill_(torch.nan)  # type: ignore[operator, union-attr]
+    with pytest.raises(DeviceError, match="16 probabilities are no numbers.*--precision fp32"):
+        spoilt.predict_members(stack)
+
+
+@pytest.mark.parametrize(("name", "shape"), [("efficientvit_b1", "of shape"), ("resnet18", "no tensor|surplus tensor")])
+def test_a_member_of_another_architecture_is_refused(tiny_bundle: Path, tmp_path: Path, name: str, shape: str) -> None:
+    folder = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
+    content = safetensors.torch.save(build_network(name).state_dict())
+    (folder / "fold2.safetensors").write_bytes(content)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["members"][2]["sha256"] = hashlib.sha256(content).hexdigest()
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    with pytest.raises(WeightsError, match=f"fold2.safetensors is of another architecture: got .*({shape})"):
+        Ensemble.load(folder, device="cpu")
+
+
+def test_what_the_machine_lacks_is_refused(tiny_bundle: Path) -> None:
+    with pytest.raises(DeviceError, match="--precision fp16 cannot be used"):
+        choose_precision("fp16", torch.device("cpu"))
+    if not torch.cuda.is_available():
+        with pytest.raises(DeviceError, match="--device cuda cannot be used"):
+            Ensemble.load(tiny_bundle, device="cuda")
+
+
+@pytest.mark.gpu
+def test_half_precision_on_the_gpu_agrees_with_the_cpu(tmp_path: Path, stack: np.ndarray) -> None:
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    torch.manual_seed(0)
+    bundle = write_bundle(
+        Bundle(
+            folder=tmp_path / "l2",
+            name="l2-random",
+            architecture="efficientvit_l2",
+            input=InputSpec(128, 256),
+            threshold=Threshold(0.5, "fixed", "nothing", 0),
+            members=tuple(Member(k, f"fold{k}.safetensors", "", 0.5, 0.5) for k in range(5)),
+        ),
+        [build_network("efficientvit_l2").state_dict() for _ in range(5)],
+    )
+    on_cpu = Ensemble.load(bundle.folder, device="cpu").predict_members(stack)
+    on_gpu = Ensemble.load(bundle.folder, device="cuda").predict_members(stack)
+    print(
+        f"largest change of a probability, fp16 on the GPU against fp32 on the CPU: {np.abs(on_gpu - on_cpu).max():.2e}"
+    )
+    np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-2)

@@ -1,0 +1,63 @@
+import numpy as np
+import pytest
+import torch
+from skimage.color import hed2rgb, rgb2hed
+
+from model.preprocess import InputSpec, preprocess
+from train.augment import AugmentConfig, augment, hed_to_rgb, perturb_stain, rgb_to_hed
+
+NOTHING = AugmentConfig(
+    stain_scale=0, stain_shift=0, zoom=0, stretch=0, translate_px=0, brightness=0, contrast=0, blur_sigma_px=0,
+    sharpen=0, noise=0, mirror_rotate=False,
+)  # fmt: skip
+
+
+def stained(n: int) -> torch.Tensor:
+    """RGB images (n, 3, 32, 32) whose three stains are all positive, as skimage's clipping wants."""
+    stains = np.random.default_rng(0).uniform(0.005, 0.1, (n, 32, 32, 3))
+    return torch.from_numpy(hed2rgb(stains)).permute(0, 3, 1, 2).float()
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def test_deconvolution_is_that_of_skimage() -> None:
+    images = stained(2)
+    expected = rgb2hed(images.permute(0, 2, 3, 1).numpy())
+    np.testing.assert_allclose(rgb_to_hed(images).permute(0, 2, 3, 1), expected, atol=1e-5)
+
+
+def test_deconvolution_and_back_is_the_identity() -> None:
+    images = torch.rand(2, 3, 32, 32, generator=generator())
+    torch.testing.assert_close(hed_to_rgb(rgb_to_hed(images)), images, atol=1 / 255, rtol=0)
+
+
+def test_a_stain_perturbation_of_almost_nothing_changes_almost_nothing() -> None:
+    images = torch.rand(2, 3, 32, 32, generator=generator())
+    torch.testing.assert_close(perturb_stain(images, 1e-9, 1e-9, generator()), images, atol=1 / 255, rtol=0)
+
+
+@pytest.mark.parametrize(("scale", "shift"), [(0.2, 0.0), (0.0, 0.03)])
+def test_scaling_and_shifting_act_on_each_image_and_stain(scale: float, shift: float) -> None:
+    before, after = rgb_to_hed(stained(4)), rgb_to_hed(perturb_stain(stained(4), scale, shift, generator()))
+    change = after / before if scale else after - before
+    per_stain = change.flatten(2)  # one factor or offset an image and stain
+    assert per_stain.std(dim=2).max() < 1e-3
+    assert per_stain.mean(dim=2).flatten().unique().numel() == 12
+    assert (change - (1 if scale else 0)).abs().max() <= max(scale, shift) + 1e-3
+
+
+@pytest.mark.parametrize("spec", [InputSpec(128, 128), InputSpec(64, 64)])
+def test_without_strength_augmentation_is_the_preprocessing(spec: InputSpec) -> None:
+    crops = torch.randint(0, 256, (3, 128, 128, 3), dtype=torch.uint8, generator=generator())
+    torch.testing.assert_close(augment(crops, spec, NOTHING, generator()), preprocess(crops, spec), atol=0.02, rtol=0)
+
+
+def test_augmentation_depends_on_its_generator_alone() -> None:
+    crops = torch.randint(0, 256, (3, 128, 128, 3), dtype=torch.uint8, generator=generator())
+    first, second = (augment(crops, InputSpec(64, 128), AugmentConfig(), generator()) for _ in range(2))
+    torch.testing.assert_close(first, second, atol=0, rtol=0)
+    assert (first - preprocess(crops, InputSpec(64, 128))).abs().max() > 0.1
+    assert first.shape == (3, 3, 128, 128)
+    assert torch.isfinite(first).all()

@@ -1,0 +1,73 @@
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from model.errors import DataError
+from train.folds import Folds, check_folds, read_folds, split, write_folds
+from train.table import CropData
+
+
+@pytest.fixture
+def folds(data: CropData) -> Folds:
+    return split(data, ["source=other"])
+
+
+def test_every_crop_is_in_one_fold_or_held_out(data: CropData, folds: Folds) -> None:
+    ids = [image_id for fold in folds.folds for image_id in fold] + list(folds.held_out["source=other"])
+    assert sorted(ids) == sorted(data.table["image_id"])
+
+
+def test_no_case_crosses_a_fold(data: CropData, folds: Folds) -> None:
+    cases = [set(data.table["case"].iloc[data.rows_of(list(fold))]) for fold in folds.folds]
+    assert sum(map(len, cases)) == len(set.union(*cases))
+
+
+def test_what_is_held_out_trains_and_validates_nothing(data: CropData) -> None:
+    folds = split(data, ["lung"])
+    lung = set(data.table.loc[data.table["domain"] == "lung", "image_id"])
+    for fold in range(5):
+        assert not lung & {*folds.train_ids(fold), *folds.folds[fold]}
+
+
+def test_each_fold_has_both_classes(data: CropData, folds: Folds) -> None:
+    for fold in folds.folds:
+        assert 0 < data.is_atypical[data.rows_of(list(fold))].mean() < 0.5
+
+
+def test_the_same_seed_gives_the_same_folds_and_another_does_not(data: CropData, folds: Folds) -> None:
+    assert split(data, ["source=other"]) == folds
+    assert split(data, ["source=other"], seed=1) != folds
+
+
+def test_a_file_reads_back(data: CropData, folds: Folds, tmp_path: Path) -> None:
+    write_folds(tmp_path / "folds.json", folds)
+    assert read_folds(tmp_path / "folds.json", data) == folds
+
+
+def test_a_tampered_file_is_refused(data: CropData, folds: Folds, tmp_path: Path) -> None:
+    path = tmp_path / "folds.json"
+    write_folds(path, folds)
+    content = json.loads(path.read_text())
+    content["folds"][0].append(content["folds"][1].pop())
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="was altered"):
+        read_folds(path, data)
+
+
+def test_a_case_on_two_sides_is_named(data: CropData, folds: Folds) -> None:
+    moved = folds.folds[1][0]
+    leaking = replace(folds, folds=((*folds.folds[0], moved), folds.folds[1][1:], *folds.folds[2:]))
+    with pytest.raises(DataError, match="case slide.* stands on two sides"):
+        check_folds(leaking, data)
+
+
+def test_a_hold_out_that_matches_nothing_is_refused(data: CropData) -> None:
+    with pytest.raises(DataError, match="matches no crop.*breast"):
+        split(data, ["liver"])
+
+
+def test_crops_without_a_case_cannot_be_grouped(data: CropData) -> None:
+    with pytest.raises(DataError, match="10 crops have no case.*hold that source out"):
+        split(data, [])

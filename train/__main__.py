@@ -1,0 +1,5 @@
+"""python -m train prepare | split | fit | run | evaluate | publish."""
+
+from train.cli import main
+
+raise SystemExit(main())

@@ -1,0 +1,148 @@
+"""Everything that shapes a training run, as frozen dataclasses; the presets are the runs that are published."""
+
+import dataclasses
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from model.errors import DataError
+from model.preprocess import InputSpec
+from train.augment import AugmentConfig
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """How one member is trained. The defaults are the ``lite`` preset, the bundle that the repository carries.
+
+    Attributes:
+        architecture: timm's name.
+        pretrained: Start from timm's ImageNet weights.
+        input: What the network sees.
+        augment: Strengths of the augmentation.
+        epochs: Passes over as many crops as the training folds hold.
+        batch_size: Crops a step.
+        learning_rate: AdamW's peak; reached after ``warmup_steps``, then a cosine down to 0.
+        weight_decay: On matrices and kernels, not on biases and norms.
+        focal_gamma: Focal loss (Lin et al., ICCV 2017); 0 is cross-entropy.
+        atypical_share: Of the crops drawn by the weighted sampler; 0 draws every crop once an epoch.
+        vote_weight: 0 trains on the majority label, 1 on the share of experts who voted atypical.
+        subclass_weight: Weight of the auxiliary loss on the two experts' eight sub-classes.
+        drop_rate: Dropout before the classifier.
+        ema_decay: Of the moving average of the weights, which is what is validated and published.
+        clip_norm: Largest norm of the gradient.
+        validate_every: Epochs between two validations; the last epoch is always validated.
+        precision: Lightning's: "32-true", "16-mixed", "bf16-mixed".
+        seed: Of weights, sampling and augmentation; the fold is added to it.
+    """
+
+    architecture: str = "efficientvit_b0"
+    pretrained: bool = False
+    input: InputSpec = field(default_factory=lambda: InputSpec(crop_px=64, size_px=128))
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    epochs: int = 40
+    batch_size: int = 64
+    learning_rate: float = 5e-4
+    weight_decay: float = 0.05
+    warmup_steps: int = 100
+    focal_gamma: float = 0.0
+    atypical_share: float = 0.5
+    vote_weight: float = 0.5
+    subclass_weight: float = 0.5
+    drop_rate: float = 0.2
+    ema_decay: float = 0.99
+    clip_norm: float = 1.0
+    validate_every: int = 5
+    precision: str = "32-true"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        rules = {
+            "epochs": self.epochs >= 1,
+            "batch_size": self.batch_size >= 2,
+            "learning_rate": 0 < self.learning_rate < 1,
+            "warmup_steps": self.warmup_steps >= 0,
+            "focal_gamma": self.focal_gamma >= 0,
+            "atypical_share": 0 <= self.atypical_share < 1,
+            "vote_weight": 0 <= self.vote_weight <= 1,
+            "drop_rate": 0 <= self.drop_rate < 1,
+            "ema_decay": 0 <= self.ema_decay < 1,
+            "validate_every": self.validate_every >= 1,
+            "precision": self.precision in ("32-true", "16-mixed", "bf16-mixed"),
+        }
+        for name, good in rules.items():
+            if not good:
+                raise DataError(
+                    f"the setting {name} is out of range",
+                    got=getattr(self, name),
+                    expected="a value as FitConfig describes it",
+                    remedy=f"correct --set {name}=…",
+                )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+    @property
+    def sha256(self) -> str:
+        """A hash of every setting; a finished fold is skipped only under the same one."""
+        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+
+
+PRESETS = {
+    "lite": FitConfig(),
+    "l2": FitConfig(
+        architecture="efficientvit_l2.r256_in1k",
+        pretrained=True,
+        input=InputSpec(crop_px=128, size_px=256),
+        epochs=30,
+        batch_size=64,
+        learning_rate=1e-4,
+        warmup_steps=300,
+        focal_gamma=2.0,
+        ema_decay=0.998,
+        validate_every=1,
+        precision="16-mixed",
+    ),
+    "smoke": FitConfig(
+        input=InputSpec(crop_px=64, size_px=64), epochs=2, batch_size=8, warmup_steps=2, validate_every=1
+    ),
+}
+
+
+def override(config: FitConfig, settings: list[str]) -> FitConfig:
+    """Apply ``key=value`` settings, nested ones as ``augment.zoom=0.1``.
+
+    Raises:
+        DataError: A key is unknown or a value is not of its type.
+    """
+    for setting in settings:
+        path, _, text = setting.partition("=")
+        config = _replace(config, path.split("."), text, setting)
+    return config
+
+
+def _replace(config: Any, path: list[str], text: str, setting: str) -> Any:  # noqa: ANN401 - any of the dataclasses
+    """A copy of a dataclass with one value, somewhere below, replaced."""
+    names = [item.name for item in dataclasses.fields(config)]
+    if path[0] not in names:
+        raise DataError(
+            f"--set {setting} names no setting", got=path[0], expected=", ".join(names), remedy="correct the name"
+        )
+    current = getattr(config, path[0])
+    if len(path) > 1 and dataclasses.is_dataclass(current):
+        return dataclasses.replace(config, **{path[0]: _replace(current, path[1:], text, setting)})
+    try:
+        value = text if isinstance(current, str) else json.loads(text)
+        if not isinstance(value, type(current)):
+            value = type(current)(value) if isinstance(current, float) and isinstance(value, int) else None
+        if value is None:
+            raise ValueError(text)
+    except ValueError as error:
+        raise DataError(
+            f"--set {setting} has no usable value",
+            got=text,
+            expected=f"a {type(current).__name__} such as {json.dumps(current, default=str)}",
+            remedy="correct the value",
+        ) from error
+    return dataclasses.replace(config, **{path[0]: value})

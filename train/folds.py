@@ -1,0 +1,147 @@
+"""Five folds, stratified by label × domain and grouped by case; and what is held out, wholly apart from them."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from sklearn.model_selection import StratifiedGroupKFold
+
+from model.bundle import N_MEMBERS
+from model.errors import DataError
+from train.table import CropData
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Folds:
+    """Who validates which member, and who is never trained on.
+
+    Attributes:
+        seed: Of the shuffle.
+        folds: Image ids by fold; fold k validates member k, the four others train it.
+        held_out: Image ids by the name of what was held out, e.g. ``"source=AtNorM-Br"``.
+    """
+
+    seed: int
+    folds: tuple[tuple[str, ...], ...]
+    held_out: dict[str, tuple[str, ...]]
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the content, which the file carries and `read_folds` checks."""
+        content = json.dumps([self.seed, self.folds, self.held_out], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()
+
+    def train_ids(self, fold: int) -> list[str]:
+        """The ids that train member ``fold``."""
+        return [image_id for k, ids in enumerate(self.folds) if k != fold for image_id in ids]
+
+
+def split(data: CropData, hold_out: list[str], seed: int = 0) -> Folds:
+    """Split a data folder.
+
+    Args:
+        data: The crops.
+        hold_out: Each a domain's name, or ``column=value`` of the table.
+        seed: Of the shuffle.
+
+    Returns:
+        The folds, checked: no case on two sides.
+
+    Raises:
+        DataError: A hold-out matches nothing, or a case is unknown where it is needed for grouping.
+    """
+    table = data.table
+    held_out, rest = {}, np.ones(len(table), dtype=bool)
+    for name in hold_out:
+        column, _, value = name.rpartition("=")
+        chosen = (
+            (table[column or "domain"].astype(str) == value).to_numpy()
+            if (column or "domain") in table
+            else rest & False
+        )
+        if not chosen.any():
+            raise DataError(
+                f"--hold-out {name} matches no crop",
+                got=value,
+                expected=str(sorted(map(str, table.get(column or "domain", table["domain"]).dropna().unique()))),
+                remedy="name a domain, or column=value",
+            )
+        held_out[name] = tuple(table.loc[chosen, "image_id"])
+        rest &= ~chosen
+    inside = table[rest]
+    if inside["case"].isna().any():
+        raise DataError(
+            f"{int(inside['case'].isna().sum())} crops have no case",
+            got=sorted(inside.loc[inside["case"].isna(), "source"].unique()),
+            expected="a slide for every crop that is trained on",
+            remedy="hold that source out: --hold-out source=NAME",
+        )
+    strata = inside["label"] + "|" + inside["domain"]
+    splitter = StratifiedGroupKFold(n_splits=N_MEMBERS, shuffle=True, random_state=seed)
+    parts = splitter.split(np.zeros(len(inside)), strata, inside["case"])
+    folds = Folds(seed, tuple(tuple(inside["image_id"].iloc[part]) for _, part in parts), held_out)
+    check_folds(folds, data)
+    return folds
+
+
+def check_folds(folds: Folds, data: CropData) -> None:
+    """Refuse folds in which a case stands on two sides, or a crop twice.
+
+    Raises:
+        DataError: Names the first case that leaks.
+    """
+    sides: dict[str, str] = {}
+    named = {**{f"fold {k}": ids for k, ids in enumerate(folds.folds)}, "held out": sum(folds.held_out.values(), ())}
+    for side, ids in named.items():
+        cases = data.table["case"].iloc[data.rows_of(list(ids))]
+        for group in [*ids, *("case " + case for case in cases.dropna().unique())]:
+            if sides.setdefault(group, side) != side:
+                raise DataError(
+                    f"{group} stands on two sides",
+                    got=f"{sides[group]} and {side}",
+                    expected="each case and crop on one side only",
+                    remedy="run split again; a fold file is not edited by hand",
+                )
+
+
+def write_folds(path: Path, folds: Folds) -> None:
+    """Write folds.json, whole or not at all."""
+    content = {
+        "format": FORMAT,
+        "sha256": folds.sha256,
+        "seed": folds.seed,
+        "folds": folds.folds,
+        "held_out": folds.held_out,
+    }
+    partial = path.with_name(path.name + ".partial")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    partial.rename(path)
+
+
+def read_folds(path: Path, data: CropData) -> Folds:
+    """Read folds.json and check its hash and that no case leaks.
+
+    Raises:
+        DataError: The file is missing, altered, or does not belong to this data.
+    """
+    remedy = "run python -m train split again"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        folds = Folds(
+            content["seed"],
+            tuple(map(tuple, content["folds"])),
+            {name: tuple(ids) for name, ids in content["held_out"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(f"{path} cannot be read", got=repr(error), expected="a fold file", remedy=remedy) from error
+    if content.get("sha256") != folds.sha256 or content.get("format") != FORMAT:
+        raise DataError(
+            f"{path} was altered", got=content.get("sha256"), expected=f"sha256 {folds.sha256}", remedy=remedy
+        )
+    check_folds(folds, data)
+    return folds

@@ -1,0 +1,128 @@
+"""One member in training: network, auxiliary head, loss, optimiser and moving average, as a Lightning module."""
+
+import math
+from typing import Any
+
+import lightning as L
+import torch
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import BinaryAUROC
+
+from model.errors import DataError
+from model.network import build_network
+from model.preprocess import preprocess
+from train.augment import augment
+from train.config import FitConfig
+from train.table import SUBCLASSES
+
+
+def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+    """Focal loss for binary targets that may be soft.
+
+    Args:
+        logits: float (B,).
+        targets: float (B,) in [0, 1]; the probability of *atypical*.
+        gamma: 0 gives cross-entropy. For hard targets this is Lin et al., ICCV 2017; for soft ones the modulating
+            factor |target - p|^gamma is that of quality focal loss (Li et al., NeurIPS 2020).
+
+    Returns:
+        The mean, a scalar.
+    """
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return ((targets - logits.sigmoid()).abs() ** gamma * cross_entropy).mean()
+
+
+class FoldModule(L.LightningModule):
+    """Trains one member; validates and publishes the moving average of its weights.
+
+    A batch is a dict: ``crops`` uint8 (B, 128, 128, 3), ``targets`` float (B,) in [0, 1], ``subclasses`` float
+    (B, 8), each row a distribution or all 0 where unknown, ``labels`` int64 (B,) with 1 for atypical.
+    """
+
+    def __init__(self, config: FitConfig, total_steps: int) -> None:
+        super().__init__()
+        self.config, self.total_steps = config, total_steps
+        network = build_network(config.architecture, pretrained=config.pretrained)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
+        self.subclass_head = nn.Linear(_classifier(self.network).in_features, len(SUBCLASSES))
+        self.ema = ModelEmaV3(self.network, decay=config.ema_decay, use_warmup=True)
+        self.auroc = BinaryAUROC()
+        self.validation_p: list[Tensor] = []
+
+    def on_train_epoch_start(self) -> None:
+        """Seed by epoch, so that a run resumed at an epoch's start goes on as the unbroken one."""
+        seed = (self.config.seed * 1_000_003 + self.current_epoch) % 2**31
+        torch.manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+
+    def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
+        """One step's loss."""
+        images = augment(batch["crops"], self.config.input, self.config.augment, self.generator)
+        features = self.network.forward_head(self.network.forward_features(images), pre_logits=True)  # (B, width)
+        logits = _classifier(self.network)(F.dropout(features, self.config.drop_rate)).squeeze(1)
+        loss = focal_loss(logits, batch["targets"], self.config.focal_gamma)
+        known = batch["subclasses"].sum(dim=1) > 0
+        if self.config.subclass_weight and known.any():
+            guesses = self.subclass_head(features[known])
+            loss = loss + self.config.subclass_weight * F.cross_entropy(guesses, batch["subclasses"][known])
+        if not torch.isfinite(loss):
+            raise DataError(
+                f"the loss is no number at step {self.global_step}",
+                got=loss.item(),
+                expected="a finite loss",
+                remedy="lower --set learning_rate=… or use --set precision=32-true",
+            )
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        return loss
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Move the average."""
+        self.ema.update(self.network, step=self.global_step)
+
+    def predict(self, crops: Tensor) -> Tensor:
+        """P(atypical) by the averaged weights: uint8 (B, 128, 128, 3) → float64 (B,)."""
+        images = preprocess(crops, self.config.input, self.device)
+        logits: Tensor = self.ema.module(images).squeeze(1)
+        return logits.double().sigmoid()
+
+    def on_validation_epoch_start(self) -> None:
+        """Forget the last validation."""
+        self.validation_p = []
+
+    def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
+        """Keep the probabilities; they are the out-of-fold predictions after the last epoch."""
+        p_atypical = self.predict(batch["crops"])
+        self.validation_p.append(p_atypical.cpu())
+        self.auroc.update(p_atypical, batch["labels"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log ROC AUC over the whole validation fold."""
+        self.log("val_roc_auc", self.auroc.compute(), prog_bar=True)
+        self.auroc.reset()
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of dicts
+        """AdamW; linear warm-up, then half a cosine down to 0, by step."""
+        trained = [*self.network.named_parameters(), *self.subclass_head.named_parameters()]
+        groups = [
+            {"params": [p for _, p in trained if p.ndim > 1], "weight_decay": self.config.weight_decay},
+            {"params": [p for _, p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        ]
+        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
+        warmup, total = self.config.warmup_steps, max(self.total_steps, self.config.warmup_steps + 1)
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / (total - warmup))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _classifier(network: nn.Module) -> nn.Linear:
+    """The last linear layer of a timm network, whichever way timm names it."""
+    head = network.get_classifier()  # type: ignore[operator]  # every timm network has it
+    assert isinstance(head, nn.Linear)
+    return head

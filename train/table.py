@@ -1,0 +1,93 @@
+"""The one table that every later step reads: a row a crop, and the crops themselves in one array beside it."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from model.contract import CLASS_NAMES, CROP_PX
+from model.errors import DataError
+
+COLUMNS = ("image_id", "path", "label", "domain", "case", "source", "sha256")
+KNOWN_BY_SOME = ("part", "atypical_votes", "subclass_1", "subclass_2")
+SUBCLASSES = (
+    "NMF prometaphase",
+    "NMF metaphase",
+    "NMF ring shape",
+    "NMF anaphase-telophase",
+    "AMF segregation",
+    "AMF bipolar assymetric",  # spelt so in the published table
+    "AMF multipolar",
+    "AMF other",
+)
+
+
+@dataclass(frozen=True)
+class CropData:
+    """A prepared data folder.
+
+    Attributes:
+        table: One row a crop with `COLUMNS` and `KNOWN_BY_SOME`; empty where a source does not know.
+        crops: uint8 (N, 128, 128, 3), RGB, memory-mapped, in the table's order.
+    """
+
+    table: pd.DataFrame
+    crops: np.ndarray
+
+    @property
+    def is_atypical(self) -> np.ndarray:
+        """bool (N,): the label."""
+        return np.asarray(self.table["label"] == CLASS_NAMES[1])
+
+    def rows_of(self, image_ids: list[str]) -> np.ndarray:
+        """int64 (n,): the rows of the given crops, in the order given."""
+        rows = pd.Index(self.table["image_id"]).get_indexer(pd.Index(image_ids))
+        if (rows < 0).any():
+            missing = [name for name, row in zip(image_ids, rows, strict=True) if row < 0]
+            raise DataError(
+                f"{len(missing)} crops of the folds are not in the table",
+                got=missing[:3],
+                expected="the table that the folds were made from",
+                remedy="run split again on this data folder",
+            )
+        return np.asarray(rows)
+
+
+def write_data(folder: Path, table: pd.DataFrame, crops: np.ndarray) -> None:
+    """Write table.csv and crops.npy; the table comes last, so a folder with a table is whole."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "table.csv").unlink(missing_ok=True)
+    np.save(folder / "crops.npy", crops)
+    partial = folder / "table.csv.partial"
+    table.to_csv(partial, index=False)
+    partial.rename(folder / "table.csv")
+
+
+def read_data(folder: Path) -> CropData:
+    """Read a folder that `prepare` wrote.
+
+    Raises:
+        DataError: A file or a column is missing, a label is outside the vocabulary, or the lengths differ.
+    """
+    remedy = f"run python -m train prepare … --out {folder}"
+    if not (folder / "table.csv").is_file() or not (folder / "crops.npy").is_file():
+        raise DataError(
+            f"no prepared data in {folder}", got="files missing", expected="table.csv, crops.npy", remedy=remedy
+        )
+    table = pd.read_csv(folder / "table.csv", dtype={"image_id": str, "case": str}, keep_default_na=True)
+    lacking = [name for name in (*COLUMNS, *KNOWN_BY_SOME) if name not in table.columns]
+    labels = set(table["label"]) - set(CLASS_NAMES) if not lacking else set()
+    crops = np.load(folder / "crops.npy", mmap_mode="r", allow_pickle=False)
+    for what, got, expected in (
+        ("table.csv lacks columns", lacking, str(COLUMNS)),
+        ("table.csv has unknown labels", sorted(map(str, labels)), str(CLASS_NAMES)),
+        (
+            "crops.npy is not the table's",
+            [] if crops.shape == (len(table), CROP_PX, CROP_PX, 3) else crops.shape,
+            "one a row",
+        ),
+    ):
+        if got:
+            raise DataError(f"{folder}/{what}", got=got, expected=expected, remedy=remedy)
+    return CropData(table, crops)
