@@ -89,7 +89,10 @@ def _trainer(config: FitConfig, run: Path) -> L.Trainer:
         precision=config.precision,  # type: ignore[arg-type]
         gradient_clip_val=config.clip_norm,
         check_val_every_n_epoch=config.validate_every,
-        callbacks=[ModelCheckpoint(run, filename="last", enable_version_counter=False, every_n_epochs=1), progress],
+        callbacks=[
+            ModelCheckpoint(run, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
+            progress,
+        ],
         logger=CSVLogger(run, name="", version=""),
         enable_model_summary=False,
         enable_progress_bar=on_terminal,

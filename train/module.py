@@ -61,7 +61,8 @@ class FoldModule(L.LightningModule):
         """One step's loss."""
         images = augment(batch["crops"], self.config.input, self.config.augment, self.generator)
         features = self.network.forward_head(self.network.forward_features(images), pre_logits=True)  # (B, width)
-        logits = _classifier(self.network)(F.dropout(features, self.config.drop_rate)).squeeze(1)
+        features = F.dropout(features, self.config.drop_rate)
+        logits = _classifier(self.network)(features).squeeze(1)
         loss = focal_loss(logits, batch["targets"], self.config.focal_gamma)
         known = batch["subclasses"].sum(dim=1) > 0
         if self.config.subclass_weight and known.any():

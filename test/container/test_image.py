@@ -1,0 +1,137 @@
+"""The image itself, built and run by a real Docker engine. The image stays, since its layers take minutes to build."""
+
+import json
+import os
+import shutil
+import subprocess
+import tarfile
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.docker
+
+ROOT = Path(__file__).parents[2]
+LITE = ROOT / "weights/lite"
+CASE = ROOT / "test/input/interf0"
+RESULT = "multiple-mitotic-figure-classification.json"
+IMAGE = "atypical-mitosis-classifier:test"
+
+
+def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        list(map(str, command)), env=os.environ | environment, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="session")
+def engine() -> None:
+    if shutil.which("docker") is None or run("docker", "version").returncode:
+        pytest.skip("lacks a running Docker engine")
+
+
+@pytest.fixture(scope="session")
+def image(engine: None) -> str:
+    built = run(ROOT / "build.sh", LITE, IMAGE=IMAGE)
+    assert built.returncode == 0, built.stdout[-2000:] + built.stderr
+    return IMAGE
+
+
+@pytest.fixture
+def output(tmp_path: Path) -> Path:
+    folder = tmp_path / "output"
+    folder.mkdir()
+    folder.chmod(0o777)
+    return folder
+
+
+def run_case(image: str, case: Path, output: Path, *options: str | Path) -> subprocess.CompletedProcess[str]:
+    strict = "--rm --network none --read-only --cap-drop ALL --security-opt no-new-privileges --tmpfs /tmp:rw,mode=1777"
+    mounts = ("-v", f"{case}:/input:ro", "-v", f"{output}:/output")
+    return run("docker", "run", *strict.split(), *mounts, *options, image)
+
+
+def test_the_fixture_passes(image: str) -> None:
+    tested = run(ROOT / "test.sh", IMAGE=image)
+    assert tested.stdout.endswith("\nPASS\n"), tested.stdout + tested.stderr
+    assert (tested.returncode, tested.stderr) == (0, "")
+
+
+def test_an_altered_expectation_fails(image: str, tmp_path: Path) -> None:
+    pages = json.loads((ROOT / "test/expected/interf0" / RESULT).read_text())
+    pages[2]["class"] = "normal" if pages[2]["class"] == "atypical" else "atypical"
+    (tmp_path / RESULT).write_text(json.dumps(pages))
+    tested = run(ROOT / "test.sh", IMAGE=image, EXPECTED=str(tmp_path))
+    assert tested.returncode == 1
+    assert "wrong: page 3: got class" in tested.stdout
+
+
+def test_any_user_and_little_memory_will_do(image: str, output: Path) -> None:
+    ran = run_case(image, CASE, output, "--user", "12345:12345", "--memory", "4g")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(json.loads((output / RESULT).read_text())) == 16
+    assert (output / RESULT).stat().st_uid == 12345
+
+
+def test_a_bad_case_is_one_line_and_no_output(image: str, tmp_path: Path, output: Path) -> None:
+    case = tmp_path / "case"
+    case.mkdir()
+    ran = run_case(image, case, output)
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1
+    assert "inputs.json" in ran.stderr
+    assert not list(output.iterdir())
+
+
+@pytest.mark.parametrize("nested", [".", "bundle"])
+def test_an_attached_bundle_overrides_the_baked_one(image: str, tmp_path: Path, output: Path, nested: str) -> None:
+    folder = tmp_path / "model" / nested
+    shutil.copytree(LITE, folder)
+    manifest = json.loads((folder / "manifest.json").read_text())
+    manifest["name"] = "attached"
+    manifest["threshold"]["value"] = 0.999999  # no page of the fixture reaches it
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    ran = run_case(image, CASE, output, "-v", f"{tmp_path / 'model'}:/opt/ml/model:ro")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert "attached in '/opt/ml/model" in ran.stdout
+    assert {page["class"] for page in json.loads((output / RESULT).read_text())} == {"normal"}
+
+
+def test_the_image_says_what_it_is_and_holds_no_compiler_and_no_cache(image: str) -> None:
+    config = json.loads(run("docker", "image", "inspect", image).stdout)[0]["Config"]
+    assert (config["User"], config["Entrypoint"]) == ("1000:1000", ["python", "inference.py"])
+    assert config["Labels"]["org.grand-challenge.api-method"] == "exec"
+    assert config["Labels"]["bundle.name"] == json.loads((LITE / "manifest.json").read_text())["name"]
+    look = "command -v gcc cc clang; ls -A /root/.cache /tmp 2>/dev/null | grep -v :; python -c 'import torch; print(torch.version.cuda)'"
+    looked = run("docker", "run", "--rm", "--network", "none", "--entrypoint", "sh", "--user", "0", image, "-c", look)
+    assert looked.stdout.split()[-1].startswith("12.")
+    assert len(looked.stdout.split()) == 1
+
+
+def test_a_bundle_that_is_not_whole_is_not_baked(image: str, tmp_path: Path) -> None:
+    shutil.copytree(LITE, tmp_path / "broken")
+    member = tmp_path / "broken/fold3.safetensors"
+    content = bytearray(member.read_bytes())
+    content[-1] ^= 1
+    member.write_bytes(content)
+    built = run(ROOT / "build.sh", tmp_path / "broken", IMAGE="atypical-mitosis-classifier:broken")
+    assert built.returncode == 1
+    assert "fold3.safetensors was altered or swapped" in built.stdout + built.stderr
+    assert built.stderr.splitlines()[-1].startswith("build.sh: the image was not built")
+
+
+def test_the_exported_tarballs_can_be_loaded(engine: None, tmp_path: Path) -> None:
+    """On an image of the bundle and its labels alone: the real one takes minutes to compress."""
+    name = "atypical-mitosis-export-test"
+    shutil.copytree(LITE, tmp_path / "weights")
+    (tmp_path / "Dockerfile").write_text('FROM scratch\nCOPY weights /opt/app/weights\nCMD ["none"]\n')
+    labels = ("--label", "bundle.name=small", "--label", "org.opencontainers.image.version=0.0.1")
+    assert run("docker", "build", "--tag", name, *labels, tmp_path).returncode == 0
+    exported = run(ROOT / "export.sh", IMAGE=name, DIST=str(tmp_path / "dist"))
+    assert (exported.returncode, exported.stderr) == (0, "")
+    assert run("docker", "rmi", name).returncode == 0
+    loaded = run("docker", "load", "--input", tmp_path / f"dist/{name}-0.0.1.tar.gz")
+    assert f"Loaded image: {name}:latest" in loaded.stdout
+    run("docker", "rmi", name)
+    with tarfile.open(tmp_path / "dist/small-model.tar.gz") as tarball:
+        assert sorted(tarball.getnames()) == sorted(path.name for path in LITE.iterdir())

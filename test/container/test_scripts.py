@@ -1,0 +1,307 @@
+"""The shell scripts, executed with a recording stand-in for docker on PATH. test_image.py asks a real engine."""
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+RESULT = "multiple-mitotic-figure-classification.json"
+TOOLS = "bash cat chmod cut dirname env git grep gzip mkdir mktemp mv rm sed sha256sum sort stat tar"
+STRICT = (
+    "--rm --platform linux/amd64 --network none --read-only --cap-drop ALL --security-opt no-new-privileges "
+    "--memory 15g --tmpfs /tmp:rw,exec,mode=1777"
+)
+
+
+@dataclass
+class Checkout:
+    """A checkout's scripts and fixture in a folder of their own, and the scene that the stand-in plays."""
+
+    root: Path
+    environment: dict[str, str]
+
+    def run(self, *command: str, **scene: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command, cwd=self.root, env=self.environment | scene, capture_output=True, text=True, check=False
+        )
+
+    def calls(self, kind: str) -> list[dict]:
+        record = Path(self.environment["RECORD"])
+        calls = [json.loads(line) for line in record.read_text().splitlines()] if record.exists() else []
+        return [call for call in calls if call["arguments"][0] == kind]
+
+    def case_runs(self) -> list[str]:
+        runs = (" ".join(call["arguments"]) for call in self.calls("run"))
+        return [line for line in runs if "--entrypoint" not in line]
+
+    def rename_bundle(self, folder: str, name: str) -> Path:
+        shutil.copytree(self.root / "weights/lite", self.root / folder)
+        manifest = self.root / folder / "manifest.json"
+        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"name": name}))
+        return manifest.parent
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Checkout:
+    root = tmp_path / "checkout"
+    (root / "test").mkdir(parents=True)
+    for name in (
+        "build.sh",
+        "test.sh",
+        "export.sh",
+        "Dockerfile",
+        "pyproject.toml",
+        "requirements.txt",
+        "inference.py",
+    ):
+        shutil.copy(ROOT / name, root / name)
+    shutil.copy(ROOT / "test/check_output.py", root / "test")
+    for folder in ("model", "weights/lite", "test/input", "test/expected"):
+        shutil.copytree(ROOT / folder, root / folder)
+    docker = tmp_path / "bin/docker"
+    docker.parent.mkdir()
+    stand_in = (ROOT / "test/container/docker_stand_in.py").read_text()
+    docker.write_text(f"#!{sys.executable}\n{stand_in}")
+    docker.chmod(0o755)
+    environment = {
+        "PATH": f"{docker.parent}:{os.environ['PATH']}",
+        "TMPDIR": str(tmp_path),
+        "RECORD": str(tmp_path / "record"),
+        "BUNDLE": str(root / "weights/lite"),
+        "OUTPUT": str(root / "test/expected/interf0"),
+    }
+    return Checkout(root, environment)
+
+
+def lite_name(checkout: Checkout) -> str:
+    return json.loads((checkout.root / "weights/lite/manifest.json").read_text())["name"]
+
+
+# build.sh
+
+
+def test_build_takes_lite_and_says_so(checkout: Checkout) -> None:
+    built = checkout.run("./build.sh")
+    assert (built.returncode, built.stderr) == (0, "")
+    assert f"with the bundle {lite_name(checkout)} from {checkout.root}/weights/lite" in built.stdout
+    [call] = checkout.calls("build")
+    manifest = (checkout.root / "weights/lite/manifest.json").read_bytes()
+    for words in (
+        "--tag atypical-mitosis-classifier --target exec --platform linux/amd64",
+        f"--build-arg BUNDLE_NAME={lite_name(checkout)}",
+        f"--build-arg BUNDLE_SHA256={hashlib.sha256(manifest).hexdigest()}",
+        "--build-arg VERSION=",
+    ):
+        assert words in " ".join(call["arguments"])
+
+
+def test_build_sends_what_the_image_needs_and_every_user_may_read_it(checkout: Checkout) -> None:
+    (checkout.root / "weights/lite/manifest.json").chmod(0o600)
+    (checkout.root / "model/__pycache__").mkdir(exist_ok=True)
+    checkout.run("./build.sh")
+    context = checkout.calls("build")[0]["context"]
+    assert {name.split("/")[0] for name in context} == {
+        "Dockerfile",
+        "requirements.txt",
+        "inference.py",
+        "model",
+        "weights",
+    }
+    assert {f"weights/fold{k}.safetensors" for k in range(5)} | {"weights/manifest.json"} <= context.keys()
+    assert not any("__pycache__" in name for name in context)
+    assert all(mode & 0o444 == 0o444 for mode in context.values())
+
+
+def test_build_prefers_l2(checkout: Checkout) -> None:
+    checkout.rename_bundle("weights/l2", "the-large-one")
+    built = checkout.run("./build.sh")
+    assert f"with the bundle the-large-one from {checkout.root}/weights/l2" in built.stdout
+    assert "BUNDLE_NAME=the-large-one" in " ".join(checkout.calls("build")[0]["arguments"])
+
+
+def test_build_takes_a_named_bundle_that_is_a_link(checkout: Checkout) -> None:
+    checkout.rename_bundle("elsewhere", "mine")
+    (checkout.root / "link").symlink_to("elsewhere")
+    built = checkout.run("./build.sh", "link", IMAGE="other:tag", BASE_IMAGE="mirror/python:3.11")
+    [call] = checkout.calls("build")
+    assert "with the bundle mine from link" in built.stdout
+    assert "weights/fold4.safetensors" in call["context"]
+    assert {"other:tag", "BASE_IMAGE=mirror/python:3.11"} <= set(call["arguments"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--api", "invoke"], "the invoke API cannot be built: got no serve.py"),
+        (["--api", "grpc"], "--api is unusable: got 'grpc', expected exec or invoke"),
+        (["--api"], "--api is unusable: got ''"),
+        (["--fast"], "the option is unknown: got --fast"),
+        (["a", "b"], "there are too many bundles: got a and b"),
+        (["model"], "there is no weights bundle: got no model/manifest.json"),
+    ],
+)
+def test_build_refuses(checkout: Checkout, arguments: list[str], reason: str) -> None:
+    built = checkout.run("./build.sh", *arguments)
+    assert built.returncode == 1
+    assert built.stderr.startswith(f"build.sh: {reason}")
+    assert built.stderr.count("\n") == 1
+    assert not checkout.calls("build")
+
+
+# test.sh
+
+
+def test_the_image_runs_under_stricter_conditions_than_the_platforms(checkout: Checkout) -> None:
+    tested = checkout.run("./test.sh")
+    assert (tested.returncode, tested.stderr) == (0, "")
+    assert tested.stdout.endswith("\nPASS\n")
+    [case] = checkout.case_runs()
+    assert case.startswith(f"run {STRICT} -v {checkout.root}/test/input/interf0:/input:ro -v ")
+    assert ":/opt/ml/model:ro atypical-mitosis-classifier" in case
+    assert not list(Path(checkout.environment["TMPDIR"]).glob("tmp.*"))
+
+
+@pytest.mark.parametrize("gpu", ["", "yes"])
+def test_the_gpu_is_used_when_docker_offers_one(checkout: Checkout, gpu: str) -> None:
+    tested = checkout.run("./test.sh", GPU=gpu)
+    assert ("--gpus all" in checkout.case_runs()[0]) == bool(gpu)
+    assert ("test.sh: GPU: yes" if gpu else "test.sh: GPU: no, on the CPU; Docker refuses --gpus all") in tested.stdout
+    assert f"tolerance {'2e-2' if gpu else '1e-4'}" in tested.stdout
+
+
+def write_output(checkout: Checkout, pages: list[dict]) -> dict[str, str]:
+    folder = checkout.root / "altered"
+    folder.mkdir()
+    (folder / RESULT).write_text(json.dumps(pages))
+    return {"OUTPUT": str(folder)}
+
+
+def test_a_wrong_output_fails(checkout: Checkout) -> None:
+    pages = json.loads((checkout.root / "test/expected/interf0" / RESULT).read_text())
+    tested = checkout.run("./test.sh", **write_output(checkout, pages[:-1]))
+    assert tested.returncode == 1
+    assert "got 15 pages" in tested.stdout
+    assert tested.stdout.endswith("\nFAIL: the output is wrong, as said above\n")
+
+
+@pytest.mark.parametrize(
+    ("scene", "reason"),
+    [
+        ({"STDERR": "a warning\n"}, "the container wrote on stderr"),
+        ({"STATUS": "3"}, "the container ended with exit code 3"),
+        ({"IMAGE_USER": ""}, "the image runs as root"),
+        ({"IMAGE_USER": "0:0"}, "the image runs as root"),
+    ],
+)
+def test_a_good_output_is_not_enough(checkout: Checkout, scene: dict[str, str], reason: str) -> None:
+    tested = checkout.run("./test.sh", **scene)
+    assert tested.returncode == 1
+    assert tested.stdout.endswith(f"\nFAIL: {reason}\n")
+    assert tested.stderr == scene.get("STDERR", "")
+
+
+def test_another_bundle_is_held_to_the_format_alone_unless_an_expectation_is_named(checkout: Checkout) -> None:
+    other = str(checkout.rename_bundle("other", "mine"))
+    pages = json.loads((checkout.root / "test/expected/interf0" / RESULT).read_text())
+    pages[0]["confidence"] += 1e-3 if pages[0]["class"] == "atypical" else -1e-3
+    scene = {"BUNDLE": other} | write_output(checkout, pages)
+    tested = checkout.run("./test.sh", **scene)
+    assert "checking the format only: the image carries mine" in tested.stdout
+    assert tested.stdout.endswith("\nPASS\n")
+    tested = checkout.run("./test.sh", EXPECTED="test/expected/interf0", **scene)
+    assert "page 1: got confidence" in tested.stdout
+    assert tested.returncode == 1
+
+
+@pytest.mark.parametrize(
+    ("missing", "reason"),
+    [
+        (f"test/expected/interf0/{RESULT}", "there is no expected output"),
+        ("test/input/interf0/inputs.json", "there is no test case"),
+    ],
+)
+def test_a_missing_fixture_is_an_error(checkout: Checkout, missing: str, reason: str) -> None:
+    (checkout.root / missing).unlink()
+    tested = checkout.run("./test.sh")
+    assert (tested.returncode, tested.stderr.count("\n")) == (1, 1)
+    assert tested.stderr.startswith(f"test.sh: {reason}: got no ")
+
+
+# export.sh
+
+
+def test_export_writes_both_tarballs_and_the_model_is_reproducible(checkout: Checkout) -> None:
+    exported = checkout.run("./export.sh")
+    assert (exported.returncode, exported.stderr) == (0, "")
+    dist, model = checkout.root / "dist", f"{lite_name(checkout)}-model.tar.gz"
+    assert sorted(path.name for path in dist.iterdir()) == sorted(["atypical-mitosis-classifier-1.2.3.tar.gz", model])
+    first = (dist / model).read_bytes()
+    assert f"{hashlib.sha256(first).hexdigest()}  {dist / model}" in exported.stdout
+    with tarfile.open(dist / model) as tarball:
+        members = tarball.getmembers()
+        tarball.extractall(checkout.root / "unpacked", filter="data")
+    assert [member.name for member in members] == sorted(
+        path.name for path in (checkout.root / "weights/lite").iterdir()
+    )
+    assert {(member.uid, member.gid, member.mtime, member.mode) for member in members} == {(0, 0, 0, 0o644)}
+    for path in (checkout.root / "weights/lite").iterdir():
+        assert (checkout.root / "unpacked" / path.name).read_bytes() == path.read_bytes()
+        path.touch()
+    checkout.run("./export.sh")
+    assert (dist / model).read_bytes() == first
+
+
+def test_export_leaves_no_tarball_that_the_platform_would_refuse(checkout: Checkout) -> None:
+    stat = Path(checkout.environment["PATH"].split(":")[0]) / "stat"
+    stat.write_text("#!/bin/sh\necho 10000000001\n")
+    stat.chmod(0o755)
+    exported = checkout.run("./export.sh")
+    assert exported.returncode == 1
+    assert exported.stderr.startswith("export.sh: the image tarball is too large: got 10000000001 bytes")
+    assert not list((checkout.root / "dist").iterdir())
+
+
+# all three
+
+
+@pytest.mark.parametrize("script", ["build.sh", "test.sh", "export.sh"])
+def test_help_is_given_and_nothing_else_done(checkout: Checkout, script: str) -> None:
+    helped = checkout.run(f"./{script}", "--help")
+    assert (helped.returncode, helped.stderr) == (0, "")
+    assert f"./{script}" in helped.stdout
+    assert not Path(checkout.environment["RECORD"]).exists()
+
+
+@pytest.mark.parametrize("script", ["build.sh", "test.sh", "export.sh"])
+def test_without_docker_the_error_is_one_line(checkout: Checkout, tmp_path: Path, script: str) -> None:
+    tools = tmp_path / "tools"
+    tools.mkdir()
+    for tool in TOOLS.split():
+        (tools / tool).symlink_to(shutil.which(tool) or "missing")
+    ran = checkout.run(f"./{script}", PATH=str(tools))
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"{script}: there is no Docker: got no docker on PATH")
+    assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("script", ["build.sh", "test.sh", "export.sh"])
+def test_without_an_engine_the_error_is_one_line(checkout: Checkout, script: str) -> None:
+    ran = checkout.run(f"./{script}", ENGINE="down")
+    assert ran.returncode == 1
+    assert ran.stderr.startswith(f"{script}: Docker's engine does not answer")
+    assert ran.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("script", ["test.sh", "export.sh"])
+def test_without_an_image_the_error_is_one_line(checkout: Checkout, script: str) -> None:
+    ran = checkout.run(f"./{script}", ENGINE="empty", IMAGE="nothing")
+    assert ran.returncode == 1
+    assert ran.stderr == f"{script}: there is no image: got none named nothing, expected a built one; run ./build.sh\n"
