@@ -7,7 +7,7 @@ LITE   := runs/lite
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
           --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
 
-.PHONY: run test check lint lite benchmark data lock clean
+.PHONY: run test check lint lite benchmark data expected lock clean
 
 run: $(VENV)/.run  ## score the fixture with weights/lite and print a table
 	@$(BIN)/python inference.py --input test/input/interf0 --output test/output --weights weights/lite --table
@@ -41,6 +41,9 @@ benchmark: data
 data: $(VENV)/.dev
 	$(BIN)/python -m train prepare --out runs/data --atnorm-br $(DATA)/AtNorM-Br \
 	    --ami-br $(DATA)/AMi-Br $(DATA)/labels/AMI-BR.csv $(DATA)/labels/amibr_train_split.csv
+
+expected: $(VENV)/.run  ## the fixture's expected result, made anew after weights/lite or the fixture changed
+	$(BIN)/python inference.py --input test/input/interf0 --output test/expected/interf0 --weights weights/lite --device cpu
 
 lock: $(VENV)/.dev  ## compile every requirements.in anew, to the newest versions it admits
 	$(COMPILE) --upgrade requirements.in -o requirements.txt

@@ -21,6 +21,13 @@ from train.module import FoldModule
 from train.table import CropData
 
 DONE = "done.json"
+EXPECTED_WARNINGS = (
+    ".*does not have many workers.*",  # a batch is one gather, nothing is decoded
+    ".*number of training batches.*",  # metrics are logged by epoch
+    ".*directory .* exists and is not empty.*",  # resuming
+    ".*in eval mode at the start of training.*",  # the moving average is
+    ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 on torch 2.10
+)
 
 
 class PlainProgress(L.Callback):
@@ -79,9 +86,8 @@ def fit(data: CropData, folds: Folds, fold: int, config: FitConfig, run: Path) -
 def _trainer(config: FitConfig, run: Path) -> L.Trainer:
     """Lightning, told to keep quiet about what is chosen on purpose here."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")  # a batch is one gather, no decoding
-    warnings.filterwarnings("ignore", message=".*Checkpoint directory .* exists.*")  # resuming
-    warnings.filterwarnings("ignore", message=".*number of training batches.*")  # metrics are logged by epoch
+    for expected in EXPECTED_WARNINGS:
+        warnings.filterwarnings("ignore", message=expected)
     on_terminal = sys.stdout.isatty()
     progress: L.Callback = TQDMProgressBar() if on_terminal else PlainProgress()
     return L.Trainer(

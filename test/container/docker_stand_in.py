@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tarfile
+from itertools import pairwise
 from pathlib import Path
 
 BUNDLE = Path(os.environ["BUNDLE"])
@@ -48,11 +49,7 @@ def inspect(arguments: list[str]) -> int:
 
 
 def run(arguments: list[str]) -> int:
-    mounts = dict(
-        reversed(value.removesuffix(":ro").split(":"))
-        for flag, value in zip(arguments, arguments[1:], strict=False)
-        if flag == "-v"
-    )
+    mounts = dict(reversed(value.removesuffix(":ro").split(":")) for flag, value in pairwise(arguments) if flag == "-v")
     entrypoint = arguments[arguments.index("--entrypoint") + 1] if "--entrypoint" in arguments else None
     if entrypoint == "true":
         if os.environ.get("GPU"):
