@@ -180,8 +180,13 @@ def write_bundle(bundle: Bundle, state_dicts: Sequence[Mapping[str, Tensor]]) ->
 
     Returns:
         The bundle as `read_bundle` reads it back.
+
+    Raises:
+        WeightsError: The folder holds something else than a bundle, or a weight does not fit in fp16.
     """
     folder = bundle.folder
+    if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
+        raise _fault(f"{folder} is no bundle to be replaced", got="other files", expected="a bundle, or nothing there")
     folder.parent.mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
@@ -195,19 +200,29 @@ def write_bundle(bundle: Bundle, state_dicts: Sequence[Mapping[str, Tensor]]) ->
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
         scratch.chmod(0o755)
         read_bundle(scratch)
-        if folder.exists():
-            shutil.rmtree(folder)
-        scratch.rename(folder)
+        _take_place(scratch, folder)
     except BaseException:
         shutil.rmtree(scratch, ignore_errors=True)
         raise
     return read_bundle(folder)
 
 
+def _take_place(new: Path, folder: Path) -> None:
+    """Put a folder where an older bundle may lie, which is deleted once the new one is there."""
+    old = new.with_name(f"{new.name}.old")
+    if folder.exists():
+        folder.rename(old)
+    new.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+
+
 def _stored(tensor: Tensor) -> Tensor:
     """The tensor as the file holds it: contiguous, on the CPU, matrices in fp16."""
     half = tensor.is_floating_point() and tensor.ndim > 1
-    return tensor.detach().to("cpu", torch.float16 if half else tensor.dtype).contiguous()
+    stored = tensor.detach().to("cpu", torch.float16 if half else tensor.dtype).contiguous()
+    if not torch.isfinite(stored).all():
+        raise _fault("a weight cannot be stored", got="infinity or NaN in fp16", expected="weights below 65,504")
+    return stored
 
 
 def _fault(what: str, *, got: object, expected: str) -> WeightsError:

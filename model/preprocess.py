@@ -53,7 +53,7 @@ class InputSpec:
                 "the network's input is not described in a usable way",
                 got=self,
                 expected="crop_px even in 2…128, size_px in 32…1024, bicubic or bilinear, 3 means, 3 positive stds",
-                remedy="restore manifest.json from where the bundle was published",
+                remedy="restore manifest.json from where the bundle was published, or correct --set input.…",
             )
 
 

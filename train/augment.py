@@ -14,6 +14,7 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from model.contract import CROP_PX
+from model.errors import DataError
 from model.preprocess import InputSpec, normalise
 
 RGB_FROM_HED = torch.tensor(rgb_from_hed, dtype=torch.float32)
@@ -50,6 +51,16 @@ class AugmentConfig:
     sharpen: float = 0.8
     noise: float = 0.03
     mirror_rotate: bool = True
+
+    def __post_init__(self) -> None:
+        for name, strength in vars(self).items():
+            if not 0 <= strength <= CROP_PX / 2:
+                raise DataError(
+                    f"the setting augment.{name} is out of range",
+                    got=strength,
+                    expected="0 or more",
+                    remedy=f"correct --set augment.{name}=…",
+                )
 
 
 def augment(crops: Tensor, spec: InputSpec, config: AugmentConfig, generator: Generator) -> Tensor:

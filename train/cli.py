@@ -1,7 +1,6 @@
 """The command line of python -m train: arguments in, one clear line out when something is wrong."""
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
@@ -83,15 +82,14 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from train.files import write_json
     from train.publish import publish, table_rows
     from train.study import read_study
 
     study = read_study(options.study)
-    results = publish(study, options.study / "bundle", options.threshold_rule)
-    record = {key: study.record[key] for key in ("preset", "commit", "seconds", "workers", "versions", "config")}
-    options.out.mkdir(parents=True, exist_ok=True)
-    content = json.dumps({**results, "study": record}, indent=1) + "\n"
-    (options.out / "figures.json").write_text(content, encoding="utf-8")
+    results = publish(study, options.study / "bundle", options.threshold_rule, options.study.name)
+    record = {key: value for key, value in study.record.items() if key != "data"}  # a path of this machine
+    write_json(options.out / "figures.json", {**results, "study": record})
     print("\n".join(table_rows(results)))
 
 
@@ -99,7 +97,8 @@ def _publish(options: argparse.Namespace) -> None:
     from train.publish import publish, table_rows
     from train.study import read_study
 
-    print("\n".join(table_rows(publish(read_study(options.study), options.out, options.threshold_rule))))
+    results = publish(read_study(options.study), options.out, options.threshold_rule, options.out.name)
+    print("\n".join(table_rows(results)))
     print(f"wrote {options.out}")
 
 
@@ -123,7 +122,8 @@ def _parser() -> argparse.ArgumentParser:
     fit.set_defaults(command=_fit)
 
     run = commands.add_parser("run", help="a whole study: split, then five members; resumable")
-    run.add_argument("--workers", type=int, help="folds at once; default: one a GPU, or one a core")
+    run.add_argument("--workers", type=int, choices=range(1, 65), metavar="N",
+                     help="folds at once; default: one a GPU, or one a core")  # fmt: skip
     run.set_defaults(command=_run)
 
     evaluate = commands.add_parser("evaluate", help="a finished study's figures, as JSON")

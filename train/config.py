@@ -31,9 +31,9 @@ class FitConfig:
         drop_rate: Dropout before the classifier.
         ema_decay: Of the moving average of the weights, which is what is validated and published.
         clip_norm: Largest norm of the gradient.
-        validate_every: Epochs between two validations; the last epoch is always validated.
+        validate_every: Epochs between two validations that are logged; none of them changes the run.
         precision: Lightning's: "32-true", "16-mixed", "bf16-mixed".
-        seed: Of weights, sampling and augmentation; the fold is added to it.
+        seed: Of weights, dropout, sampling and augmentation; the fold is added to it.
     """
 
     architecture: str = "efficientvit_b0"
@@ -62,9 +62,12 @@ class FitConfig:
             "batch_size": self.batch_size >= 2,
             "learning_rate": 0 < self.learning_rate < 1,
             "warmup_steps": self.warmup_steps >= 0,
-            "focal_gamma": self.focal_gamma >= 0,
+            "focal_gamma": self.focal_gamma == 0 or self.focal_gamma >= 1,  # between them the gradient has a pole
             "atypical_share": 0 <= self.atypical_share < 1,
             "vote_weight": 0 <= self.vote_weight <= 1,
+            "subclass_weight": self.subclass_weight >= 0,
+            "weight_decay": self.weight_decay >= 0,
+            "clip_norm": self.clip_norm > 0,
             "drop_rate": 0 <= self.drop_rate < 1,
             "ema_decay": 0 <= self.ema_decay < 1,
             "validate_every": self.validate_every >= 1,
@@ -100,6 +103,8 @@ PRESETS = {
         learning_rate=1e-4,
         warmup_steps=300,
         focal_gamma=2.0,
+        vote_weight=0.0,
+        subclass_weight=0.0,
         ema_decay=0.998,
         validate_every=1,
         precision="16-mixed",
@@ -134,11 +139,13 @@ def _replace(config: Any, path: list[str], text: str, setting: str) -> Any:  # n
         return dataclasses.replace(config, **{path[0]: _replace(current, path[1:], text, setting)})
     try:
         value = text if isinstance(current, str) else json.loads(text)
-        if not isinstance(value, type(current)):
-            value = type(current)(value) if isinstance(current, float) and isinstance(value, int) else None
-        if value is None:
+        if isinstance(current, float) and type(value) is int:
+            value = float(value)
+        if isinstance(current, tuple):
+            value = tuple(value)
+        if len(path) > 1 or type(value) is not type(current):
             raise ValueError(text)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise DataError(
             f"--set {setting} has no usable value",
             got=text,

@@ -21,7 +21,7 @@ class CropDataset(Dataset[Batch]):
         self.crops, self.rows = data.crops, rows
         table = data.table.iloc[rows]
         label = data.is_atypical[rows].astype(np.float32)
-        votes = table["atypical_votes"].astype(np.float32).fillna(np.nan).to_numpy()
+        votes = table["atypical_votes"].to_numpy(np.float32)
         votes = np.where(np.isnan(votes), label, votes)
         self.labels = torch.from_numpy(label).long()
         self.targets = torch.from_numpy((1 - vote_weight) * label + vote_weight * votes).float()
@@ -83,12 +83,13 @@ def training_batches(dataset: CropDataset, config: FitConfig, seed: int) -> "Dat
     """Batches of weighted draws; the last, smaller one is left out, as batch norm wants."""
     sampler = EpochSampler(dataset.labels, config.atypical_share, seed)
     size = min(config.batch_size, len(dataset))
-    return DataLoader(dataset, size, sampler=sampler, collate_fn=_as_is, drop_last=True)
+    own = torch.Generator()  # else the loader draws from the global one, once less often after a resume
+    return DataLoader(dataset, size, sampler=sampler, collate_fn=_as_is, drop_last=True, generator=own)
 
 
 def validation_batches(dataset: CropDataset) -> "DataLoader[Batch]":
     """Every crop once, in the table's order."""
-    return DataLoader(dataset, 64, collate_fn=_as_is)
+    return DataLoader(dataset, 64, collate_fn=_as_is, generator=torch.Generator())
 
 
 def _as_is(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list here, and gets a whole batch

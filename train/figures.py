@@ -34,7 +34,9 @@ def figures(is_atypical: Array, p_atypical: Array, threshold: float) -> dict[str
 def max_balanced_accuracy(is_atypical: Array, p_atypical: Array) -> float:
     """The threshold with the best balanced accuracy on these predictions, midway to the next lower score."""
     false_positive_rate, true_positive_rate, scores = roc_curve(is_atypical, p_atypical, drop_intermediate=False)
-    best = scores[int(np.argmax(true_positive_rate - false_positive_rate))]
+    best = scores[1:][
+        int(np.argmax((true_positive_rate - false_positive_rate)[1:]))
+    ]  # the first calls nothing atypical
     below = p_atypical[p_atypical < best]
     return float((best + below.max()) / 2 if len(below) else best)
 

@@ -10,6 +10,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from model.bundle import N_MEMBERS
 from model.errors import DataError
+from train.files import read_json, write_json
 from train.table import CropData
 
 FORMAT = 1
@@ -80,6 +81,13 @@ def split(data: CropData, hold_out: list[str], seed: int = 0) -> Folds:
             expected="a slide for every crop that is trained on",
             remedy="hold that source out: --hold-out source=NAME",
         )
+    if inside["case"].nunique() < N_MEMBERS:
+        raise DataError(
+            "too few cases are left to split",
+            got=inside["case"].nunique(),
+            expected=f"at least {N_MEMBERS}",
+            remedy="hold out less",
+        )
     strata = inside["label"] + "|" + inside["domain"]
     splitter = StratifiedGroupKFold(n_splits=N_MEMBERS, shuffle=True, random_state=seed)
     parts = splitter.split(np.zeros(len(inside)), strata, inside["case"])
@@ -98,6 +106,13 @@ def check_folds(folds: Folds, data: CropData) -> None:
     named = {**{f"fold {k}": ids for k, ids in enumerate(folds.folds)}, "held out": sum(folds.held_out.values(), ())}
     for side, ids in named.items():
         cases = data.table["case"].iloc[data.rows_of(list(ids))]
+        if len(set(ids)) != len(ids):
+            raise DataError(
+                f"a crop stands twice in {side}",
+                got=f"{len(ids) - len(set(ids))} repetitions",
+                expected="each crop once",
+                remedy="run split again; a fold file is not edited by hand",
+            )
         for group in [*ids, *("case " + case for case in cases.dropna().unique())]:
             if sides.setdefault(group, side) != side:
                 raise DataError(
@@ -110,17 +125,8 @@ def check_folds(folds: Folds, data: CropData) -> None:
 
 def write_folds(path: Path, folds: Folds) -> None:
     """Write folds.json, whole or not at all."""
-    content = {
-        "format": FORMAT,
-        "sha256": folds.sha256,
-        "seed": folds.seed,
-        "folds": folds.folds,
-        "held_out": folds.held_out,
-    }
-    partial = path.with_name(path.name + ".partial")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    partial.rename(path)
+    content = {"seed": folds.seed, "folds": folds.folds, "held_out": folds.held_out}
+    write_json(path, {"format": FORMAT, "sha256": folds.sha256, **content})
 
 
 def read_folds(path: Path, data: CropData) -> Folds:
@@ -130,14 +136,14 @@ def read_folds(path: Path, data: CropData) -> Folds:
         DataError: The file is missing, altered, or does not belong to this data.
     """
     remedy = "run python -m train split again"
+    content = read_json(path, remedy)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
         folds = Folds(
             content["seed"],
             tuple(map(tuple, content["folds"])),
             {name: tuple(ids) for name, ids in content["held_out"].items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read", got=repr(error), expected="a fold file", remedy=remedy) from error
     if content.get("sha256") != folds.sha256 or content.get("format") != FORMAT:
         raise DataError(

@@ -21,27 +21,28 @@ is *atypical*. Input: the central {crop_px} × {crop_px} px of a 128 × 128 px H
 
 **Not for clinical use.** For research on crops like those below; nothing here was validated on patients.
 
-- Trained on: {data}. From scratch, no pre-trained weights.
+- Trained on: {data}. {start}.
 - Threshold: rule `{rule}`, fitted on the out-of-fold predictions of {n_crops} crops.
-- Licence of these weights: MIT, as the data's.
+- Licence of these weights: MIT. The data's stand above.
 
 | crops | n (atypical) | networks | ROC AUC | balanced accuracy | sensitivity | specificity |
 |---|---|---|---|---|---|---|
 {rows}
 
 Out of fold: each crop is judged by the one network that never saw its slide. Held out: never trained on and never
-used to place the threshold; pixel-identical duplicates removed. Training took {minutes:.0f} minutes on {workers}
-processes; commit {commit}.
+used to place the threshold; pixel-identical duplicates removed. Training took {minutes:.0f} process-minutes, {workers}
+processes at a time; commit {commit}.
 """
 
 
-def publish(study: Study, out: Path, rule: str) -> dict[str, Any]:
+def publish(study: Study, out: Path, rule: str, name: str) -> dict[str, Any]:
     """Fit the threshold on the out-of-fold predictions and write the bundle and its card.
 
     Args:
         study: A finished study.
         out: The bundle's folder; an older bundle there is replaced.
         rule: One of `train.figures.THRESHOLD_RULES`.
+        name: The bundle's name, after the architecture's.
 
     Returns:
         The figures, as `train.evaluate.evaluate` gives them.
@@ -59,13 +60,13 @@ def publish(study: Study, out: Path, rule: str) -> dict[str, Any]:
     trained = study.data.table.iloc[study.data.rows_of(predictions["image_id"].tolist())]
     bundle = Bundle(
         folder=out,
-        name=f"{config['architecture'].partition('.')[0].replace('_', '-')}-{out.name}",
+        name=f"{config['architecture'].partition('.')[0].replace('_', '-')}-{name}",
         architecture=config["architecture"].partition(".")[0],  # the tag names weights that are not loaded any more
         input=InputSpec(**config["input"]),
         threshold=Threshold(threshold, rule, "out-of-fold", len(predictions)),
         members=tuple(members),
         training={
-            "commit": study.record["commit"],
+            "commit": ", ".join(study.record["commits"]),
             "config": config,
             "folds_sha256": study.folds.sha256,
             "data": [
@@ -83,6 +84,7 @@ def publish(study: Study, out: Path, rule: str) -> dict[str, Any]:
 
 def _card(bundle: Bundle, study: Study, results: dict[str, Any]) -> str:
     """The model card."""
+    config = bundle.training["config"]
     data = ", ".join(f"{item['name']} ({item['crops']:,} crops, {item['licence']})" for item in bundle.training["data"])
     return CARD.format(
         **asdict(bundle.input),
@@ -92,10 +94,13 @@ def _card(bundle: Bundle, study: Study, results: dict[str, Any]) -> str:
         rule=bundle.threshold.rule,
         n_crops=bundle.threshold.n_crops,
         data=data,
+        start="Started from timm's ImageNet weights"
+        if config["pretrained"]
+        else "From scratch, no pre-trained weights",
         rows="\n".join(table_rows(results)),
-        minutes=study.record["seconds"] / 60,
+        minutes=sum(study.record["fold_seconds"]) / 60,
         workers=study.record["workers"],
-        commit=study.record["commit"][:12],
+        commit=", ".join(study.record["commits"]),
     )
 
 

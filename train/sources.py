@@ -29,10 +29,12 @@ class AmiBr:
 
     def rows(self) -> pd.DataFrame:
         """One row a crop, in the published table's order."""
-        published = _read_csv(self.table, ("slide", "dataset", "uid", "expert1_label", "majority_atypical"))
+        experts = [f"expert{k}_atypical" for k in (1, 2, 3)]
+        subclasses = ["expert1_label", "expert2_label"]
+        published = _read_csv(self.table, ["slide", "dataset", "uid", "majority_atypical", *experts, *subclasses])
         names = published["dataset"] + "_" + published["uid"].astype(str)
         label = published["majority_atypical"].map({False: "normal", True: "atypical"})
-        votes = published[[f"expert{k}_atypical" for k in (1, 2, 3)]].astype(float).mean(axis=1)
+        votes = published[experts].astype(float).mean(axis=1)
         rows = pd.DataFrame(
             {
                 "image_id": "AMi-Br/" + names,
@@ -51,7 +53,14 @@ class AmiBr:
             }
         )
         if self.train_split:
-            listed = set(_read_csv(self.train_split, ("dataset_uid",))["dataset_uid"])
+            listed = set(_read_csv(self.train_split, ["dataset_uid"])["dataset_uid"])
+            if unknown := listed - {f"{stem}.png" for stem in names}:
+                raise DataError(
+                    f"{self.train_split} names crops that {self.table} has not",
+                    got=sorted(unknown)[:3],
+                    expected="the split of this very table",
+                    remedy="give the published split",
+                )
             rows["part"] = ["train" if f"{stem}.png" in listed else "test" for stem in names]
         return _counted(rows, AMI_BR_COUNTS)
 
@@ -80,7 +89,7 @@ class AtnormBr:
         return _counted(pd.DataFrame(found, columns=[*(found or [{"label": ""}])[0]]), ATNORM_BR_COUNTS)
 
 
-def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
+def _read_csv(path: Path, columns: list[str]) -> pd.DataFrame:
     """A CSV that must have the named columns."""
     try:
         table = pd.read_csv(path)

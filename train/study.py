@@ -1,14 +1,12 @@
 """A study: five folds of one split under one configuration, each fold in a process of its own, resumable."""
 
-import json
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from queue import Queue
 from typing import Any
 
 import pandas as pd
@@ -17,7 +15,8 @@ import torch
 from model.bundle import N_MEMBERS
 from model.errors import DataError
 from train.config import FitConfig
-from train.fit import DONE
+from train.files import read_json, write_json
+from train.fit import DONE, fold_mark, is_done
 from train.folds import Folds, read_folds, split, write_folds
 from train.table import CropData, read_data
 
@@ -32,7 +31,7 @@ class Study:
 
     Attributes:
         folder: Holds study.json, folds.json and fold0 … fold4.
-        record: study.json: data folder, configuration, commit, seconds.
+        record: study.json: data folder, preset and configuration, versions; and the folds' commits and seconds.
         data: The crops.
         folds: The split, checked against the data.
     """
@@ -66,42 +65,35 @@ def run_study(
         DataError: The folder holds another study, or a fold failed.
     """
     data = read_data(data_folder)
-    wanted = split(data, hold_out)
-    if (out / "folds.json").is_file() and read_folds(out / "folds.json", data) != wanted:
+    folds = split(data, hold_out)
+    if (out / "folds.json").is_file() and read_folds(out / "folds.json", data) != folds:
         raise DataError(
             f"{out} holds a study of another split",
             got=sorted(read_folds(out / "folds.json", data).held_out),
-            expected=f"held out: {sorted(wanted.held_out)}, the same table and seed",
+            expected=f"held out: {sorted(folds.held_out)}, the same table and seed",
             remedy="name another --out",
         )
-    write_folds(out / "folds.json", wanted)
-    started = time.monotonic()
+    write_folds(out / "folds.json", folds)
     command = [sys.executable, "-m", "train", "fit", "--data", str(data_folder.resolve())]
     command += ["--folds", str((out / "folds.json").resolve()), "--preset", preset]
     command += [word for setting in settings for word in ("--set", setting)]
-    with ThreadPoolExecutor(workers) as pool:
-        jobs = [
-            pool.submit(_run_fold, [*command, "--fold", str(k), "--out", str((out / f"fold{k}").resolve())], k, workers)
-            for k in range(N_MEMBERS)
-        ]
-        for job in jobs:
-            job.result()
-    record = {
-        "data": str(data_folder.resolve()),
-        "preset": preset,
-        "config": config.to_dict(),
-        "config_sha256": config.sha256,
-        "commit": _commit(),
-        "seconds": round(time.monotonic() - started),
-        "workers": workers,
-        "versions": {"python": sys.version.split()[0], "torch": torch.__version__},
-    }
-    (out / "study.json").write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+    _fit_all(command, out.resolve(), workers)
+    for fold in range(N_MEMBERS):
+        if not is_done(out / f"fold{fold}", fold_mark(config, folds, fold)):
+            raise DataError(
+                f"fold {fold} ended before it was finished",
+                got="no done.json of this study",
+                expected="one",
+                remedy="run the same command again",
+            )
+    record = {"data": str(data_folder.resolve()), "preset": preset, "settings": settings, "config": config.to_dict()}
+    versions = {"python": sys.version.split()[0], "torch": torch.__version__}
+    write_json(out / "study.json", {**record, "config_sha256": config.sha256, "workers": workers, "versions": versions})
 
 
 def default_workers() -> int:
     """One fold a GPU; on a CPU one a core, since two processes of one thread do twice what one of two does."""
-    return torch.cuda.device_count() or min(N_MEMBERS, os.cpu_count() or 1)
+    return torch.cuda.device_count() or min(N_MEMBERS, _cores())
 
 
 def read_study(folder: Path) -> Study:
@@ -111,55 +103,80 @@ def read_study(folder: Path) -> Study:
         DataError: It is not finished, or a fold was fitted under other settings or another split.
     """
     remedy = f"run python -m train run … --out {folder} to the end"
-    if not (folder / "study.json").is_file():
-        raise DataError(f"no finished study in {folder}", got="no study.json", expected="one", remedy=remedy)
-    record = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    record = read_json(folder / "study.json", remedy)
     data = read_data(Path(record["data"]))
     folds = read_folds(folder / "folds.json", data)
-    expected = {"config_sha256": record["config_sha256"], "folds_sha256": folds.sha256}
-    for fold in range(N_MEMBERS):
-        mark = folder / f"fold{fold}" / DONE
-        got = json.loads(mark.read_text(encoding="utf-8")) if mark.is_file() else "not finished"
-        if got != {**expected, "fold": fold}:
-            raise DataError(f"fold {fold} is not this study's", got=got, expected=str(expected), remedy=remedy)
+    done = [read_json(folder / f"fold{fold}" / DONE, remedy) for fold in range(N_MEMBERS)]
+    for fold, got in enumerate(done):
+        expected = {"config_sha256": record["config_sha256"], "folds_sha256": folds.sha256, "fold": fold}
+        if got["mark"] != expected:
+            raise DataError(f"fold {fold} is not this study's", got=got["mark"], expected=str(expected), remedy=remedy)
+    record["commits"] = sorted({mark["commit"] for mark in done})
+    record["fold_seconds"] = [mark["seconds"] for mark in done]
     return Study(folder, record, data, folds)
 
 
-def _run_fold(command: list[str], fold: int, workers: int) -> None:
-    """One fold's process; its lines appear with the fold's number in front."""
-    threads = max(1, (os.cpu_count() or 1) // workers)
+def _fit_all(command: list[str], out: Path, workers: int) -> None:
+    """Every fold's process, so many at once; when one fails, or the user stops the study, the others stop too."""
+    devices: Queue[str] = Queue()
+    for device in _devices(workers):
+        devices.put(device)
+    running: list[subprocess.Popen[str]] = []
+    threads = max(1, _cores() // workers)
     environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "GLIBC_TUNABLES": KEEP_MEMORY}
-    if torch.cuda.is_available():
-        environment["CUDA_VISIBLE_DEVICES"] = str(fold % torch.cuda.device_count())
+    shared = (environment, devices, running)
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = [
+            pool.submit(_run_fold, [*command, "--fold", str(k), "--out", str(out / f"fold{k}")], k, *shared)
+            for k in range(N_MEMBERS)
+        ]
+        try:
+            wait(jobs, return_when=FIRST_EXCEPTION)
+            for job in jobs:
+                if job.done():
+                    job.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in running:
+                process.terminate()
+            raise
+
+
+def _run_fold(
+    command: list[str],
+    fold: int,
+    environment: dict[str, str],
+    devices: "Queue[str]",
+    running: "list[subprocess.Popen[str]]",
+) -> None:
+    """One fold's process on a free device; its lines appear with the fold's number in front."""
+    device = devices.get()
+    sees = {"CUDA_VISIBLE_DEVICES": device} if device else {}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env={**environment, **sees}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    running.append(process)
     last = ""
-    with subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    ) as process:
-        for line in _lines(process):
-            print(f"fold {fold} | {line}", flush=True)
-            last = line
-    if process.returncode:
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip():
+            print(f"fold {fold} | {line.rstrip()}", flush=True)
+            last = line.strip()
+    running.remove(process)
+    devices.put(device)
+    if process.wait():
         raise DataError(
             f"fold {fold} failed", got=last, expected="exit code 0", remedy="mend that, then run the same command again"
         )
 
 
-def _lines(process: "subprocess.Popen[str]") -> Iterator[str]:
-    """The process's lines, without the empty ones."""
-    assert process.stdout is not None
-    return (line.rstrip() for line in process.stdout if line.strip())
+def _devices(workers: int) -> list[str]:
+    """What each worker sees: one of the GPUs that this process sees, or "" for the CPU."""
+    granted = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    gpus = granted.split(",") if torch.cuda.is_available() else [""]
+    return [gpus[worker % len(gpus)] for worker in range(workers)]
 
 
-def _commit() -> str:
-    """The checkout's commit, with ``+changes`` when files differ from it; ``unknown`` outside git."""
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return answer.stdout.strip()
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0))

@@ -55,13 +55,14 @@ class CropData:
 
 
 def write_data(folder: Path, table: pd.DataFrame, crops: np.ndarray) -> None:
-    """Write table.csv and crops.npy; the table comes last, so a folder with a table is whole."""
+    """Write crops.npy, then table.csv, each whole or not at all; a process that has the old crops mapped keeps them."""
     folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "crops.npy.partial").open("wb") as file:
+        np.save(file, crops)
+    table.to_csv(folder / "table.csv.partial", index=False)
     (folder / "table.csv").unlink(missing_ok=True)
-    np.save(folder / "crops.npy", crops)
-    partial = folder / "table.csv.partial"
-    table.to_csv(partial, index=False)
-    partial.rename(folder / "table.csv")
+    for name in ("crops.npy", "table.csv"):
+        (folder / f"{name}.partial").replace(folder / name)
 
 
 def read_data(folder: Path) -> CropData:
@@ -71,22 +72,20 @@ def read_data(folder: Path) -> CropData:
         DataError: A file or a column is missing, a label is outside the vocabulary, or the lengths differ.
     """
     remedy = f"run python -m train prepare … --out {folder}"
-    if not (folder / "table.csv").is_file() or not (folder / "crops.npy").is_file():
+    try:
+        table = pd.read_csv(folder / "table.csv", dtype={"image_id": str, "case": str})
+        crops = np.load(folder / "crops.npy", mmap_mode="r", allow_pickle=False)
+    except (OSError, ValueError) as error:
         raise DataError(
-            f"no prepared data in {folder}", got="files missing", expected="table.csv, crops.npy", remedy=remedy
-        )
-    table = pd.read_csv(folder / "table.csv", dtype={"image_id": str, "case": str}, keep_default_na=True)
+            f"no usable data in {folder}", got=error, expected="table.csv and crops.npy, whole", remedy=remedy
+        ) from error
     lacking = [name for name in (*COLUMNS, *KNOWN_BY_SOME) if name not in table.columns]
-    labels = set(table["label"]) - set(CLASS_NAMES) if not lacking else set()
-    crops = np.load(folder / "crops.npy", mmap_mode="r", allow_pickle=False)
+    unknown = sorted(set(map(str, table.get("label", []))) - set(CLASS_NAMES))
+    surplus = [] if crops.shape == (len(table), CROP_PX, CROP_PX, 3) and crops.dtype == np.uint8 else crops.shape
     for what, got, expected in (
         ("table.csv lacks columns", lacking, str(COLUMNS)),
-        ("table.csv has unknown labels", sorted(map(str, labels)), str(CLASS_NAMES)),
-        (
-            "crops.npy is not the table's",
-            [] if crops.shape == (len(table), CROP_PX, CROP_PX, 3) else crops.shape,
-            "one a row",
-        ),
+        ("table.csv has unknown labels", unknown, str(CLASS_NAMES)),
+        ("crops.npy is not the table's", surplus, f"{len(table)} uint8 crops of {CROP_PX} px"),
     ):
         if got:
             raise DataError(f"{folder}/{what}", got=got, expected=expected, remedy=remedy)

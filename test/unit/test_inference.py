@@ -10,6 +10,7 @@ import pytest
 import safetensors.numpy
 import SimpleITK as sitk
 import tifffile
+import torch
 from PIL import Image
 
 import inference
@@ -113,6 +114,19 @@ def test_it_runs_as_a_process_with_a_silent_stderr(run_inference, case, tmp_path
     assert (done.returncode, done.stderr) == (0, "")
     assert len(done.stdout.splitlines()) == 5
     assert list((tmp_path / "output").iterdir()) == [tmp_path / "output" / OUTPUT_NAME]
+
+
+@pytest.mark.gpu
+def test_it_runs_on_the_gpu(run_inference, case, tmp_path, tiny_bundle):
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    for device in ("cpu", "cuda"):
+        done = run_inference(
+            "--input", case, "--output", tmp_path / device, "--weights", tiny_bundle, "--device", device
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+    on_cpu, on_gpu = (confidences({OUTPUT_NAME: (tmp_path / d / OUTPUT_NAME).read_text()}) for d in ("cpu", "cuda"))
+    np.testing.assert_allclose(on_gpu, on_cpu, atol=1e-2)
 
 
 @pytest.mark.data

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,21 @@ def test_a_failed_write_leaves_the_older_bundle(copy: Path) -> None:
         write_bundle(bundle, states[:4])
     assert {path.name: path.read_bytes() for path in copy.iterdir()} == before
     assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+
+
+def test_a_folder_that_is_no_bundle_is_not_replaced(tiny_bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "thesis.txt").write_text("precious")
+    bundle = replace(read_bundle(tiny_bundle), folder=tmp_path)
+    with pytest.raises(WeightsError, match="is no bundle to be replaced"):
+        write_bundle(bundle, [{}] * 5)
+    assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
+
+
+def test_a_weight_beyond_half_precision_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
+    bundle = replace(read_bundle(tiny_bundle), folder=tmp_path / "new")
+    with pytest.raises(WeightsError, match="a weight cannot be stored"):
+        write_bundle(bundle, [{"kernel": torch.full((2, 2), 1e5)}] * 5)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_threshold_must_be_a_float() -> None:

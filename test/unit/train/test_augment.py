@@ -1,10 +1,13 @@
+import math
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 from skimage.color import hed2rgb, rgb2hed
 
 from model.preprocess import InputSpec, preprocess
-from train.augment import AugmentConfig, augment, hed_to_rgb, perturb_stain, rgb_to_hed
+from train.augment import AugmentConfig, augment, hed_to_rgb, perturb_stain, rgb_to_hed, warp
 
 NOTHING = AugmentConfig(
     stain_scale=0, stain_shift=0, zoom=0, stretch=0, translate_px=0, brightness=0, contrast=0, blur_sigma_px=0,
@@ -52,6 +55,30 @@ def test_scaling_and_shifting_act_on_each_image_and_stain(scale: float, shift: f
 def test_without_strength_augmentation_is_the_preprocessing(spec: InputSpec) -> None:
     crops = torch.randint(0, 256, (3, 128, 128, 3), dtype=torch.uint8, generator=generator())
     torch.testing.assert_close(augment(crops, spec, NOTHING, generator()), preprocess(crops, spec), atol=0.02, rtol=0)
+
+
+def test_without_strength_the_resampling_is_the_preprocessing_too() -> None:
+    spec = InputSpec(64, 128)
+    crops = torch.randint(0, 256, (3, 128, 128, 3), dtype=torch.uint8, generator=generator())
+    inside = (..., slice(4, -4), slice(4, -4))  # at the border one sees beyond the cut, the other mirrors
+    got, expected = augment(crops, spec, NOTHING, generator())[inside], preprocess(crops, spec)[inside]
+    torch.testing.assert_close(got, expected, atol=0.02, rtol=0)
+
+
+def test_the_warp_zooms_shifts_and_turns_by_what_it_says() -> None:
+    ramp = torch.linspace(0.5 / 128, 1 - 0.5 / 128, 128)  # a pixel's value is its own coordinate
+    images = torch.stack([ramp.expand(128, 128), ramp[:, None].expand(128, 128), torch.zeros(128, 128)])
+    config = replace(NOTHING, mirror_rotate=True, zoom=0.25, stretch=0.1, translate_px=4.0)
+    x, y = warp(images.expand(64, 3, 128, 128), InputSpec(64, 64), config, generator())[:, :2].unbind(1)  # (64, 64, 64)
+    centre = torch.stack([x[:, 31:33, 31:33].mean((1, 2)), y[:, 31:33, 31:33].mean((1, 2))], 1) * 128 - 64
+    assert 3 < centre.abs().max() <= 4.05
+    along, across = (torch.stack([c[:, 40, 32] - c[:, 24, 32], c[:, 32, 40] - c[:, 32, 24]], 1) * 8 for c in (x, y))
+    jacobian = torch.stack([along, across], 1)  # (64, xy, rows and columns), crop pixels per network pixel
+    scales = torch.linalg.svdvals(jacobian)
+    assert math.exp(-0.31) < scales.min() < 0.85
+    assert 1.15 < scales.max() < math.exp(0.31)
+    mirrored = (torch.linalg.det(jacobian) < 0).float().mean()
+    assert 0.3 < mirrored < 0.7
 
 
 def test_augmentation_depends_on_its_generator_alone() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from model.errors import DataError
+from model.errors import MitosisError
 from train.config import PRESETS, FitConfig, override
 
 
@@ -25,10 +25,14 @@ def test_a_change_anywhere_changes_the_hash() -> None:
         ("epochs=many", "has no usable value: got many, expected a int"),
         ("epochs=1.5", "has no usable value"),
         ("augment=3", "has no usable value"),
+        ("epochs=true", "has no usable value"),
+        ("epochs.foo=3", "has no usable value"),
+        ("augment.noise=-5", "augment.noise is out of range"),
+        ("input.size_px=8", "not described in a usable way"),
         ("learning_rate=5", "learning_rate is out of range"),
         ("precision=half", "precision is out of range"),
     ],
 )
 def test_a_wrong_setting_is_explained(setting: str, message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(MitosisError, match=message):
         override(FitConfig(), [setting])

@@ -71,3 +71,9 @@ def test_a_hold_out_that_matches_nothing_is_refused(data: CropData) -> None:
 def test_crops_without_a_case_cannot_be_grouped(data: CropData) -> None:
     with pytest.raises(DataError, match="10 crops have no case.*hold that source out"):
         split(data, [])
+
+
+def test_a_crop_that_stands_twice_in_a_fold_is_found(data: CropData, folds: Folds) -> None:
+    doubled = replace(folds, folds=((*folds.folds[0], folds.folds[0][0]), *folds.folds[1:]))
+    with pytest.raises(DataError, match="a crop stands twice in fold 0"):
+        check_folds(doubled, data)
