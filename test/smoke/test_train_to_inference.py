@@ -1,6 +1,7 @@
 """The whole way on the CPU: five tiny networks are trained, published and run by inference.py."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -24,11 +25,12 @@ ROOT = Path(__file__).resolve().parents[2]
 # with equal probabilities everywhere nothing below could fail.
 SETTINGS = ("architecture=test_resnet", "learning_rate=0.02", "ema_decay=0")
 PRESET = ("--preset", "smoke", *(word for setting in SETTINGS for word in ("--set", setting)))
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums in the same order, however many cores there are
 
 
 def train(*arguments: object) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "train", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -90,7 +92,8 @@ def test_inference_runs_on_the_published_bundle(bundle: Path, data_folder: Path,
 
 def test_a_killed_fit_resumed_equals_an_unbroken_one(study: Path, data_folder: Path, tmp_path: Path) -> None:
     fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET, "--out", tmp_path]
-    with subprocess.Popen([sys.executable, "-m", "train", *map(str, fit)], cwd=ROOT, stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-m", "train", *map(str, fit)]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
         while not (tmp_path / "last.ckpt").is_file():
             assert process.poll() is None
             time.sleep(0.05)
