@@ -12,10 +12,11 @@ RUN export PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 \
  && python -m compileall -q -x '/tests?/' "$(python -c 'import sysconfig; print(sysconfig.get_path("stdlib"))')" \
  && useradd --uid 1000 --no-create-home --home-dir /tmp --shell /usr/sbin/nologin classifier
 
-# Nothing but /tmp is writable, and the user may be one that the image does not know.
+# Nothing but /tmp is writable, and the user may be one that the image does not know: without TORCHINDUCTOR_CACHE_DIR,
+# importing torchvision asks for the user's name and fails.
 ENV PYTHONUTF8=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp XDG_CACHE_HOME=/tmp/cache MPLCONFIGDIR=/tmp/matplotlib \
-    TORCH_HOME=/tmp/torch HF_HOME=/tmp/huggingface HF_HUB_OFFLINE=1 \
+    TORCH_HOME=/tmp/torch TORCHINDUCTOR_CACHE_DIR=/tmp/torchinductor HF_HOME=/tmp/huggingface HF_HUB_OFFLINE=1 \
     NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 
 WORKDIR /opt/app

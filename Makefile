@@ -32,9 +32,9 @@ lite: data
 	$(BIN)/python -m train publish --study $(LITE) --out weights/lite && \
 	echo "make lite took $$(( ($$(date +%s) - start) / 60 )) minutes"
 
-# The published AMi-Br benchmark's own split: train part → test part and AtNorM-Br. A shorter schedule than lite's.
+# The published AMi-Br benchmark's own split: train part → test part and AtNorM-Br.
 benchmark: data
-	$(BIN)/python -m train run --data runs/data --out runs/benchmark --preset lite --set epochs=24 \
+	$(BIN)/python -m train run --data runs/data --out runs/benchmark --preset lite \
 	    --hold-out part=test --hold-out source=AtNorM-Br
 	$(BIN)/python -m train evaluate --study runs/benchmark --out docs/results/ami-br-benchmark
 

@@ -63,6 +63,7 @@ arguments=(
     --tag "$image"
     --target "$api"
     --platform linux/amd64
+    --force-rm # a build that fails leaves no container behind
     --build-arg "BUNDLE=weights"
     --build-arg "VERSION=$version"
     --build-arg "REVISION=$revision"

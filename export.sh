@@ -37,6 +37,8 @@ labels=$(docker image inspect --format '{{index .Config.Labels "org.opencontaine
 read -r version bundle <<<"$labels"
 [[ -n ${bundle:-} ]] || die "the image is another one: got no label bundle.name on $image, expected one that build.sh made; run ./build.sh"
 
+[[ ${image##*/} == *:* ]] || image+=:latest # a bare name would save every tag, and the platform takes one image
+
 mkdir -p "$dist"
 work=$(mktemp -d "$dist/.export.XXXXXX")
 container=

@@ -37,7 +37,6 @@ command -v docker >/dev/null || die "there is no Docker: got no docker on PATH, 
 docker version >/dev/null 2>&1 || die "Docker's engine does not answer: got a failing 'docker version', expected a running engine that this user may use; start it"
 [[ -f $input/inputs.json ]] || die "there is no test case: got no $input/inputs.json, expected the committed fixture; restore test/input"
 [[ -f $expected/$result ]] || die "there is no expected output: got no $expected/$result, expected the committed file; restore test/expected or correct EXPECTED"
-expected=$(cd "$expected" && pwd)
 user=$(docker image inspect --format '{{.Config.User}}' "$image" 2>/dev/null) \
     || die "there is no image: got none named $image, expected a built one; run ./build.sh"
 
@@ -48,8 +47,12 @@ clean_up() { # what the container wrote belongs to another user
     rm -rf "$work"
 }
 trap clean_up EXIT
-mkdir "$work/output" "$work/model"
-chmod 755 "$work" "$work/model"
+# Copies, so that the container's user may read them whatever the checkout's permissions.
+mkdir "$work/output" "$work/model" "$work/check"
+cp -R "$input" "$work/input"
+cp -R "$expected" "$work/check/expected"
+cp "$root/test/check_output.py" "$work/check/"
+chmod -R a+rX "$work"
 chmod 777 "$work/output"
 
 # A trial says what Docker really offers; a runtime's name in `docker info` may have no card behind it.
@@ -82,7 +85,7 @@ start=$SECONDS
 status=0
 docker run --rm --platform linux/amd64 --network none --read-only --cap-drop ALL --security-opt no-new-privileges \
     --memory 15g --tmpfs /tmp:rw,exec,mode=1777 "${gpu[@]}" \
-    -v "$input:/input:ro" -v "$work/output:/output" -v "$work/model:/opt/ml/model:ro" "$image" \
+    -v "$work/input:/input:ro" -v "$work/output:/output" -v "$work/model:/opt/ml/model:ro" "$image" \
     2>"$work/stderr" || status=$?
 cat "$work/stderr" >&2
 echo "test.sh: the container ran for $((SECONDS - start)) s"
@@ -90,9 +93,8 @@ echo "test.sh: the container ran for $((SECONDS - start)) s"
 [[ ! -s $work/stderr ]] || failures+=("the container wrote on stderr")
 
 docker run --rm --network none --read-only --cap-drop ALL --security-opt no-new-privileges \
-    -v "$root/test/check_output.py:/check/check_output.py:ro" -v "$work/output:/check/output:ro" \
-    -v "$expected:/check/expected:ro" --entrypoint python "$image" /check/check_output.py \
-    /check/output /check/expected --manifest /opt/app/weights/manifest.json \
+    -v "$work/check:/check:ro" -v "$work/output:/output:ro" --entrypoint python "$image" \
+    /check/check_output.py /output /check/expected --manifest /opt/app/weights/manifest.json \
     --tolerance "$tolerance" --class-margin "$class_margin" "${compare[@]}" \
     || failures+=("the output is wrong, as said above")
 

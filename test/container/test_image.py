@@ -127,11 +127,12 @@ def test_the_exported_tarballs_can_be_loaded(engine: None, tmp_path: Path) -> No
     (tmp_path / "Dockerfile").write_text('FROM scratch\nCOPY weights /opt/app/weights\nCMD ["none"]\n')
     labels = ("--label", "bundle.name=small", "--label", "org.opencontainers.image.version=0.0.1")
     assert run("docker", "build", "--tag", name, *labels, tmp_path).returncode == 0
+    assert run("docker", "tag", name, f"{name}:another").returncode == 0
     exported = run(ROOT / "export.sh", IMAGE=name, DIST=str(tmp_path / "dist"))
     assert (exported.returncode, exported.stderr) == (0, "")
-    assert run("docker", "rmi", name).returncode == 0
+    assert run("docker", "rmi", name, f"{name}:another").returncode == 0
     loaded = run("docker", "load", "--input", tmp_path / f"dist/{name}-0.0.1.tar.gz")
-    assert f"Loaded image: {name}:latest" in loaded.stdout
+    assert loaded.stdout == f"Loaded image: {name}:latest\n"
     run("docker", "rmi", name)
     with tarfile.open(tmp_path / "dist/small-model.tar.gz") as tarball:
         assert sorted(tarball.getnames()) == sorted(path.name for path in LITE.iterdir())
