@@ -173,8 +173,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--input", type=Path, default=Path("/input"), metavar="DIR", help="the case (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("/output"), metavar="DIR", help="result (%(default)s)")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="a bundle; default: attached, baked, checkout")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    parser.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if any")
+    precisions = ("auto", "fp32", "fp16", "bf16")
+    parser.add_argument("--precision", choices=precisions, default="auto", help="auto: fp16 on a GPU, else fp32")
     parser.add_argument("--table", action="store_true", help="print page, class, p_atypical, spread of the members")
     return parser.parse_args(argv)
 

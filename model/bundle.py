@@ -17,6 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from model.contract import list_names
 from model.errors import WeightsError
 from model.preprocess import InputSpec
 
@@ -85,7 +86,10 @@ def find_bundle(weights: Path | None = None) -> Path:
     """
     if weights is not None:
         if not (weights / MANIFEST).is_file():
-            raise _fault(f"no bundle in {weights}", got=f"no {MANIFEST}", expected="manifest.json beside five members")
+            got = f"a folder that holds {list_names(weights)}" if weights.is_dir() else "a file"
+            got = got if weights.exists() else "no such folder"
+            expected = f"a folder with {MANIFEST} and the five members that it lists"
+            raise _fault(f"no bundle in {str(weights)!r}", got=got, expected=expected)
         return weights
     attached = [
         path.parent

@@ -63,7 +63,8 @@ def read_stack(path: Path) -> np.ndarray:
 
     Args:
         path: A TIFF of any compression that Pillow reads, or an MHA; 1 to 1,024 pages of 128 × 128 px, 8 bits a
-            channel. Greyscale is repeated to RGB, a palette looked up, an alpha channel dropped without blending.
+            channel. Greyscale is repeated to RGB with a warning, a palette looked up, an alpha channel dropped
+            without blending.
 
     Returns:
         uint8 (N, 128, 128, 3), RGB in [0, 255], in page order.
@@ -80,7 +81,13 @@ def read_stack(path: Path) -> np.ndarray:
         raise _fault(path, str(error), "a readable file") from error
     if n_bytes == 0:
         raise _fault(path, "a file of zero bytes", "a stack of crops")
-    return reader(path)
+    crops = reader(path)
+    n_grey = int((crops == crops[..., :1]).all(axis=(1, 2, 3)).sum())
+    if n_grey:
+        verb = "is" if n_grey == 1 else "are"
+        message = f"{n_grey} of {len(crops)} pages {verb} greyscale: the networks were trained on H&E in colour"
+        warnings.warn(message, stacklevel=2)
+    return crops
 
 
 def _read_tiff(path: Path) -> np.ndarray:

@@ -29,7 +29,7 @@ class Ensemble:
         self._members = members
 
     @classmethod
-    def load(cls, weights: Path | None = None, *, device: str = "auto", precision: str = "auto") -> "Ensemble":
+    def load(cls, weights: str | Path | None = None, *, device: str = "auto", precision: str = "auto") -> "Ensemble":
         """Read, verify and place the five members.
 
         Args:
@@ -41,7 +41,7 @@ class Ensemble:
             WeightsError: The bundle is missing or not whole.
             DeviceError: The device or the precision is not to be had on this machine.
         """
-        bundle = read_bundle(find_bundle(weights))
+        bundle = read_bundle(find_bundle(None if weights is None else Path(weights)))
         place = choose_device(device)
         chosen = choose_precision(precision, place)
         members = [

@@ -176,5 +176,14 @@ class TestFindBundle:
     def test_nothing_anywhere_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="no weights bundle"):
             find_bundle()
-        with pytest.raises(WeightsError, match=r"no bundle in .*elsewhere"):
-            find_bundle(tmp_path / "elsewhere")
+
+    def test_a_wrong_path_says_what_lies_there(self, tmp_path: Path) -> None:
+        self.put(tmp_path / "weights" / "lite")
+        (tmp_path / "a file").touch()
+        for path, got in (
+            ("elsewhere", "no such folder"),
+            ("a file", "a file"),
+            ("weights", r"a folder that holds \['lite'\]"),
+        ):
+            with pytest.raises(WeightsError, match=f"no bundle in '.*{path}': got {got}, expected a folder with m"):
+                find_bundle(tmp_path / path)

@@ -69,6 +69,7 @@ def test_one_page_is_a_stack(tmp_path, stack, save_tiff):
     assert np.array_equal(read_stack(save_tiff(tmp_path / "S.TIF", stack[:1])), stack[:1])
 
 
+@pytest.mark.filterwarnings("ignore:.*greyscale")
 def test_a_stack_may_be_longer_than_the_platform_sends(tmp_path):
     assert read_stack(write_many_pages(tmp_path / "s.tif", PAGE_LIMIT)).shape == (PAGE_LIMIT, 128, 128, 3)
 
@@ -79,13 +80,15 @@ def test_alpha_is_dropped_without_blending(tmp_path, stack, save_tiff):
     assert np.array_equal(crops, stack)
 
 
-def test_greyscale_is_repeated(tmp_path, stack, save_tiff):
-    crops = read_stack(save_tiff(tmp_path / "s.tif", stack[..., 0]))
+def test_greyscale_is_repeated_and_told(tmp_path, stack, save_tiff):
+    with pytest.warns(UserWarning, match=r"16 of 16 pages are greyscale.*trained on"):
+        crops = read_stack(save_tiff(tmp_path / "s.tif", stack[..., 0]))
     assert np.array_equal(crops, np.repeat(stack[..., :1], 3, axis=3))
 
 
 def test_pages_of_several_modes_are_read_in_their_order(tmp_path, stack, save_tiff):
-    crops = read_stack(save_tiff(tmp_path / "s.tif", [stack[0], stack[1][..., 1], stack[2]]))
+    with pytest.warns(UserWarning, match="1 of 3 pages is greyscale"):
+        crops = read_stack(save_tiff(tmp_path / "s.tif", [stack[0], stack[1][..., 1], stack[2]]))
     assert np.array_equal(crops, np.stack([stack[0], np.repeat(stack[1][..., 1:2], 3, axis=2), stack[2]]))
 
 
@@ -104,9 +107,13 @@ def test_mha_without_a_page_axis_is_one_page(tmp_path, stack):
     assert np.array_equal(read_stack(write_mha(tmp_path / "s.mha", stack[3])), stack[3:4])
 
 
-def test_mha_with_alpha_or_greyscale_is_read_as_tiff_is(tmp_path, stack):
+def test_mha_with_alpha_is_read_as_tiff_is(tmp_path, stack):
     with_alpha = np.concatenate([stack, stack[..., :1]], axis=3)
     assert np.array_equal(read_stack(write_mha(tmp_path / "a.mha", with_alpha)), stack)
+
+
+@pytest.mark.filterwarnings("ignore:.*greyscale")
+def test_greyscale_mha_is_repeated(tmp_path, stack):
     grey = np.repeat(stack[..., :1], 3, axis=3)
     assert np.array_equal(read_stack(write_mha(tmp_path / "g.mha", stack[..., 0], is_vector=False)), grey)
     assert np.array_equal(read_stack(write_mha(tmp_path / "h.mha", stack[0, ..., 0], is_vector=False)), grey[:1])

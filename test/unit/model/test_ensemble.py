@@ -27,6 +27,10 @@ def test_the_mean_of_the_members_is_the_answer(ensemble: Ensemble, stack: np.nda
     np.testing.assert_array_equal(ensemble.predict_proba(stack), p_members.mean(axis=0))
 
 
+def test_a_folder_may_be_named_by_a_string(ensemble: Ensemble, tiny_bundle: Path) -> None:
+    assert Ensemble.load(str(tiny_bundle), device="cpu").bundle == ensemble.bundle
+
+
 def test_each_member_is_its_own_network(ensemble: Ensemble, tiny_bundle: Path, stack: np.ndarray) -> None:
     bundle = read_bundle(tiny_bundle)
     images = preprocess(stack, bundle.input)
