@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
 from model.bundle import N_MEMBERS
@@ -53,7 +54,7 @@ def split(data: CropData, hold_out: list[str], seed: int = 0) -> Folds:
         The folds, checked: no case on two sides.
 
     Raises:
-        DataError: A hold-out matches nothing, or a case is unknown where it is needed for grouping.
+        DataError: A hold-out matches nothing, leaves too few cases, or cuts through one.
     """
     table = data.table
     held_out, rest = {}, np.ones(len(table), dtype=bool)
@@ -73,27 +74,25 @@ def split(data: CropData, hold_out: list[str], seed: int = 0) -> Folds:
             )
         held_out[name] = tuple(table.loc[chosen, "image_id"])
         rest &= ~chosen
-    inside = table[rest]
-    if inside["case"].isna().any():
-        raise DataError(
-            f"{int(inside['case'].isna().sum())} crops have no case",
-            got=sorted(inside.loc[inside["case"].isna(), "source"].unique()),
-            expected="a slide for every crop that is trained on",
-            remedy="hold that source out: --hold-out source=NAME",
-        )
-    if inside["case"].nunique() < N_MEMBERS:
+    inside, groups = table[rest], case_groups(table)[rest]
+    if groups.nunique() < N_MEMBERS:
         raise DataError(
             "too few cases are left to split",
-            got=inside["case"].nunique(),
+            got=groups.nunique(),
             expected=f"at least {N_MEMBERS}",
             remedy="hold out less",
         )
     strata = inside["label"] + "|" + inside["domain"]
     splitter = StratifiedGroupKFold(n_splits=N_MEMBERS, shuffle=True, random_state=seed)
-    parts = splitter.split(np.zeros(len(inside)), strata, inside["case"])
+    parts = splitter.split(np.zeros(len(inside)), strata, groups)
     folds = Folds(seed, tuple(tuple(inside["image_id"].iloc[part]) for _, part in parts), held_out)
     check_folds(folds, data)
     return folds
+
+
+def case_groups(table: pd.DataFrame) -> pd.Series:
+    """What stays on one side: the case, or all crops together of a source that does not know their slides."""
+    return table["case"].fillna(table["source"] + ", slides unknown")
 
 
 def check_folds(folds: Folds, data: CropData) -> None:
@@ -103,9 +102,10 @@ def check_folds(folds: Folds, data: CropData) -> None:
         DataError: Names the first case that leaks.
     """
     sides: dict[str, str] = {}
+    groups = case_groups(data.table)
     named = {**{f"fold {k}": ids for k, ids in enumerate(folds.folds)}, "held out": sum(folds.held_out.values(), ())}
     for side, ids in named.items():
-        cases = data.table["case"].iloc[data.rows_of(list(ids))]
+        cases = groups.iloc[data.rows_of(list(ids))].unique()
         if len(set(ids)) != len(ids):
             raise DataError(
                 f"a crop stands twice in {side}",
@@ -113,13 +113,13 @@ def check_folds(folds: Folds, data: CropData) -> None:
                 expected="each crop once",
                 remedy="run split again; a fold file is not edited by hand",
             )
-        for group in [*ids, *("case " + case for case in cases.dropna().unique())]:
+        for group in [*ids, *("case " + case for case in cases)]:
             if sides.setdefault(group, side) != side:
                 raise DataError(
                     f"{group} stands on two sides",
                     got=f"{sides[group]} and {side}",
                     expected="each case and crop on one side only",
-                    remedy="run split again; a fold file is not edited by hand",
+                    remedy="hold out whole cases, or run split again; a fold file is not edited by hand",
                 )
 
 

@@ -30,8 +30,7 @@ is *atypical*. Input: the central {crop_px} × {crop_px} px of a 128 × 128 px H
 {rows}
 
 Out of fold: each crop is judged by the one network that never saw its slide. Held out: never trained on and never
-used to place the threshold; pixel-identical duplicates removed. Training took {minutes:.0f} process-minutes, {workers}
-processes at a time; commit {commit}.
+used to place the threshold; pixel-identical duplicates removed. Training took {minutes:.0f} process-minutes; commit {commit}.
 """
 
 
@@ -99,7 +98,6 @@ def _card(bundle: Bundle, study: Study, results: dict[str, Any]) -> str:
         else "From scratch, no pre-trained weights",
         rows="\n".join(table_rows(results)),
         minutes=sum(study.record["fold_seconds"]) / 60,
-        workers=study.record["workers"],
         commit=", ".join(study.record["commits"]),
     )
 

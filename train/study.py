@@ -1,12 +1,10 @@
-"""A study: five folds of one split under one configuration, each fold in a process of its own, resumable."""
+"""A study: five folds of one split under one configuration; or one such study for each domain that is left out."""
 
-import os
-import subprocess
+import re
 import sys
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Queue
 from typing import Any
 
 import pandas as pd
@@ -14,15 +12,14 @@ import torch
 
 from model.bundle import N_MEMBERS
 from model.errors import DataError
-from train.config import FitConfig
+from train.config import PRESETS, override
 from train.files import read_json, write_json
 from train.fit import DONE, fold_mark, is_done
 from train.folds import Folds, read_folds, split, write_folds
+from train.launch import FitJob
 from train.table import CropData, read_data
 
-ROOT = Path(__file__).resolve().parent.parent
-# glibc otherwise returns every batch's memory to the kernel: measured 1.2 times the steps per second on a CPU.
-KEEP_MEMORY = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+STUDY, LEFT_OUT = "study.json", "leave_one_out.json"
 
 
 @dataclass(frozen=True)
@@ -47,53 +44,115 @@ class Study:
         return pd.concat(tables, ignore_index=True)
 
 
+@dataclass(frozen=True)
+class Recipe:
+    """How every member of a study is trained: a preset by name and ``key=value`` changes to it."""
+
+    preset: str
+    settings: tuple[str, ...]
+
+
 def run_study(
-    data_folder: Path, out: Path, preset: str, settings: list[str], config: FitConfig, hold_out: list[str], workers: int
+    data_folder: Path, out: Path, recipe: Recipe, hold_out: list[str], launch: Callable[[list[FitJob]], None]
 ) -> None:
     """Split if that has not been done, then fit every fold that is not finished.
 
     Args:
         data_folder: Written by `prepare`.
         out: The study's folder; running again resumes it.
-        preset: Name of the preset, handed to each fold's process with ``settings``.
-        settings: ``key=value`` changes to the preset.
-        config: What preset and settings make together.
+        recipe: How each member is trained.
         hold_out: See `train.folds.split`.
-        workers: Folds fitted at once.
+        launch: Runs the fits, e.g. `train.launch.run_local`.
 
     Raises:
         DataError: The folder holds another study, or a fold failed.
     """
-    data = read_data(data_folder)
-    folds = split(data, hold_out)
-    if (out / "folds.json").is_file() and read_folds(out / "folds.json", data) != folds:
+    _run_all(data_folder, {out: hold_out}, recipe, launch)
+
+
+def run_leave_one_out(
+    data_folder: Path,
+    out: Path,
+    recipe: Recipe,
+    hold_out: list[str],
+    launch: Callable[[list[FitJob]], None],
+    column: str = "domain",
+) -> None:
+    """Run one study for each value of a column, with that value held out: the paper's 7 × 5 networks.
+
+    Args:
+        data_folder: Written by `prepare`.
+        out: A folder that gets a study's folder for each value, and leave_one_out.json that lists them.
+        recipe: How each member is trained.
+        hold_out: What is held out of every study besides.
+        launch: Runs the fits, all studies' in one call.
+        column: Of the table; ``"domain"`` is the cancer type.
+
+    Raises:
+        DataError: The column has fewer than two values, or as `run_study`.
+    """
+    table = read_data(data_folder).table
+    values = sorted(map(str, table[column].dropna().unique())) if column in table else []
+    if len(values) < 2:
         raise DataError(
-            f"{out} holds a study of another split",
-            got=sorted(read_folds(out / "folds.json", data).held_out),
-            expected=f"held out: {sorted(folds.held_out)}, the same table and seed",
-            remedy="name another --out",
+            f"--leave-one-out {column} leaves nothing to train on",
+            got=values,
+            expected="a column of the table with two values or more",
+            remedy=f"name one of {', '.join(table.columns)}",
         )
-    write_folds(out / "folds.json", folds)
-    command = [sys.executable, "-m", "train", "fit", "--data", str(data_folder.resolve())]
-    command += ["--folds", str((out / "folds.json").resolve()), "--preset", preset]
-    command += [word for setting in settings for word in ("--set", setting)]
-    _fit_all(command, out.resolve(), workers)
-    for fold in range(N_MEMBERS):
-        if not is_done(out / f"fold{fold}", fold_mark(config, folds, fold)):
+    folders = {value: re.sub(r"\W+", "-", value.lower()).strip("-") for value in values}
+    write_json(out / LEFT_OUT, {"column": column, "studies": folders})
+    plan = {out / folder: [f"{column}={value}", *hold_out] for value, folder in folders.items()}
+    _run_all(data_folder, plan, recipe, launch)
+
+
+def _run_all(
+    data_folder: Path, plan: dict[Path, list[str]], recipe: Recipe, launch: Callable[[list[FitJob]], None]
+) -> None:
+    """Write the splits of all studies, fit what is not finished in one launch, then seal each study."""
+    config = override(PRESETS[recipe.preset], list(recipe.settings))
+    data = read_data(data_folder)
+    splits = {out: _claim(out, split(data, hold_out), data) for out, hold_out in plan.items()}
+    jobs = [
+        FitJob(data_folder, out / "folds.json", fold, out / f"fold{fold}", recipe.preset, recipe.settings)
+        for out in plan
+        for fold in range(N_MEMBERS)
+    ]
+
+    def finished(job: FitJob) -> bool:
+        return is_done(job.out, fold_mark(config, splits[job.out.parent], job.fold))
+
+    for job in filter(finished, jobs):
+        print(f"{job.name} is finished: nothing to do")
+    if todo := [job for job in jobs if not finished(job)]:
+        launch(todo)
+    for job in todo:
+        if not finished(job):
             raise DataError(
-                f"fold {fold} ended before it was finished",
-                got="no done.json of this study",
+                f"{job.name} ended before it was finished",
+                got=f"no {DONE} of this study",
                 expected="one",
                 remedy="run the same command again",
             )
-    record = {"data": str(data_folder.resolve()), "preset": preset, "settings": settings, "config": config.to_dict()}
+    record = {"data": str(data_folder.resolve()), "preset": recipe.preset, "settings": list(recipe.settings)}
     versions = {"python": sys.version.split()[0], "torch": torch.__version__}
-    write_json(out / "study.json", {**record, "config_sha256": config.sha256, "workers": workers, "versions": versions})
+    for out in plan:
+        content = {**record, "config": config.to_dict(), "config_sha256": config.sha256, "versions": versions}
+        write_json(out / STUDY, content)
 
 
-def default_workers() -> int:
-    """One fold a GPU; on a CPU one a core, since two processes of one thread do twice what one of two does."""
-    return torch.cuda.device_count() or min(N_MEMBERS, _cores())
+def _claim(out: Path, folds: Folds, data: CropData) -> Folds:
+    """Write a study's split, or refuse a folder that holds another one."""
+    path = out / "folds.json"
+    if path.is_file() and read_folds(path, data) != folds:
+        raise DataError(
+            f"{out} holds a study of another split",
+            got=sorted(read_folds(path, data).held_out),
+            expected=f"held out: {sorted(folds.held_out)}, the same table and seed",
+            remedy="name another --out",
+        )
+    write_folds(path, folds)
+    return folds
 
 
 def read_study(folder: Path) -> Study:
@@ -103,7 +162,7 @@ def read_study(folder: Path) -> Study:
         DataError: It is not finished, or a fold was fitted under other settings or another split.
     """
     remedy = f"run python -m train run … --out {folder} to the end"
-    record = read_json(folder / "study.json", remedy)
+    record = read_json(folder / STUDY, remedy)
     data = read_data(Path(record["data"]))
     folds = read_folds(folder / "folds.json", data)
     done = [read_json(folder / f"fold{fold}" / DONE, remedy) for fold in range(N_MEMBERS)]
@@ -116,67 +175,9 @@ def read_study(folder: Path) -> Study:
     return Study(folder, record, data, folds)
 
 
-def _fit_all(command: list[str], out: Path, workers: int) -> None:
-    """Every fold's process, so many at once; when one fails, or the user stops the study, the others stop too."""
-    devices: Queue[str] = Queue()
-    for device in _devices(workers):
-        devices.put(device)
-    running: list[subprocess.Popen[str]] = []
-    threads = max(1, _cores() // workers)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "GLIBC_TUNABLES": KEEP_MEMORY}
-    shared = (environment, devices, running)
-    with ThreadPoolExecutor(workers) as pool:
-        jobs = [
-            pool.submit(_run_fold, [*command, "--fold", str(k), "--out", str(out / f"fold{k}")], k, *shared)
-            for k in range(N_MEMBERS)
-        ]
-        try:
-            wait(jobs, return_when=FIRST_EXCEPTION)
-            for job in jobs:
-                if job.done():
-                    job.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in running:
-                process.terminate()
-            raise
-
-
-def _run_fold(
-    command: list[str],
-    fold: int,
-    environment: dict[str, str],
-    devices: "Queue[str]",
-    running: "list[subprocess.Popen[str]]",
-) -> None:
-    """One fold's process on a free device; its lines appear with the fold's number in front."""
-    device = devices.get()
-    sees = {"CUDA_VISIBLE_DEVICES": device} if device else {}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env={**environment, **sees}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    running.append(process)
-    last = ""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip():
-            print(f"fold {fold} | {line.rstrip()}", flush=True)
-            last = line.strip()
-    running.remove(process)
-    devices.put(device)
-    if process.wait():
-        raise DataError(
-            f"fold {fold} failed", got=last, expected="exit code 0", remedy="mend that, then run the same command again"
-        )
-
-
-def _devices(workers: int) -> list[str]:
-    """What each worker sees: one of the GPUs that this process sees, or "" for the CPU."""
-    granted = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
-    gpus = granted.split(",") if torch.cuda.is_available() else [""]
-    return [gpus[worker % len(gpus)] for worker in range(workers)]
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0))
+def read_studies(folder: Path) -> dict[str, Study]:
+    """The studies of a leave-one-out run by what each leaves out; or the one study, under the name ""."""
+    if not (folder / LEFT_OUT).is_file():
+        return {"": read_study(folder)}
+    names = read_json(folder / LEFT_OUT, f"run python -m train run … --leave-one-out --out {folder} again")["studies"]
+    return {value: read_study(folder / name) for value, name in names.items()}

@@ -68,9 +68,16 @@ def test_a_hold_out_that_matches_nothing_is_refused(data: CropData) -> None:
         split(data, ["liver"])
 
 
-def test_crops_without_a_case_cannot_be_grouped(data: CropData) -> None:
-    with pytest.raises(DataError, match="10 crops have no case.*hold that source out"):
-        split(data, [])
+def test_crops_of_unknown_slides_stay_together(data: CropData) -> None:
+    other = set(data.table.loc[data.table["source"] == "other", "image_id"])
+    assert len(other) == 10
+    assert sorted(len(other & set(fold)) for fold in split(data, []).folds) == [0, 0, 0, 0, 10]
+
+
+@pytest.mark.parametrize("hold_out", ["image_id=made/75", "image_id=made/5"])
+def test_a_hold_out_that_cuts_through_a_case_is_refused(data: CropData, hold_out: str) -> None:
+    with pytest.raises(DataError, match="case (other, slides unknown|slide1) stands on two sides.*hold out whole cases"):
+        split(data, [hold_out])
 
 
 def test_a_crop_that_stands_twice_in_a_fold_is_found(data: CropData, folds: Folds) -> None:
