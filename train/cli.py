@@ -73,12 +73,17 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from train.config import PRESETS, override
-    from train.study import default_workers, run_study
+    from functools import partial
 
-    config = override(PRESETS[options.preset], options.set)
-    workers = options.workers or default_workers()
-    run_study(options.data, options.out, options.preset, options.set, config, options.hold_out, workers)
+    from train.launch import run_local
+    from train.study import Recipe, run_leave_one_out, run_study
+
+    recipe = Recipe(options.preset, tuple(options.set))
+    launch = partial(run_local, workers=options.max_parallel)
+    if options.leave_one_out:
+        run_leave_one_out(options.data, options.out, recipe, options.hold_out, launch, options.leave_one_out)
+    else:
+        run_study(options.data, options.out, recipe, options.hold_out, launch)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -121,9 +126,11 @@ def _parser() -> argparse.ArgumentParser:
     fit.add_argument("--fold", type=int, required=True, choices=range(5))
     fit.set_defaults(command=_fit)
 
-    run = commands.add_parser("run", help="a whole study: split, then five members; resumable")
-    run.add_argument("--workers", type=int, choices=range(1, 65), metavar="N",
-                     help="folds at once; default: one a GPU, or one a core")  # fmt: skip
+    run = commands.add_parser("run", help="a whole study, five members or five a domain; resumable")
+    run.add_argument("--leave-one-out", nargs="?", const="domain", metavar="COLUMN",
+                     help="a study for each domain, with that domain held out; or for each value of another column")
+    run.add_argument("--max-parallel", type=int, default=0, metavar="N",
+                     help="members at once; default: one a GPU, or one a core")  # fmt: skip
     run.set_defaults(command=_run)
 
     evaluate = commands.add_parser("evaluate", help="a finished study's figures, as JSON")
