@@ -56,7 +56,7 @@ command -v docker >/dev/null || die "there is no Docker: got no docker on PATH, 
 docker version >/dev/null 2>&1 || die "Docker's engine does not answer: got a failing 'docker version', expected a running engine that this user may use; start it"
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/pyproject.toml")
-revision=$(git -C "$root" rev-parse --verify --quiet HEAD 2>/dev/null) || revision=unknown
+revision=$(git -C "$root" describe --always --abbrev=40 --dirty=+changes --exclude='*' 2>/dev/null) || revision=unknown
 echo "build.sh: $image ($api, version $version) with the bundle $bundle_name from $bundle"
 
 arguments=(

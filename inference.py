@@ -1,8 +1,8 @@
 """The container's entry (exec): read one case, predict, write one JSON.
 
 Cheap failures come first: the case is read, and the output folder tried, before torch is imported and the weights
-are loaded. Nothing is left in the output folder on a failure, and its reason is the last line of stderr, which is
-all that Grand Challenge shows. On a success stderr stays empty; warnings go to stdout.
+are loaded. On a failure nothing is written (an older result stays as it was), and its reason is the last line of
+stderr, which is all that Grand Challenge shows. On a success stderr stays empty; warnings go to stdout.
 """
 
 import argparse

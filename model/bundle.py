@@ -82,7 +82,7 @@ def find_bundle(weights: Path | None = None) -> Path:
         A folder that holds a manifest, not yet verified.
 
     Raises:
-        WeightsError: No manifest is found, or the model tarball holds several.
+        WeightsError: No manifest is found, or the model tarball holds several, or other things only.
     """
     if weights is not None:
         if not (weights / MANIFEST).is_file():
@@ -98,6 +98,12 @@ def find_bundle(weights: Path | None = None) -> Path:
     ]
     if len(attached) > 1:
         raise _fault("the model tarball is ambiguous", got=[str(path) for path in attached], expected="one manifest")
+    if not attached and MODEL_TARBALL.is_dir() and any(MODEL_TARBALL.iterdir()):
+        raise _fault(
+            "the model tarball holds no bundle",
+            got=list_names(MODEL_TARBALL),
+            expected=f"{MANIFEST} in it or one folder below",
+        )
     for folder in [*attached, BAKED, CHECKOUT]:
         if (folder / MANIFEST).exists():
             return folder

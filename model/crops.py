@@ -81,7 +81,10 @@ def read_stack(path: Path) -> np.ndarray:
         raise _fault(path, str(error), "a readable file") from error
     if n_bytes == 0:
         raise _fault(path, "a file of zero bytes", "a stack of crops")
-    crops = reader(path)
+    try:
+        crops = reader(path)
+    except OSError as error:
+        raise _fault(path, str(error), "a readable file") from error
     n_grey = int((crops == crops[..., :1]).all(axis=(1, 2, 3)).sum())
     if n_grey:
         verb = "is" if n_grey == 1 else "are"
@@ -173,7 +176,7 @@ def _read_header(path: Path) -> bytes:
 
 def _check_compressed(path: Path, header: bytes, n_bytes: int) -> None:
     """Refuse a damaged compressed MHA: ITK would hand out what it made of it and raise nothing."""
-    if not re.search(rb"CompressedData\s*=\s*[Tt1]", header):
+    if not re.search(rb"CompressedData\s*[=:]\s*[Tt1]", header):
         return
     stream = zlib.decompressobj(wbits=47)  # zlib or gzip, as MetaIO reads both
     try:

@@ -39,15 +39,18 @@ class Ensemble:
 
         Raises:
             WeightsError: The bundle is missing or not whole.
-            DeviceError: The device or the precision is not to be had on this machine.
+            DeviceError: The device or the precision is not to be had on this machine, or the GPU's memory is full.
         """
         bundle = read_bundle(find_bundle(None if weights is None else Path(weights)))
         place = choose_device(device)
         chosen = choose_precision(precision, place)
-        members = [
-            load_member(bundle, member).to(place, DTYPES[chosen], memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack memory_format
-            for member in bundle.members
-        ]
+        try:
+            members = [
+                load_member(bundle, member).to(place, DTYPES[chosen], memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack memory_format
+                for member in bundle.members
+            ]
+        except torch.OutOfMemoryError as error:
+            raise _out_of_memory(place, error) from error
         return cls(bundle, members, place, chosen)
 
     def predict_members(self, crops: np.ndarray, batch_size: int = 64) -> np.ndarray:
@@ -61,9 +64,12 @@ class Ensemble:
             float64 (5, N): P(atypical) in [0, 1] by member and crop.
 
         Raises:
-            DeviceError: A probability is not a finite number.
+            DeviceError: The GPU's memory is full, or a probability is not a finite number.
         """
-        batches = [self._forward(crops[i : i + batch_size]) for i in range(0, len(crops), batch_size)]
+        try:
+            batches = [self._forward(crops[i : i + batch_size]) for i in range(0, len(crops), batch_size)]
+        except torch.OutOfMemoryError as error:
+            raise _out_of_memory(self.device, error) from error
         p_members = np.concatenate([np.empty((len(self._members), 0)), *batches], axis=1)  # (5, N)
         if not np.isfinite(p_members).all():
             raise DeviceError(
@@ -95,7 +101,7 @@ def load_member(bundle: Bundle, member: Member) -> nn.Module:
     """
     state = read_member(bundle, member)
     with torch.device("meta"):  # no random initialisation of weights that are replaced at once
-        network = build_network(bundle.architecture)
+        network = build_network(bundle.architecture, bundle.input.size_px)
     problem = next(_mismatches(network.state_dict(), state), None)
     if problem:
         raise WeightsError(
@@ -106,6 +112,9 @@ def load_member(bundle: Bundle, member: Member) -> nn.Module:
         )
     full = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
     network.load_state_dict(full, strict=True, assign=True)
+    if any(buffer.is_meta for buffer in network.buffers()):  # what Swin and others compute and do not store
+        network = build_network(bundle.architecture, bundle.input.size_px)
+        network.load_state_dict(full, strict=True)
     return network.eval()
 
 
@@ -120,6 +129,16 @@ def _mismatches(expected: dict[str, Tensor], got: dict[str, Tensor]) -> Iterator
             yield f"{name} of shape {tuple(got[name].shape)}"
         elif got[name].is_floating_point() != expected[name].is_floating_point():
             yield f"{name} of type {got[name].dtype}"
+
+
+def _out_of_memory(device: torch.device, error: torch.OutOfMemoryError) -> DeviceError:
+    """The GPU is too small, or others use it."""
+    return DeviceError(
+        f"the memory of {device} is full",
+        got=str(error).partition(". ")[0],
+        expected="room for five networks and a batch",
+        remedy="free the GPU, or use --device cpu",
+    )
 
 
 def choose_device(device: str) -> torch.device:

@@ -6,13 +6,14 @@ from torch import nn
 from model.errors import WeightsError
 
 
-def build_network(architecture: str, *, pretrained: bool = False) -> nn.Module:
+def build_network(architecture: str, size_px: int, *, pretrained: bool = False) -> nn.Module:
     """Build a network with one output: the logit of *atypical*.
 
     Args:
         architecture: A timm model name, ``efficientvit_l2.r256_in1k`` or ``efficientvit_b0`` here.
             timm's ``efficientvit_b*/l*`` are MIT's EfficientViT (Cai et al., ICCV 2023, multi-scale linear
             attention), which the paper's figures describe; see docs/adr/0001.
+        size_px: Side of its input. Only networks with position embeddings (plain ViT, Swin) are built for one size.
         pretrained: Ask timm for the ImageNet weights, from its model hub. Training only.
 
     Returns:
@@ -28,8 +29,11 @@ def build_network(architecture: str, *, pretrained: bool = False) -> nn.Module:
             expected="a timm model name such as efficientvit_b0 or efficientvit_l2",
             remedy="restore manifest.json, or correct --set architecture=…",
         )
+    one_size = timm.models.get_pretrained_cfg(architecture).fixed_input_size
     try:
-        return timm.create_model(architecture, pretrained=pretrained, num_classes=1)
+        return timm.create_model(
+            architecture, pretrained=pretrained, num_classes=1, **({"img_size": size_px} if one_size else {})
+        )
     except Exception as error:  # the hub's client raises whatever its transport raises
         if not pretrained:
             raise

@@ -45,6 +45,7 @@ class InputSpec:
             and 32 <= self.size_px <= 1024
             and self.interpolation in ("bicubic", "bilinear")
             and len(self.mean) == len(self.std) == 3
+            and all(isinstance(value, int | float) for value in (*self.mean, *self.std))
             and all(0 < s < 10 for s in self.std)
             and all(-10 < m < 10 for m in self.mean)
         )

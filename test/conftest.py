@@ -72,7 +72,7 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     images = torch.nn.functional.interpolate(torch.randn(32, 3, 8, 8), size=64, mode="bilinear")
     states = []
     for _ in range(5):
-        network = build_network("efficientvit_b0").train()
+        network = build_network("efficientvit_b0", 64).train()
         for module in network.modules():
             if isinstance(module, torch.nn.BatchNorm2d):
                 module.momentum = 1.0

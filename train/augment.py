@@ -22,6 +22,12 @@ HED_FROM_RGB = torch.linalg.inv(RGB_FROM_HED.double()).float()
 LOG_FLOOR = math.log(1e-6)  # skimage's unit: a stain of 1 absorbs all but a millionth
 
 
+LIMITS = {
+    **{"stain_scale": 1, "stain_shift": 1, "zoom": 1, "stretch": 1, "translate_px": CROP_PX / 2, "brightness": 1},
+    **{"contrast": 1, "blur_sigma_px": 5, "sharpen": 10, "noise": 1, "mirror_rotate": True},
+}
+
+
 @dataclass(frozen=True)
 class AugmentConfig:
     """Strengths. Every range is uniform and two-sided unless said otherwise; 0 switches a step off.
@@ -54,11 +60,11 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         for name, strength in vars(self).items():
-            if not 0 <= strength <= CROP_PX / 2:
+            if not 0 <= strength <= LIMITS[name]:
                 raise DataError(
                     f"the setting augment.{name} is out of range",
                     got=strength,
-                    expected="0 or more",
+                    expected=f"0 to {LIMITS[name]}",
                     remedy=f"correct --set augment.{name}=…",
                 )
 

@@ -173,6 +173,14 @@ class TestFindBundle:
         with pytest.raises(WeightsError, match="ambiguous"):
             find_bundle()
 
+    def test_a_tarball_without_a_manifest_where_it_is_looked_for_is_refused(self) -> None:
+        self.put(module.BAKED)
+        module.MODEL_TARBALL.mkdir()
+        assert find_bundle() == module.BAKED
+        self.put(module.MODEL_TARBALL / "weights" / "l2")
+        with pytest.raises(WeightsError, match=r"the model tarball holds no bundle: got \['weights'\]"):
+            find_bundle()
+
     def test_nothing_anywhere_is_an_error(self, tmp_path: Path) -> None:
         with pytest.raises(WeightsError, match="no weights bundle"):
             find_bundle()

@@ -184,10 +184,11 @@ def test_a_truncated_mha_is_refused_wherever_it_ends(tmp_path, stack, compress):
         assert "is no usable stack" in refusal(tmp_path / "s.mha")
 
 
-def test_a_compressed_mha_with_one_wrong_bit_is_refused(tmp_path, stack):
+@pytest.mark.parametrize("separator", [b" = ", b" : "])  # MetaIO takes both
+def test_a_compressed_mha_with_one_wrong_bit_is_refused(tmp_path, stack, separator):
     content = bytearray(write_mha(tmp_path / "s.mha", stack[:2], compress=True).read_bytes())
     content[len(content) // 2] ^= 1
-    (tmp_path / "s.mha").write_bytes(content)
+    (tmp_path / "s.mha").write_bytes(content.replace(b"CompressedData = ", b"CompressedData" + separator))
     assert "damaged compressed pixels" in refusal(tmp_path / "s.mha")
 
 

@@ -1,6 +1,7 @@
 import hashlib
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def test_a_probability_that_is_no_number_is_an_error(tiny_bundle: Path, stack: n
 @pytest.mark.parametrize(("name", "shape"), [("efficientvit_b1", "of shape"), ("resnet18", "no tensor|surplus tensor")])
 def test_a_member_of_another_architecture_is_refused(tiny_bundle: Path, tmp_path: Path, name: str, shape: str) -> None:
     folder = Path(shutil.copytree(tiny_bundle, tmp_path / "copy"))
-    content = safetensors.torch.save(build_network(name).state_dict())
+    content = safetensors.torch.save(build_network(name, 64).state_dict())
     (folder / "fold2.safetensors").write_bytes(content)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["members"][2]["sha256"] = hashlib.sha256(content).hexdigest()
@@ -66,12 +67,33 @@ def test_a_member_of_another_architecture_is_refused(tiny_bundle: Path, tmp_path
         Ensemble.load(folder, device="cpu")
 
 
+def test_a_network_that_computes_what_it_does_not_store_is_whole(tmp_path: Path, ensemble: Ensemble) -> None:
+    torch.manual_seed(0)
+    network = build_network("eva02_tiny_patch14_224", 56).eval()  # its rotary embedding is no part of its state
+    safetensors.torch.save_file(network.state_dict(), tmp_path / "fold0.safetensors")
+    digest = hashlib.sha256((tmp_path / "fold0.safetensors").read_bytes()).hexdigest()
+    member = replace(ensemble.bundle.members[0], sha256=digest)
+    bundle = replace(ensemble.bundle, folder=tmp_path, architecture="eva02_tiny_patch14_224", input=InputSpec(56, 56))
+    images = torch.randn(2, 3, 56, 56)
+    torch.testing.assert_close(load_member(bundle, member)(images), network(images), atol=0, rtol=0)
+
+
 def test_what_the_machine_lacks_is_refused(tiny_bundle: Path) -> None:
     with pytest.raises(DeviceError, match="--precision fp16 cannot be used"):
         choose_precision("fp16", torch.device("cpu"))
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="--device cuda cannot be used"):
             Ensemble.load(tiny_bundle, device="cuda")
+
+
+def test_a_full_gpu_is_told_in_one_line(ensemble: Ensemble, stack: np.ndarray) -> None:
+    class Full(torch.nn.Module):
+        def forward(self, _: torch.Tensor) -> torch.Tensor:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    full = Ensemble(ensemble.bundle, [Full()] * 5, torch.device("cpu"), "fp32")
+    with pytest.raises(DeviceError, match="memory of cpu is full: got CUDA out of memory,.* free the GPU"):
+        full.predict_members(stack)
 
 
 @pytest.mark.gpu
@@ -88,7 +110,7 @@ def test_half_precision_on_the_gpu_agrees_with_the_cpu(tmp_path: Path, stack: np
             threshold=Threshold(0.5, "fixed", "nothing", 0),
             members=tuple(Member(k, f"fold{k}.safetensors", "", 0.5, 0.5) for k in range(5)),
         ),
-        [build_network("efficientvit_l2").state_dict() for _ in range(5)],
+        [build_network("efficientvit_l2", 256).state_dict() for _ in range(5)],
     )
     on_cpu = Ensemble.load(bundle.folder, device="cpu").predict_members(stack)
     on_gpu = Ensemble.load(bundle.folder, device="cuda").predict_members(stack)

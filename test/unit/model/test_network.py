@@ -7,23 +7,24 @@ from model.network import build_network
 
 def test_the_paper_s_network_has_its_published_size() -> None:
     with torch.device("meta"):
-        network = build_network("efficientvit_l2")
+        network = build_network("efficientvit_l2", 256)
     n_parameters = sum(parameter.numel() for parameter in network.parameters())
     classifier_of_imagenet = 1000 * 3200 + 1000 - 3201  # the paper counts the network with 1,000 classes
     assert round((n_parameters + classifier_of_imagenet) / 1e6) == 64
 
 
 def test_one_logit_a_crop() -> None:
-    assert build_network("efficientvit_b0").eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 1)
+    for architecture in ("efficientvit_b0", "test_vit"):  # the second is built for one size, 160 px if none is named
+        assert build_network(architecture, 64).eval()(torch.zeros(2, 3, 64, 64)).shape == (2, 1)
 
 
 def test_an_unknown_architecture_is_refused() -> None:
     with pytest.raises(WeightsError, match="got architecture 'efficientvit_xxl'"):
-        build_network("efficientvit_xxl")
+        build_network("efficientvit_xxl", 64)
 
 
 def test_weights_that_cannot_be_fetched_are_an_error_not_a_random_start(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match="pre-trained weights of efficientvit_b0.r224_in1k cannot be loaded"):
-        build_network("efficientvit_b0.r224_in1k", pretrained=True)
+        build_network("efficientvit_b0.r224_in1k", 64, pretrained=True)

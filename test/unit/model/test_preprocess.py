@@ -57,6 +57,7 @@ def test_other_arrays_are_refused(crops: np.ndarray) -> None:
         {"interpolation": "area"},
         {"std": (0.0, 1.0, 1.0)},
         {"mean": (0.5,)},
+        {"mean": (0.5, 0.5, "x")},
     ],
 )
 def test_an_input_that_makes_no_sense_is_refused(changes: dict[str, object]) -> None:
