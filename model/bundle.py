@@ -207,7 +207,7 @@ def write_bundle(bundle: Bundle, state_dicts: Sequence[Mapping[str, Tensor]]) ->
             members.append({**asdict(member), "sha256": hashlib.sha256(content).hexdigest()})
         fields = {key: value for key, value in asdict(bundle).items() if key != "folder"}
         manifest = {"format": FORMAT, **fields, "members": members}
-        (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
+        (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         scratch.chmod(0o755)
         read_bundle(scratch)
         _take_place(scratch, folder)

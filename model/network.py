@@ -1,5 +1,7 @@
 """The network: the only call of timm.create_model in this project."""
 
+from typing import Any
+
 import timm
 from torch import nn
 
@@ -29,11 +31,10 @@ def build_network(architecture: str, size_px: int, *, pretrained: bool = False) 
             expected="a timm model name such as efficientvit_b0 or efficientvit_l2",
             remedy="restore manifest.json, or correct --set architecture=…",
         )
-    one_size = timm.models.get_pretrained_cfg(architecture).fixed_input_size
+    known = timm.models.get_pretrained_cfg(architecture)
+    size: dict[str, Any] = {"img_size": size_px} if known and known.fixed_input_size else {}
     try:
-        return timm.create_model(
-            architecture, pretrained=pretrained, num_classes=1, **({"img_size": size_px} if one_size else {})
-        )
+        return timm.create_model(architecture, pretrained=pretrained, num_classes=1, **size)
     except Exception as error:  # the hub's client raises whatever its transport raises
         if not pretrained:
             raise

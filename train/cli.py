@@ -24,30 +24,21 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from train.prepare import prepare  # here and below: a command does not wait for what another one imports
-    from train.sources import AtnormBr
+    from train.counts import format_counts  # here and below: a command does not wait for what another one imports
+    from train.prepare import prepare
+    from train.sources import READERS
 
-    sources = [_ami_br(options.ami_br), *([AtnormBr(options.atnorm_br)] if options.atnorm_br else [])]
-    table = prepare(sources, options.out)
-    print(table.groupby(["source", "domain", "label"]).size().unstack("label").to_string())
-    print(f"wrote {len(table)} crops to {options.out}")
-
-
-def _ami_br(paths: list[Path]) -> "AmiBr":  # type: ignore[name-defined]  # noqa: F821
-    """AMi-Br's folder of crops, its table and perhaps the benchmark's train split, in any order."""
-    from train.sources import AmiBr
-
-    folders = [path for path in paths if path.is_dir()]
-    splits = [path for path in paths if "split" in path.stem]
-    tables = [path for path in paths if path not in folders and path not in splits]
-    if len(folders) != 1 or len(tables) != 1 or len(splits) > 1:
+    sources = [read(paths) for name, read in READERS.items() if (paths := getattr(options, name))]
+    if not sources:
         raise DataError(
-            "--ami-br is incomplete",
-            got=[str(path) for path in paths],
-            expected="the folder of crops, AMI-BR.csv and, if wanted, the train split's CSV",
-            remedy="name them after --ami-br",
+            "no data set is named",
+            got="no path to any",
+            expected="at least one",
+            remedy="name one, e.g. after --ami-br; see python -m train prepare --help",
         )
-    return AmiBr(folders[0], tables[0], splits[0] if splits else None)
+    table = prepare(sources, options.out, options.rois, labels_only=options.labels_only)
+    print(format_counts(table))
+    print(f"wrote {'the labels of ' if options.labels_only else ''}{len(table):,} crops to {options.out}")
 
 
 def _split(options: argparse.Namespace) -> None:
@@ -61,15 +52,14 @@ def _split(options: argparse.Namespace) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    from train.config import PRESETS, override
+    from train.config import configure
     from train.fit import fit
     from train.folds import read_folds
     from train.table import read_data
 
+    config = configure(options.preset, options.set)
     data = read_data(options.data)
-    fit(
-        data, read_folds(options.folds, data), options.fold, override(PRESETS[options.preset], options.set), options.out
-    )
+    fit(data, read_folds(options.folds, data), options.fold, config, options.out)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -78,7 +68,7 @@ def _run(options: argparse.Namespace) -> None:
     from train.launch import run_local
     from train.study import Recipe, run_leave_one_out, run_study
 
-    recipe = Recipe(options.preset, tuple(options.set))
+    recipe = Recipe(options.preset, tuple(options.set), options.members)
     launch = partial(run_local, workers=options.max_parallel)
     if options.leave_one_out:
         run_leave_one_out(options.data, options.out, recipe, options.hold_out, launch, options.leave_one_out)
@@ -87,23 +77,23 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from train.files import write_json
-    from train.publish import publish, table_rows
-    from train.study import read_study
+    from train.evaluate import evaluate_studies
+    from train.study import read_studies
 
-    study = read_study(options.study)
-    results = publish(study, options.study / "bundle", options.threshold_rule, options.study.name)
-    record = {key: value for key, value in study.record.items() if key != "data"}  # a path of this machine
-    write_json(options.out / "figures.json", {**results, "study": record})
-    print("\n".join(table_rows(results)))
+    if len(options.study) == 1:
+        studies = read_studies(options.study[0])
+    else:
+        studies = {f"{folder.name} {left_out}".strip(): study for folder in options.study
+                   for left_out, study in read_studies(folder).items()}  # fmt: skip
+    print(evaluate_studies(studies, options.threshold_rule, options.out))
+    print(f"wrote {options.out}")
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from train.publish import publish, table_rows
+    from train.publish import publish
     from train.study import read_study
 
-    results = publish(read_study(options.study), options.out, options.threshold_rule, options.out.name)
-    print("\n".join(table_rows(results)))
+    print("\n".join(publish(read_study(options.study), options.out, options.threshold_rule)))
     print(f"wrote {options.out}")
 
 
@@ -112,9 +102,15 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True)
 
     prepare = commands.add_parser("prepare", help="data sets → one table and one array of crops")
-    prepare.add_argument("--ami-br", type=Path, nargs="+", required=True, metavar="PATH",
+    prepare.add_argument("--ami-br", type=Path, nargs="+", metavar="PATH",
                          help="the folder of crops, AMI-BR.csv, and perhaps the train split's CSV")  # fmt: skip
-    prepare.add_argument("--atnorm-br", type=Path, metavar="DIR", help="the folder with Atypical/ and Normal/")
+    prepare.add_argument("--midog25", type=Path, nargs="+", metavar="PATH", help="the folder of crops, MIDOG25.csv")
+    prepare.add_argument("--atnorm-br", type=Path, nargs=1, metavar="DIR", help="the folder with Atypical/ and Normal/")
+    prepare.add_argument("--atnorm-md", type=Path, nargs=1, metavar="DIR", help="the folder with Atypical/ and Normal/")
+    prepare.add_argument("--omg-octo", type=Path, nargs="+", metavar="PATH", help="the folder of crops, its CSV")
+    prepare.add_argument("--rois", type=Path, metavar="DIR",
+                         help="the slides' TIFFs, where a data set's folder of crops is not given")  # fmt: skip
+    prepare.add_argument("--labels-only", action="store_true", help="count and write the labels, read no image")
     prepare.set_defaults(command=_prepare)
 
     split = commands.add_parser("split", help="five folds, grouped by slide")
@@ -127,19 +123,33 @@ def _parser() -> argparse.ArgumentParser:
     fit.set_defaults(command=_fit)
 
     run = commands.add_parser("run", help="a whole study, five members or five a domain; resumable")
-    run.add_argument("--leave-one-out", nargs="?", const="domain", metavar="COLUMN",
-                     help="a study for each domain, with that domain held out; or for each value of another column")
+    run.add_argument(
+        "--leave-one-out",
+        nargs="?",
+        const="domain",
+        metavar="COLUMN",
+        help="a study for each domain, with that domain held out; or for each value of another column",
+    )
+    run.add_argument("--members", type=int, choices=range(1, 6), default=5, metavar="N",
+                     help="of the five folds, fit the first N; a bundle needs all")  # fmt: skip
     run.add_argument("--max-parallel", type=int, default=0, metavar="N",
                      help="members at once; default: one a GPU, or one a core")  # fmt: skip
     run.set_defaults(command=_run)
 
-    evaluate = commands.add_parser("evaluate", help="a finished study's figures, as JSON")
+    evaluate = commands.add_parser("evaluate", help="finished studies' figures, tables and pictures")
+    evaluate.add_argument("--study", type=Path, required=True, nargs="+", metavar="DIR", help="written by run")
     evaluate.set_defaults(command=_evaluate)
     publish = commands.add_parser("publish", help="a finished study → a weights bundle")
+    publish.add_argument("--study", type=Path, required=True, metavar="DIR", help="written by run")
     publish.set_defaults(command=_publish)
 
     for command in (fit, run):
-        command.add_argument("--preset", default="lite", choices=("lite", "l2", "smoke"))
+        command.add_argument(
+            "--preset",
+            default="lite",
+            metavar="NAME",
+            help="lite, l2, smoke, or an ablation such as lite-no-stain; see train/config.py",
+        )
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting")
     for command in (split, fit, run):
         command.add_argument("--data", type=Path, required=True, metavar="DIR", help="written by prepare")
@@ -147,9 +157,8 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--hold-out", action="append", default=[], metavar="DOMAIN|COLUMN=VALUE",
                              help="never trained on; may be given again")  # fmt: skip
     for command in (evaluate, publish):
-        command.add_argument("--study", type=Path, required=True, metavar="DIR", help="written by run")
         command.add_argument("--threshold-rule", default="max_balanced_accuracy",
-                             choices=("max_balanced_accuracy", "otsu", "one_half"))  # fmt: skip
+                             choices=("max_balanced_accuracy", "otsu", "one_half", "cost_weighted"))  # fmt: skip
     for command in (prepare, split, fit, run, evaluate, publish):
         command.add_argument("--out", type=Path, required=True, metavar="PATH")
     return parser

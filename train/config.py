@@ -3,7 +3,8 @@
 import dataclasses
 import hashlib
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from model.errors import DataError
@@ -31,7 +32,10 @@ class FitConfig:
         drop_rate: Dropout before the classifier.
         ema_decay: Of the moving average of the weights, which is what is validated and published.
         clip_norm: Largest norm of the gradient.
-        validate_every: Epochs between two validations that are logged; none of them changes the run.
+        validate_every: Epochs between two validations.
+        patience: Validations without a better balanced accuracy after which the run stops; 0 goes on to the end.
+        keep: ``"last"``, or ``"best"`` by balanced accuracy on the validation fold: which epoch's weights count.
+            The best flatters the out-of-fold figures a little, since that fold has chosen it.
         precision: Lightning's: "32-true", "16-mixed", "bf16-mixed".
         seed: Of weights, dropout, sampling and augmentation; the fold is added to it.
     """
@@ -53,6 +57,8 @@ class FitConfig:
     ema_decay: float = 0.99
     clip_norm: float = 1.0
     validate_every: int = 5
+    patience: int = 0
+    keep: str = "last"
     precision: str = "32-true"
     seed: int = 0
 
@@ -71,6 +77,8 @@ class FitConfig:
             "drop_rate": 0 <= self.drop_rate < 1,
             "ema_decay": 0 <= self.ema_decay < 1,
             "validate_every": self.validate_every >= 1,
+            "patience": self.patience >= 0,
+            "keep": self.keep in ("last", "best"),
             "precision": self.precision in ("32-true", "16-mixed", "bf16-mixed"),
         }
         for name, good in rules.items():
@@ -92,7 +100,7 @@ class FitConfig:
         return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
 
 
-PRESETS = {
+BASES = {
     "lite": FitConfig(),
     "l2": FitConfig(
         architecture="efficientvit_l2.r256_in1k",
@@ -107,6 +115,8 @@ PRESETS = {
         subclass_weight=0.0,
         ema_decay=0.998,
         validate_every=1,
+        patience=8,
+        keep="best",
         precision="16-mixed",
     ),
     "smoke": FitConfig(
@@ -115,7 +125,50 @@ PRESETS = {
 }
 
 
-def override(config: FitConfig, settings: list[str]) -> FitConfig:
+def _ablations(base: FitConfig, cnn: str, vit: str) -> dict[str, FitConfig]:
+    """One change to a preset each: what is it worth?"""
+
+    def stain(factor: float) -> FitConfig:
+        scale, shift = base.augment.stain_scale * factor, base.augment.stain_shift * factor
+        return replace(base, augment=replace(base.augment, stain_scale=scale, stain_shift=shift))
+
+    return {
+        "cross-entropy" if base.focal_gamma else "focal": replace(base, focal_gamma=0.0 if base.focal_gamma else 2.0),
+        "no-stain": stain(0.0),
+        "half-stain": stain(0.5),
+        "double-stain": stain(2.0),
+        "no-weighted-sampling": replace(base, atypical_share=0.0),
+        "cnn": replace(base, architecture=cnn),
+        "vit": replace(base, architecture=vit),
+    }
+
+
+# Of like size as far as timm has one: its smallest pure ViT has 5.5 M parameters, EfficientViT-B0 2.1 M.
+COUNTERPARTS = {
+    "lite": ("mobilenetv2_100", "vit_tiny_patch16_224"),
+    "l2": ("convnext_small.fb_in22k_ft_in1k", "vit_base_patch16_224.augreg2_in21k_ft_in1k"),
+}
+PRESETS = BASES | {
+    f"{base}-{name}": config
+    for base, counterparts in COUNTERPARTS.items()
+    for name, config in _ablations(BASES[base], *counterparts).items()
+}
+
+
+def configure(preset: str, settings: Sequence[str]) -> FitConfig:
+    """A preset with ``key=value`` changes.
+
+    Raises:
+        DataError: The preset, a key or a value is unknown.
+    """
+    if preset not in PRESETS:
+        raise DataError(
+            f"--preset {preset} is unknown", got=preset, expected=", ".join(PRESETS), remedy="correct the name"
+        )
+    return override(PRESETS[preset], settings)
+
+
+def override(config: FitConfig, settings: Sequence[str]) -> FitConfig:
     """Apply ``key=value`` settings, nested ones as ``augment.zoom=0.1``.
 
     Raises:
@@ -136,7 +189,7 @@ def _replace(config: Any, path: list[str], text: str, setting: str) -> Any:  # n
         )
     current = getattr(config, path[0])
     if len(path) > 1 and dataclasses.is_dataclass(current):
-        return dataclasses.replace(config, **{path[0]: _replace(current, path[1:], text, setting)})
+        return replace(config, **{path[0]: _replace(current, path[1:], text, setting)})
     try:
         value = text if isinstance(current, str) else json.loads(text)
         if isinstance(current, float) and type(value) is int:
@@ -152,4 +205,4 @@ def _replace(config: Any, path: list[str], text: str, setting: str) -> Any:  # n
             expected=f"a {type(current).__name__} such as {json.dumps(current, default=str)}",
             remedy="correct the value",
         ) from error
-    return dataclasses.replace(config, **{path[0]: value})
+    return replace(config, **{path[0]: value})

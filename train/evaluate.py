@@ -1,48 +1,127 @@
 """What a study's networks are worth: out of fold, and on everything that was held out."""
 
+import os
+import platform
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from model.ensemble import Ensemble
-from train.figures import figures
+from scoring.bootstrap import bootstrap
+from scoring.metrics import figures
+from scoring.plots import Group, plot_confusion_matrices, plot_roc_curves
+from scoring.thresholds import BATCH_RULES, THRESHOLD_RULES
+from train.files import write_json
+from train.members import describe_bundle, load_ensemble
 from train.study import Study
+from train.tables import render_tables
+
+Results = dict[str, Any]
 
 
-def evaluate(study: Study, bundle: Path) -> dict[str, Any]:
-    """Score a published study through the very code that the container runs.
+def evaluate_studies(studies: dict[str, Study], rule: str, out: Path) -> str:
+    """Evaluate finished studies and write figures.json, tables.md, roc.svg and confusion.svg.
 
     Args:
-        study: A finished study.
-        bundle: What was published from it.
+        studies: By what each leaves out, as `train.study.read_studies` gives them; or several by name, to compare.
+        rule: Places the fixed threshold; one of `scoring.thresholds.THRESHOLD_RULES`.
+        out: The folder for the results.
 
     Returns:
-        ``out_of_fold`` (each crop by the one member that never saw its case), ``held_out`` by name, each with
-        the ``ensemble`` and the ``single_networks``' mean and standard deviation; all at the bundle's threshold.
+        The tables, in Markdown.
     """
-    ensemble = Ensemble.load(bundle)
+    results: Results = {"machine": describe_machine(), "command": f"python -m train {' '.join(sys.argv[1:])}"}
+    results["studies"], groups = {}, []
+    for name, study in studies.items():
+        bundle = describe_bundle(study, rule, study.folder.name, study.folder)
+        ensemble = load_ensemble(study, bundle)
+        p_members = predict_held_out(study, ensemble)
+        record = {key: value for key, value in study.record.items() if key != "data"}  # a path of this machine
+        results["studies"][name or study.folder.name] = {**summarise(study, ensemble, p_members), "study": record}
+        groups += [_group(study, what, p, name) for what, p in p_members.items()]
+    tables = render_tables(results["studies"])
+    write_json(out / "figures.json", results)
+    (out / "tables.md").write_text(tables, encoding="utf-8")
+    if groups:
+        plot_roc_curves(groups, out / "roc.svg")
+        plot_confusion_matrices(groups, out / "confusion.svg")
+    return tables
+
+
+def predict_held_out(study: Study, ensemble: Ensemble) -> dict[str, np.ndarray]:
+    """Each member's probabilities, float64 (M, N), of the crops of each hold-out, by its name."""
+    return {
+        name: ensemble.predict_members(study.data.crops[study.data.rows_of(list(image_ids))])
+        for name, image_ids in study.folds.held_out.items()
+    }
+
+
+def summarise(study: Study, ensemble: Ensemble, p_members: dict[str, np.ndarray]) -> Results:
+    """The figures of one study, all at the bundle's threshold unless said otherwise.
+
+    Returns:
+        ``out_of_fold``: each crop by the one member that never saw its case. ``held_out`` by name: the ``ensemble``
+        with 95 % intervals clustered by case, the ``single_networks``' mean and standard deviation, and ``rules``: what
+        the ensemble's balanced accuracy becomes under each rule that places a threshold, those that look at the
+        whole batch last, and under the best threshold that there is, which only the labels could tell.
+    """
     threshold = ensemble.bundle.threshold.value
     predictions = study.out_of_fold()
     is_atypical = (predictions["label"] == "atypical").to_numpy()
-    results: dict[str, Any] = {
+    p_atypical = predictions["p_atypical"].to_numpy()
+    fitted = {name: place(is_atypical, p_atypical) for name, place in THRESHOLD_RULES.items()}
+    return {
         "bundle": ensemble.bundle.name,
         "device": f"{ensemble.device.type} {ensemble.precision}",
         "threshold": threshold,
-        "out_of_fold": figures(is_atypical, predictions["p_atypical"].to_numpy(), threshold),
-        "held_out": {},
+        "out_of_fold": figures(is_atypical, p_atypical, threshold),
+        "held_out": {name: _held_out(study, name, p, threshold, fitted) for name, p in p_members.items()},
     }
-    for name, image_ids in study.folds.held_out.items():
-        rows = study.data.rows_of(list(image_ids))
-        p_members = ensemble.predict_members(study.data.crops[rows])  # (5, N)
-        truth = study.data.is_atypical[rows]
-        singles = [figures(truth, p_atypical, threshold) for p_atypical in p_members]
-        results["held_out"][name] = {
-            "ensemble": figures(truth, p_members.mean(axis=0), threshold),
-            "single_networks": {
-                f"{statistic}_{key}": float(getattr(np, statistic)([single[key] for single in singles]))
-                for key in ("roc_auc", "balanced_accuracy")
-                for statistic in ("mean", "std")
-            },
-        }
-    return results
+
+
+def _held_out(study: Study, name: str, p_members: np.ndarray, threshold: float, fitted: dict[str, float]) -> Results:
+    """One hold-out's figures; p_members float64 (M, N)."""
+    is_atypical, case = _truth(study, name)
+    p_atypical = p_members.mean(axis=0)
+    singles = [figures(is_atypical, p, threshold) for p in p_members]
+    batch = {rule: place(is_atypical, p_atypical) for rule, place in BATCH_RULES.items()}
+    best = THRESHOLD_RULES["max_balanced_accuracy"](is_atypical, p_atypical)
+    return {
+        "ensemble": figures(is_atypical, p_atypical, threshold),
+        "intervals": asdict(bootstrap(is_atypical, p_atypical, threshold, case)),
+        "single_networks": {
+            f"{statistic}_{key}": float(getattr(np, statistic)([single[key] for single in singles]))
+            for key in ("roc_auc", "balanced_accuracy")
+            for statistic in ("mean", "std")
+        },
+        "n_networks": len(p_members),
+        "rules": {
+            rule: {"threshold": value, **figures(is_atypical, p_atypical, value)}
+            for rule, value in {**fitted, **batch, "best_on_these_labels": best}.items()
+        },
+        "otsu_of_batch_intervals": asdict(bootstrap(is_atypical, p_atypical, BATCH_RULES["otsu_of_batch"], case)),
+    }
+
+
+def _truth(study: Study, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Labels, bool (N,), and cases of one hold-out's crops."""
+    rows = study.data.rows_of(list(study.folds.held_out[name]))
+    return study.data.is_atypical[rows], study.data.table["case"].iloc[rows].to_numpy()
+
+
+def _group(study: Study, what: str, p_members: np.ndarray, name: str) -> Group:
+    """One curve: a cancer, or a hold-out, at Otsu's threshold of the batch, as in the paper."""
+    is_atypical, case = _truth(study, what)
+    p_atypical = p_members.mean(axis=0)
+    threshold = BATCH_RULES["otsu_of_batch"](is_atypical, p_atypical)
+    return Group(name or what, is_atypical, p_atypical, threshold, case)
+
+
+def describe_machine() -> dict[str, Any]:
+    """What the figures were computed on."""
+    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    processor = models[0].partition(":")[2].strip() if models else platform.processor()
+    return {"processor": processor, "cores": len(os.sched_getaffinity(0)), "system": platform.system()}

@@ -1,31 +1,32 @@
 """One fold: train a member, then leave in its folder all that publishing needs, none of it a pickle."""
 
 import logging
-import subprocess
+import shutil
 import sys
-import time
+import tempfile
 import warnings
+import zipfile
 from pathlib import Path
-from typing import Any
 
 import lightning as L
 import pandas as pd
 import safetensors.torch
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-from lightning.pytorch.loggers import CSVLogger
+from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer, TQDMProgressBar
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from model.contract import CLASS_NAMES
 from model.errors import DataError
 from train.config import FitConfig
 from train.data import CropDataset, training_batches, validation_batches
-from train.files import read_json, write_json
+from train.files import write_json
 from train.folds import Folds
+from train.marks import claimed, fold_mark, is_done, write_done
 from train.module import FoldModule
 from train.table import CropData
 
-STARTED, DONE = "started.json", "done.json"
+BEST, LAST = "best", "last"
 EXPECTED_WARNINGS = (
     ".*does not have many workers.*",  # a batch is one gather, nothing is decoded
     ".*number of training batches.*",  # metrics are logged by epoch
@@ -44,22 +45,20 @@ class PlainProgress(L.Callback):
         print(f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs} {figures}", flush=True)
 
 
-def fold_mark(config: FitConfig, folds: Folds, fold: int) -> dict[str, Any]:
-    """What a run folder belongs to; a folder of anything else is neither resumed nor taken as finished."""
-    return {"config_sha256": config.sha256, "folds_sha256": folds.sha256, "fold": fold}
+class StayStopped(L.Callback):
+    """A run that was stopped early, and killed before it was finished, is not trained further when it is resumed."""
 
-
-def is_done(run: Path, mark: dict[str, Any]) -> bool:
-    """Whether this run folder holds a member that was finished under this very mark."""
-    return (run / DONE).is_file() and bool(read_json(run / DONE, f"delete {run}")["mark"] == mark)
+    def on_train_start(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
+        """Look at the early stopping's state, which came with the checkpoint."""
+        stopping = trainer.early_stopping_callback
+        trainer.should_stop = isinstance(stopping, EarlyStopping) and stopping.wait_count >= stopping.patience
 
 
 def fit(data: CropData, folds: Folds, fold: int, config: FitConfig, run: Path) -> None:
     """Train member ``fold``, resuming from ``last.ckpt`` when there is one.
 
     Writes ``member.safetensors`` (fp32, averaged weights), ``validation.csv`` (image_id, label, p_atypical),
-    ``log/``, ``config.json`` and, last, ``done.json``. The weights are those of the last epoch: no epoch is
-    chosen on the validation fold, so its predictions stay out of fold in the full sense.
+    ``best.ckpt``, ``last.ckpt``, ``log/`` (CSV), ``tensorboard/``, ``config.json`` and, last, ``done.json``.
 
     Args:
         data: The crops.
@@ -69,70 +68,111 @@ def fit(data: CropData, folds: Folds, fold: int, config: FitConfig, run: Path) -
         run: The member's own folder.
 
     Raises:
-        DataError: The folder belongs to another fold, split or configuration; or the loss is no number.
+        DataError: The folder is in use or belongs to another fit; the machine cannot do the precision; the
+            checkpoint is damaged; or the loss is no number.
     """
-    mark = fold_mark(config, folds, fold)
+    mark = fold_mark(config, data, folds, fold)
     if is_done(run, mark):
         print(f"{run} is finished: nothing to do")
         return
-    _claim(run, mark)
-    started = time.time()
-    write_json(run / "config.json", config.to_dict())
-    seed = config.seed + fold
-    L.seed_everything(seed, verbose=False)
-    train_set = CropDataset(data, data.rows_of(folds.train_ids(fold)), config.vote_weight)
-    val_set = CropDataset(data, data.rows_of(list(folds.folds[fold])))
-    loader = training_batches(train_set, config, seed)
-    module = FoldModule(config, total_steps=len(loader) * config.epochs, seed=seed)
-    trainer = _trainer(config, run)
-    checkpoint = run / "last.ckpt"
+    if config.precision == "16-mixed" and not torch.cuda.is_available():
+        raise DataError(
+            "precision 16-mixed cannot be had",
+            got="no CUDA device",
+            expected="a GPU: Lightning would take another precision than the one that is recorded",
+            remedy="use a GPU, or --set precision=32-true",
+        )
+    with claimed(run, mark):
+        write_json(run / "config.json", config.to_dict())
+        seed = config.seed + fold
+        L.seed_everything(seed, verbose=False)
+        train_set = CropDataset(data, data.rows_of(folds.train_ids(fold)), config.vote_weight)
+        val_set = CropDataset(data, data.rows_of(list(folds.folds[fold])))
+        loader = training_batches(train_set, config, seed)
+        module = FoldModule(config, total_steps=len(loader) * config.epochs, seed=seed)
+        seconds = _train(module, loader, validation_batches(val_set), config, run)
+        _write_member(module, data, val_set, run)
+        write_done(run, mark, seconds)
+
+
+def _train(module: FoldModule, loader: object, validation: object, config: FitConfig, run: Path) -> float:
+    """Train to the end and leave the weights that count in the module, on its device; the seconds of all starts."""
+    trainer, timer = _trainer(config, run)
+    checkpoint = _checkpoint(run)
+    scratch = run / ".partial"
+    shutil.rmtree(scratch, ignore_errors=True)
+    scratch.mkdir()
+    tempfile.tempdir = str(scratch)  # a checkpoint is renamed into place: only then on the same file system
     try:
-        trainer.fit(module, loader, validation_batches(val_set), ckpt_path=checkpoint if checkpoint.is_file() else None)
+        trainer.fit(module, loader, validation, ckpt_path=checkpoint, weights_only=False)
     except SIGTERMException:  # Lightning's own exit code for it is 0
         raise SystemExit(143) from None
-    _write_member(module.to(trainer.strategy.root_device), data, val_set, run)
-    seconds = round(time.time() - started)  # of the last start alone, when the fit was resumed
-    write_json(run / DONE, {"mark": mark, "commit": read_json(run / STARTED, "")["commit"], "seconds": seconds})
+    finally:
+        tempfile.tempdir = None
+        shutil.rmtree(scratch, ignore_errors=True)
+    if config.keep == BEST:
+        best = torch.load(run / f"{BEST}.ckpt", map_location="cpu", weights_only=True)
+        module.load_state_dict(best["state_dict"])
+    module.to(trainer.strategy.root_device)
+    return timer.time_elapsed("train")
 
 
-def _claim(run: Path, mark: dict[str, Any]) -> None:
-    """Write what this folder is for before anything else lies in it, or refuse one that is for something else."""
-    if (run / STARTED).is_file():
-        got = read_json(run / STARTED, f"delete {run}")["mark"]
-        if got != mark:
-            raise DataError(
-                f"{run} belongs to another fold, split or configuration",
-                got=got,
-                expected=str(mark),
-                remedy="name another --out, or delete that folder",
-            )
-    else:
-        write_json(run / STARTED, {"mark": mark, "commit": _commit()})
+def _checkpoint(run: Path) -> Path | None:
+    """The checkpoint to resume from, if there is one.
+
+    Raises:
+        DataError: It is damaged.
+    """
+    path = run / f"{LAST}.ckpt"
+    if not path.is_file():
+        return None
+    try:
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+    except (OSError, zipfile.BadZipFile) as error:
+        damaged = str(error)
+    if damaged:
+        raise DataError(
+            f"{path} is damaged",
+            got=damaged,
+            expected="a whole checkpoint",
+            remedy=f"delete {run} and run the same command again: this member starts anew",
+        )
+    return path
 
 
-def _trainer(config: FitConfig, run: Path) -> L.Trainer:
-    """Lightning, told to keep quiet about what is chosen on purpose here."""
+def _trainer(config: FitConfig, run: Path) -> tuple[L.Trainer, Timer]:
+    """Lightning, told to keep quiet about what is chosen on purpose here; and the clock that survives a resume."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for expected in EXPECTED_WARNINGS:
         warnings.filterwarnings("ignore", message=expected)
     on_terminal = sys.stdout.isatty()
-    progress: L.Callback = TQDMProgressBar() if on_terminal else PlainProgress()
-    return L.Trainer(
+    timer = Timer(verbose=False)
+    score = "val_balanced_accuracy"
+    callbacks: list[L.Callback] = [TQDMProgressBar() if on_terminal else PlainProgress(), timer]
+    if config.patience:
+        callbacks += [EarlyStopping(score, mode="max", patience=config.patience), StayStopped()]
+    callbacks += [
+        ModelCheckpoint(
+            run, filename=BEST, monitor=score, mode="max", enable_version_counter=False, save_weights_only=True
+        ),
+        ModelCheckpoint(run, filename=LAST, enable_version_counter=False, save_on_train_epoch_end=True),
+    ]
+    trainer = L.Trainer(
         max_epochs=config.epochs,
         precision=config.precision,  # type: ignore[arg-type]
         gradient_clip_val=config.clip_norm,
         check_val_every_n_epoch=config.validate_every,
-        callbacks=[
-            ModelCheckpoint(run, filename="last", enable_version_counter=False, save_on_train_epoch_end=True),
-            progress,
-        ],
-        logger=CSVLogger(run, name="log"),  # version_0, and another version each time the fit is resumed
+        callbacks=callbacks,
+        # Each start that resumes has a version of its own below these.
+        logger=[CSVLogger(run, name="log"), TensorBoardLogger(run, name="tensorboard")],
         enable_model_summary=False,
         enable_progress_bar=on_terminal,
         num_sanity_val_steps=0,
         accelerator="auto",
         devices=1,
     )
+    return trainer, timer
 
 
 def _write_member(module: FoldModule, data: CropData, val_set: CropDataset, run: Path) -> None:
@@ -146,18 +186,3 @@ def _write_member(module: FoldModule, data: CropData, val_set: CropDataset, run:
     predictions.to_csv(run / "validation.csv", index=False)
     state = {name: tensor.contiguous().cpu() for name, tensor in module.ema.module.state_dict().items()}
     safetensors.torch.save_file(state, run / "member.safetensors")
-
-
-def _commit() -> str:
-    """The checkout's commit, with ``+changes`` when files differ from it; ``unknown`` outside git."""
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
-            cwd=Path(__file__).parent,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return answer.stdout.strip()

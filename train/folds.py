@@ -96,15 +96,16 @@ def case_groups(table: pd.DataFrame) -> pd.Series:
 
 
 def check_folds(folds: Folds, data: CropData) -> None:
-    """Refuse folds in which a case stands on two sides, or a crop twice.
+    """Refuse folds in which a case stands on two sides, a crop twice, or a class is missing.
 
     Raises:
-        DataError: Names the first case that leaks.
+        DataError: Names the first that does.
     """
-    sides: dict[str, str] = {}
+    owner: dict[str, str] = {}
     groups = case_groups(data.table)
-    named = {**{f"fold {k}": ids for k, ids in enumerate(folds.folds)}, "held out": sum(folds.held_out.values(), ())}
-    for side, ids in named.items():
+    parts = {f"fold {k}": ids for k, ids in enumerate(folds.folds)}
+    held_out = tuple(dict.fromkeys(sum(folds.held_out.values(), ())))  # two hold-outs may share crops
+    for side, ids in [*parts.items(), ("held out", held_out)]:
         cases = groups.iloc[data.rows_of(list(ids))].unique()
         if len(set(ids)) != len(ids):
             raise DataError(
@@ -114,13 +115,22 @@ def check_folds(folds: Folds, data: CropData) -> None:
                 remedy="run split again; a fold file is not edited by hand",
             )
         for group in [*ids, *("case " + case for case in cases)]:
-            if sides.setdefault(group, side) != side:
+            if owner.setdefault(group, side) != side:
                 raise DataError(
                     f"{group} stands on two sides",
-                    got=f"{sides[group]} and {side}",
+                    got=f"{owner[group]} and {side}",
                     expected="each case and crop on one side only",
                     remedy="hold out whole cases, or run split again; a fold file is not edited by hand",
                 )
+    for name, ids in (parts | folds.held_out).items():
+        is_atypical = data.is_atypical[data.rows_of(list(ids))]
+        if is_atypical.all() or not is_atypical.any():
+            raise DataError(
+                f"{name} holds one class only",
+                got=f"{len(ids)} crops",
+                expected="normal and atypical ones, without which no figure can be computed",
+                remedy="hold out other crops",
+            )
 
 
 def write_folds(path: Path, folds: Folds) -> None:

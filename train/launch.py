@@ -7,6 +7,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Queue
+from threading import Lock
 
 import torch
 
@@ -62,45 +63,63 @@ def run_local(jobs: list[FitJob], workers: int = 0) -> None:
         DataError: A job failed; its last line is in the message.
     """
     workers = workers or torch.cuda.device_count() or min(len(jobs), _cores())
-    devices: Queue[str] = Queue()
+    pool, here = ThreadPoolExecutor(workers), _Running()
     for device in _devices(workers):
-        devices.put(device)
-    running: list[subprocess.Popen[str]] = []
-    threads = max(1, _cores() // workers)
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "GLIBC_TUNABLES": KEEP_MEMORY}
-    with ThreadPoolExecutor(workers) as pool:
-        started = [pool.submit(_run_job, job, environment, devices, running) for job in jobs]
-        try:
-            wait(started, return_when=FIRST_EXCEPTION)
-            for future in started:
-                if future.done():
-                    future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in running:
+        here.devices.put(device)
+    threads = str(max(1, _cores() // workers))
+    environment = {"OMP_NUM_THREADS": threads, **os.environ, "GLIBC_TUNABLES": KEEP_MEMORY}
+    try:
+        started = [pool.submit(_run_job, job, environment, here) for job in jobs]
+        wait(started, return_when=FIRST_EXCEPTION)
+        for future in started:
+            if future.done():
+                future.result()
+    finally:
+        here.stop()
+        pool.shutdown(cancel_futures=True)
+
+
+class _Running:
+    """The processes of one study and the devices that are free, shared by the threads that watch them."""
+
+    def __init__(self) -> None:
+        self.devices: Queue[str] = Queue()
+        self.lock, self.stopped = Lock(), False
+        self.processes: set[subprocess.Popen[str]] = set()
+
+    def start(self, command: list[str], environment: dict[str, str]) -> subprocess.Popen[str] | None:
+        """Start a process, unless the study has been stopped."""
+        with self.lock:
+            if self.stopped:
+                return None
+            process = subprocess.Popen(
+                command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
+            self.processes.add(process)
+        return process
+
+    def stop(self) -> None:
+        """Start nothing more, and ask what runs to end."""
+        with self.lock:
+            self.stopped = True
+            for process in self.processes:
                 process.terminate()
-            raise
 
 
-def _run_job(
-    job: FitJob, environment: dict[str, str], devices: "Queue[str]", running: "list[subprocess.Popen[str]]"
-) -> None:
+def _run_job(job: FitJob, environment: dict[str, str], here: _Running) -> None:
     """One job's process on a free device; its lines appear with the job's name in front."""
-    device = devices.get()
-    sees = {"CUDA_VISIBLE_DEVICES": device} if device else {}
-    process = subprocess.Popen(
-        job.command, cwd=ROOT, env={**environment, **sees}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    running.append(process)
+    device = here.devices.get()
+    process = here.start(job.command, {**environment, **({"CUDA_VISIBLE_DEVICES": device} if device else {})})
+    if process is None:
+        return
     last = ""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if line.strip():
-            print(f"{job.name} | {line.rstrip()}", flush=True)
-            last = line.strip()
-    running.remove(process)
-    devices.put(device)
-    if process.wait():
+    with process:  # waits, and closes the pipe
+        for line in process.stdout or ():
+            if line.strip():
+                print(f"{job.name} | {line.rstrip()}", flush=True)
+                last = line.strip()
+    here.devices.put(device)
+    if process.returncode:
         raise DataError(
             f"{job.name} failed", got=last, expected="exit code 0", remedy="mend that, then run the same command again"
         )

@@ -8,7 +8,7 @@ import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics.classification import BinaryAUROC
+from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 
 from model.errors import DataError
 from model.network import build_network
@@ -44,11 +44,12 @@ class FoldModule(L.LightningModule):
     def __init__(self, config: FitConfig, total_steps: int, seed: int) -> None:
         super().__init__()
         self.config, self.total_steps, self.seed = config, total_steps, seed
-        network = build_network(config.architecture, pretrained=config.pretrained)
+        network = build_network(config.architecture, config.input.size_px, pretrained=config.pretrained)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
         self.subclass_head = nn.Linear(_classifier(self.network).in_features, len(SUBCLASSES))
         self.ema = ModelEmaV3(self.network, decay=config.ema_decay, use_warmup=True)
         self.auroc = BinaryAUROC()
+        self.balanced_accuracy = MulticlassAccuracy(2, average="macro")
 
     def on_train_epoch_start(self) -> None:
         """Seed by epoch, so that a run resumed at an epoch's start goes on as the unbroken one."""
@@ -89,13 +90,17 @@ class FoldModule(L.LightningModule):
         return logits.double().sigmoid()
 
     def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
-        """Collect ROC AUC, for the log."""
-        self.auroc.update(self.predict(batch["crops"]), batch["labels"])
+        """Collect ROC AUC, and balanced accuracy at 0.5, the middle of equally weighted classes."""
+        p_atypical = self.predict(batch["crops"])
+        self.auroc.update(p_atypical, batch["labels"])
+        self.balanced_accuracy.update((p_atypical >= 0.5).long(), batch["labels"])
 
     def on_validation_epoch_end(self) -> None:
-        """Log ROC AUC over the whole validation fold."""
+        """Log both over the whole validation fold."""
         self.log("val_roc_auc", self.auroc.compute(), prog_bar=True)
+        self.log("val_balanced_accuracy", self.balanced_accuracy.compute(), prog_bar=True)
         self.auroc.reset()
+        self.balanced_accuracy.reset()
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of dicts
         """AdamW; linear warm-up, then half a cosine down to 0, by step."""
@@ -119,5 +124,11 @@ class FoldModule(L.LightningModule):
 def _classifier(network: nn.Module) -> nn.Linear:
     """The last linear layer of a timm network, whichever way timm names it."""
     head = network.get_classifier()  # type: ignore[operator]  # every timm network has it
-    assert isinstance(head, nn.Linear)
+    if not isinstance(head, nn.Linear):
+        raise DataError(
+            "the architecture cannot be trained here",
+            got=f"a classifier of type {type(head).__name__}",
+            expected="one linear layer at the end",
+            remedy="choose another --set architecture=…",
+        )
     return head

@@ -1,8 +1,11 @@
-"""Public data sets → one folder: table.csv and crops.npy. Duplicates go, conflicting labels are told and dropped."""
+"""Public data sets → one folder: table.csv and crops.npy. Copies go, conflicting labels are told and dropped."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
+from tempfile import TemporaryFile
 
 import numpy as np
 import pandas as pd
@@ -10,40 +13,44 @@ from PIL import Image
 
 from model.contract import CROP_PX
 from model.errors import DataError
-from train.sources import AmiBr, AtnormBr
+from train.duplicates import BY_NAME, BY_PIXELS, BY_PLACE, remove_duplicates
+from train.rois import cut_crop, open_roi
+from train.sources import Source
 from train.table import COLUMNS, KNOWN_BY_SOME, write_data
 
+LABELS = "labels.csv"  # not table.csv, which is read with the crops beside it
+TELL_EVERY = 2000
 
-def prepare(sources: Sequence[AmiBr | AtnormBr], out: Path) -> pd.DataFrame:
+
+def prepare(
+    sources: Sequence[Source], out: Path, rois: Path | None = None, *, labels_only: bool = False
+) -> pd.DataFrame:
     """Decode every crop once and write the data folder.
 
     Args:
-        sources: The data sets, in the order in which the first of two duplicates is kept.
+        sources: The data sets, in the order in which the first of two copies is kept.
         out: The folder to write.
+        rois: Holds the slides' TIFFs, from which the crops are cut of data sets that were given without.
+        labels_only: Look at no image, compare no pixels, and write `LABELS` alone, with ``sha256`` empty.
 
     Returns:
         The table as written.
 
     Raises:
-        DataError: A data set is not whole, or an image cannot be read.
+        DataError: A data set is not whole, an image cannot be read, or slides cannot be told apart.
     """
     rows = pd.concat([source.rows() for source in sources], ignore_index=True)
-    crops = np.stack([read_crop(Path(path)) for path in rows["path"]])
-    rows["sha256"] = [hashlib.sha256(crop.tobytes()).hexdigest() for crop in crops]
-    table = remove_duplicates(rows.reindex(columns=[*COLUMNS, *KNOWN_BY_SOME]))
-    write_data(out, table.reset_index(drop=True), crops[table.index])
-    return table
-
-
-def remove_duplicates(rows: pd.DataFrame) -> pd.DataFrame:
-    """Keep one crop of those with equal pixels, and none where their labels differ; print what went."""
-    conflicting = rows.groupby("sha256")["label"].transform("nunique") > 1
-    again = rows.duplicated("sha256") & ~conflicting
-    for image_id, digest in rows.loc[conflicting, ["image_id", "sha256"]].to_numpy():
-        print(f"dropped {image_id}: the same pixels carry two labels (sha256 {digest[:12]})")
-    for source, count in rows.loc[again, "source"].value_counts().items():
-        print(f"dropped {count} duplicates of {source}: the same pixels came before")
-    return rows[~conflicting & ~again]
+    rows = rows.reindex(columns=[*COLUMNS, *KNOWN_BY_SOME])
+    for by in (BY_NAME, BY_PLACE):
+        rows = remove_duplicates(rows, by)
+    rows = rows.reset_index(drop=True)
+    out.mkdir(parents=True, exist_ok=True)
+    if labels_only:
+        _check_slides(rows)
+        rows.to_csv(out / f"{LABELS}.partial", index=False)
+        (out / f"{LABELS}.partial").replace(out / LABELS)
+        return rows
+    return _write_crops(_find_images(rows, rois), out)
 
 
 def read_crop(path: Path) -> np.ndarray:
@@ -67,3 +74,70 @@ def read_crop(path: Path) -> np.ndarray:
             remedy="give the crops as published",
         )
     return crop
+
+
+def _find_images(rows: pd.DataFrame, rois: Path | None) -> pd.DataFrame:
+    """Name the region of interest where there is no crop, and refuse rows whose image is missing."""
+    path = rows["path"]
+    if rois:
+        path = path.where(path.notna() | rows["x_px"].isna(), f"{rois}/" + rows["case"].str.partition("/")[2])
+    remedy = "name the folder of crops, or of the slides with --rois, or take --labels-only"
+    if path.isna().any():
+        raise DataError(
+            f"{path.isna().sum()} crops have no image",
+            got=f"tables alone of {sorted(rows.loc[path.isna(), 'source'].unique())}",
+            expected="a folder of PNG crops beside each table",
+            remedy=remedy,
+        )
+    if missing := [name for name in path.unique() if not Path(name).is_file()]:
+        raise DataError(
+            f"{len(missing)} images are missing",
+            got=f"no {', no '.join(missing[:3])}",
+            expected="one for every row of the tables",
+            remedy=remedy,
+        )
+    return rows.assign(path=path)
+
+
+def _write_crops(rows: pd.DataFrame, out: Path) -> pd.DataFrame:
+    """Decode into a nameless file, drop what has equal pixels, and write the rest; no crop stays in memory."""
+    digests = []
+    with TemporaryFile(dir=out) as file:
+        for crop in _read_crops(rows):
+            file.write(crop.tobytes())
+            digests.append(hashlib.sha256(crop.tobytes()).hexdigest())
+            if len(digests) % TELL_EVERY == 0:
+                print(f"read {len(digests)} of {len(rows)} crops", flush=True)
+        file.flush()
+        table = remove_duplicates(rows.assign(sha256=digests), BY_PIXELS)
+        _check_slides(table)
+        crops = np.memmap(file, np.uint8, "r+", shape=(len(rows), CROP_PX, CROP_PX, 3))
+        for new, old in enumerate(table.index):
+            if new != old:  # always to the front, so that nothing is overwritten before it was moved
+                crops[new] = crops[old]
+        table = table.reset_index(drop=True)
+        write_data(out, table, crops[: len(table)])
+    return table
+
+
+def _read_crops(rows: pd.DataFrame) -> Iterator[np.ndarray]:
+    """Each row's crop; a region of interest is opened once for all of its rows that follow each other."""
+    places = rows[["path", "x_px", "y_px"]].itertuples(index=False, name=None)
+    for path, block in groupby(places, key=itemgetter(0)):
+        if Path(path).suffix == ".png":
+            yield from (read_crop(Path(path)) for _ in block)
+        else:
+            roi = open_roi(Path(path))
+            yield from (cut_crop(roi, x_px, y_px) for _, x_px, y_px in block)
+
+
+def _check_slides(table: pd.DataFrame) -> None:
+    """Refuse AtNorM-MD beside MIDOG25: a slide could stand in two folds, or in training and in what is held out."""
+    n_hidden = int((table["source"] == "AtNorM-MD").sum())
+    if n_hidden and (table["source"] == "MIDOG25").any():
+        raise DataError(
+            "slides of AtNorM-MD cannot be told from MIDOG25's",
+            got=f"{n_hidden} crops that match none of MIDOG25",
+            expected="data sets whose slides are known or apart",
+            remedy="prepare one of the two",
+        )

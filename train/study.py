@@ -4,19 +4,19 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
-import torch
 
 from model.bundle import N_MEMBERS
 from model.errors import DataError
-from train.config import PRESETS, override
+from train.config import configure
 from train.files import read_json, write_json
-from train.fit import DONE, fold_mark, is_done
 from train.folds import Folds, read_folds, split, write_folds
 from train.launch import FitJob
+from train.marks import DONE, fold_mark, is_done
 from train.table import CropData, read_data
 
 STUDY, LEFT_OUT = "study.json", "leave_one_out.json"
@@ -38,18 +38,30 @@ class Study:
     data: CropData
     folds: Folds
 
+    @property
+    def members(self) -> range:
+        """The members that were fitted: 0 … 4, or fewer in a study that is not to be published."""
+        return range(self.record["members"])
+
     def out_of_fold(self) -> pd.DataFrame:
         """Every training crop's prediction by the member that never saw its case: image_id, label, p_atypical, fold."""
-        tables = [pd.read_csv(self.folder / f"fold{k}" / "validation.csv").assign(fold=k) for k in range(N_MEMBERS)]
+        tables = [pd.read_csv(self.folder / f"fold{k}" / "validation.csv").assign(fold=k) for k in self.members]
         return pd.concat(tables, ignore_index=True)
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How every member of a study is trained: a preset by name and ``key=value`` changes to it."""
+    """How a study's members are trained.
+
+    Attributes:
+        preset: By name.
+        settings: ``key=value`` changes to it.
+        members: How many of the five folds are fitted, from the first on. Fewer make a quick comparison, no bundle.
+    """
 
     preset: str
     settings: tuple[str, ...]
+    members: int = N_MEMBERS
 
 
 def run_study(
@@ -101,6 +113,13 @@ def run_leave_one_out(
             remedy=f"name one of {', '.join(table.columns)}",
         )
     folders = {value: re.sub(r"\W+", "-", value.lower()).strip("-") for value in values}
+    if len({*folders.values()} - {""}) < len(values):
+        raise DataError(
+            f"--leave-one-out {column} cannot name its folders",
+            got=values,
+            expected="values that differ in letters or digits",
+            remedy="rename them in the table",
+        )
     write_json(out / LEFT_OUT, {"column": column, "studies": folders})
     plan = {out / folder: [f"{column}={value}", *hold_out] for value, folder in folders.items()}
     _run_all(data_folder, plan, recipe, launch)
@@ -110,17 +129,17 @@ def _run_all(
     data_folder: Path, plan: dict[Path, list[str]], recipe: Recipe, launch: Callable[[list[FitJob]], None]
 ) -> None:
     """Write the splits of all studies, fit what is not finished in one launch, then seal each study."""
-    config = override(PRESETS[recipe.preset], list(recipe.settings))
+    config = configure(recipe.preset, recipe.settings)
     data = read_data(data_folder)
     splits = {out: _claim(out, split(data, hold_out), data) for out, hold_out in plan.items()}
     jobs = [
         FitJob(data_folder, out / "folds.json", fold, out / f"fold{fold}", recipe.preset, recipe.settings)
         for out in plan
-        for fold in range(N_MEMBERS)
+        for fold in range(recipe.members)
     ]
 
     def finished(job: FitJob) -> bool:
-        return is_done(job.out, fold_mark(config, splits[job.out.parent], job.fold))
+        return is_done(job.out, fold_mark(config, data, splits[job.out.parent], job.fold))
 
     for job in filter(finished, jobs):
         print(f"{job.name} is finished: nothing to do")
@@ -134,8 +153,13 @@ def _run_all(
                 expected="one",
                 remedy="run the same command again",
             )
-    record = {"data": str(data_folder.resolve()), "preset": recipe.preset, "settings": list(recipe.settings)}
-    versions = {"python": sys.version.split()[0], "torch": torch.__version__}
+    record: dict[str, Any] = {
+        "data": str(data_folder.resolve()),
+        "preset": recipe.preset,
+        "settings": list(recipe.settings),
+    }
+    record["members"] = recipe.members
+    versions = {"python": sys.version.split()[0], **{name: version(name) for name in ("torch", "timm", "lightning")}}
     for out in plan:
         content = {**record, "config": config.to_dict(), "config_sha256": config.sha256, "versions": versions}
         write_json(out / STUDY, content)
@@ -165,12 +189,21 @@ def read_study(folder: Path) -> Study:
     record = read_json(folder / STUDY, remedy)
     data = read_data(Path(record["data"]))
     folds = read_folds(folder / "folds.json", data)
-    done = [read_json(folder / f"fold{fold}" / DONE, remedy) for fold in range(N_MEMBERS)]
+    config = configure(record["preset"], record["settings"])
+    done = [read_json(folder / f"fold{fold}" / DONE, remedy) for fold in range(record["members"])]
     for fold, got in enumerate(done):
-        expected = {"config_sha256": record["config_sha256"], "folds_sha256": folds.sha256, "fold": fold}
-        if got["mark"] != expected:
+        expected = fold_mark(config, data, folds, fold)
+        if got["mark"] != expected or record["config_sha256"] != config.sha256:
             raise DataError(f"fold {fold} is not this study's", got=got["mark"], expected=str(expected), remedy=remedy)
-    record["commits"] = sorted({mark["commit"] for mark in done})
+        for name in ("member.safetensors", "validation.csv"):
+            if not (folder / f"fold{fold}" / name).is_file():
+                raise DataError(
+                    f"{folder} is not whole",
+                    got=f"no fold{fold}/{name}",
+                    expected="what fit wrote",
+                    remedy=f"delete {folder / f'fold{fold}'} and {remedy}",
+                )
+    record["commits"] = sorted({commit for mark in done for commit in mark["commits"]})
     record["fold_seconds"] = [mark["seconds"] for mark in done]
     return Study(folder, record, data, folds)
 

@@ -9,8 +9,26 @@ import pandas as pd
 from model.contract import CLASS_NAMES, CROP_PX
 from model.errors import DataError
 
-COLUMNS = ("image_id", "path", "label", "domain", "case", "source", "sha256")
-KNOWN_BY_SOME = ("part", "atypical_votes", "subclass_1", "subclass_2")
+COLUMNS = (
+    "image_id",  # source/name; no two rows have the same
+    "path",  # of the crop, or of the region of interest that it was cut from
+    "label",  # normal or atypical
+    "domain",  # cancer type
+    "case",  # slide, named alike in all sources; empty where it is not known
+    "source",  # data set
+    "sha256",  # of the crop's pixels
+)
+KNOWN_BY_SOME = (
+    "part",  # train or test of the published AMi-Br benchmark
+    "cohort",  # MIDOG21 or TUPAC16 in AMi-Br, else the source
+    "scanner",
+    "species",  # human or canine
+    "x_px",  # the figure's centre in the slide's pixels
+    "y_px",
+    "atypical_votes",  # share of the experts asked, in [0, 1]
+    "subclass_1",  # one of SUBCLASSES, by each of two experts
+    "subclass_2",
+)
 SUBCLASSES = (
     "NMF prometaphase",
     "NMF metaphase",

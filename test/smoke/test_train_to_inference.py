@@ -1,5 +1,6 @@
 """The whole way on the CPU: five tiny networks are trained, published and run by inference.py."""
 
+import fcntl
 import json
 import os
 import shutil
@@ -18,14 +19,15 @@ from PIL import Image
 from model.contract import OUTPUT_NAME
 from model.ensemble import Ensemble, load_member
 from model.preprocess import preprocess
-from train.study import read_study
+from train.study import read_studies, read_study
 
 ROOT = Path(__file__).resolve().parents[2]
 # timm's smallest residual network learns to tell the made crops apart in a dozen steps; EfficientViT would not, and
 # with equal probabilities everywhere nothing below could fail.
 SETTINGS = ("architecture=test_resnet", "learning_rate=0.02", "ema_decay=0")
 PRESET = ("--preset", "smoke", *(word for setting in SETTINGS for word in ("--set", setting)))
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}  # sums in the same order, however many cores there are
+# Sums in the same order, however many cores there are, and on the CPU also where there is a GPU.
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def train(*arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -81,7 +83,12 @@ def test_inference_runs_on_the_published_bundle(bundle: Path, data_folder: Path,
     pages[0].save(stack, save_all=True, append_images=pages[1:])
     command = [sys.executable, "inference.py", "--input", tmp_path / "input", "--output", tmp_path / "output"]
     done = subprocess.run(
-        [*map(str, command), "--weights", str(bundle)], cwd=ROOT, capture_output=True, text=True, check=False
+        [*map(str, command), "--weights", str(bundle)],
+        cwd=ROOT,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     records = json.loads((tmp_path / "output" / OUTPUT_NAME).read_text())
@@ -107,12 +114,81 @@ def test_a_killed_fit_resumed_equals_an_unbroken_one(study: Path, data_folder: P
         torch.testing.assert_close(tensor, unbroken[name], atol=0, rtol=0)
 
 
+def test_a_fit_that_stopped_early_stays_stopped_when_resumed(study: Path, data_folder: Path, tmp_path: Path) -> None:
+    fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET, "--out", tmp_path]
+    early = ["--set", "patience=1", "--set", "keep=best", "--set", "epochs=40"]
+    done = train(*fit, *early)
+    assert done.returncode == 0, done.stderr
+    assert "epoch 40/40" not in done.stdout
+    member = (tmp_path / "member.safetensors").read_bytes()
+    for name in ("done.json", "member.safetensors", "validation.csv"):
+        (tmp_path / name).unlink()
+    again = train(*fit, *early)
+    assert again.returncode == 0, again.stderr
+    assert "epoch" not in again.stdout
+    assert (tmp_path / "member.safetensors").read_bytes() == member
+
+
+def test_a_full_disk_leaves_the_last_whole_checkpoint(study: Path, data_folder: Path, tmp_path: Path) -> None:
+    fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET, "--out", tmp_path]
+    limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)); "
+    limited += "sys.argv = ['train', *sys.argv[1:]]; runpy.run_module('train', run_name='__main__')"
+    command = [sys.executable, "-c", limited, *map(str, fit)]
+    full = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+    assert full.returncode == 1
+    assert "File too large" in full.stderr.splitlines()[-1]
+    assert not {"last.ckpt", "best.ckpt", "done.json", ".partial"} & {path.name for path in tmp_path.iterdir()}
+    resumed = train(*fit)
+    assert resumed.returncode == 0, resumed.stderr
+    unbroken = (study / "fold0" / "member.safetensors").read_bytes()
+    assert (tmp_path / "member.safetensors").read_bytes() == unbroken
+
+
+def test_a_damaged_checkpoint_is_told_and_nothing_is_trained_over_it(
+    study: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(study / "fold0", tmp_path / "fold0")
+    (tmp_path / "fold0" / "done.json").unlink()
+    checkpoint = tmp_path / "fold0" / "last.ckpt"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-1000])
+    fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET]
+    refused = train(*fit, "--out", tmp_path / "fold0")
+    assert refused.returncode == 1
+    assert "last.ckpt is damaged" in refused.stderr.splitlines()[-1]
+
+
+def test_two_fits_do_not_share_a_folder(study: Path, data_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(study / "fold0", tmp_path / "fold0")
+    (tmp_path / "fold0" / "done.json").unlink()
+    fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET]
+    with (tmp_path / "fold0" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        refused = train(*fit, "--out", tmp_path / "fold0")
+    assert refused.returncode == 1
+    assert "is in use" in refused.stderr.splitlines()[-1]
+
+
+def test_leave_one_out_never_shows_a_network_what_is_left_out(data_folder: Path, tmp_path: Path) -> None:
+    done = train(
+        "run", "--data", data_folder, "--out", tmp_path, *PRESET, "--leave-one-out", "--hold-out", "source=other"
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    studies = read_studies(tmp_path)
+    assert sorted(studies) == ["breast", "lung"]
+    for domain, left_out in studies.items():
+        table = left_out.data.table.set_index("image_id")
+        seen = {image_id for fold in left_out.folds.folds for image_id in fold}
+        assert set(table.loc[sorted(seen), "domain"]) == {"breast", "lung"} - {domain}
+        assert set(left_out.out_of_fold()["image_id"]) == seen
+        assert set(table.loc[list(left_out.folds.held_out[f"domain={domain}"]), "domain"]) == {domain}
+
+
 def test_a_run_folder_is_not_taken_for_another_fold_or_setting(study: Path, data_folder: Path) -> None:
     fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--out", study / "fold0", *PRESET]
     for change in (["--fold", "1"], ["--fold", "0", "--set", "epochs=3"]):
         refused = train(*fit, *change)
         assert refused.returncode == 1
-        assert "belongs to another fold, split or configuration" in refused.stderr.splitlines()[-1]
+        assert "belongs to other data, another fold, split or configuration" in refused.stderr.splitlines()[-1]
 
 
 def test_a_terminated_fit_is_not_a_finished_one(study: Path, data_folder: Path, tmp_path: Path) -> None:

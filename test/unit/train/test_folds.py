@@ -76,7 +76,9 @@ def test_crops_of_unknown_slides_stay_together(data: CropData) -> None:
 
 @pytest.mark.parametrize("hold_out", ["image_id=made/75", "image_id=made/5"])
 def test_a_hold_out_that_cuts_through_a_case_is_refused(data: CropData, hold_out: str) -> None:
-    with pytest.raises(DataError, match="case (other, slides unknown|slide1) stands on two sides.*hold out whole cases"):
+    with pytest.raises(
+        DataError, match="case (other, slides unknown|slide1) stands on two sides.*hold out whole cases"
+    ):
         split(data, [hold_out])
 
 
@@ -84,3 +86,15 @@ def test_a_crop_that_stands_twice_in_a_fold_is_found(data: CropData, folds: Fold
     doubled = replace(folds, folds=((*folds.folds[0], folds.folds[0][0]), *folds.folds[1:]))
     with pytest.raises(DataError, match="a crop stands twice in fold 0"):
         check_folds(doubled, data)
+
+
+def test_two_hold_outs_may_share_crops(data: CropData) -> None:
+    folds = split(data, ["lung", "source=other"])
+    assert set(folds.held_out["source=other"]) < set(folds.held_out["lung"])
+    assert not set(folds.held_out["lung"]) & {image_id for fold in folds.folds for image_id in fold}
+
+
+def test_a_part_of_one_class_is_refused(data: CropData, folds: Folds) -> None:
+    normal = data.table[(data.table["source"] == "other") & (data.table["label"] == "normal")]
+    with pytest.raises(DataError, match="other holds one class only"):
+        check_folds(replace(folds, held_out={"other": tuple(normal["image_id"])}), data)

@@ -1,0 +1,149 @@
+"""How far the figures may be off: intervals from a bootstrap that draws whole cases, not crops."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from model.errors import DataError
+from scoring.metrics import weighted_roc_auc
+from scoring.predictions import Array, check_predictions, check_threshold
+from scoring.thresholds import Rule
+
+CHUNK_CELLS = 1_000_000  # draws × crops at once: 8 MB an array
+
+Interval = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Intervals:
+    """95 % percentile intervals, each (low, high) in [0, 1], and what they were drawn from.
+
+    Attributes:
+        roc_auc: Of the area under the ROC curve.
+        balanced_accuracy: Of the mean of the next two.
+        sensitivity: Of the share of atypical crops that are called so (the paper's AMF accuracy).
+        specificity: Of the share of normal crops that are called so (NMF accuracy).
+        n_cases: Known cases; each is drawn whole.
+        n_without_case: Crops of unknown case; each is drawn by itself, which narrows the intervals if some of
+            them do share a case.
+        n_draws: Draws that count.
+        n_redrawn: Draws that lacked a class and were replaced.
+        seed: Of the draws.
+        threshold_refitted: The threshold was fitted anew in each draw, so the last three intervals hold its
+            uncertainty too; otherwise it was held fixed.
+    """
+
+    roc_auc: Interval
+    balanced_accuracy: Interval
+    sensitivity: Interval
+    specificity: Interval
+    n_cases: int
+    n_without_case: int
+    n_draws: int
+    n_redrawn: int
+    seed: int
+    threshold_refitted: bool
+
+
+def bootstrap(
+    is_atypical: Array,
+    p_atypical: Array,
+    threshold: float | Rule,
+    case: Array | None = None,
+    *,
+    n_draws: int = 2000,
+    seed: int = 0,
+) -> Intervals:
+    """95 % percentile intervals of a bootstrap clustered by case (Field and Welsh, J. R. Stat. Soc. B 69, 2007).
+
+    Crops of one slide share tumour, stain and scanner, so cases are drawn with replacement, as many as there are, and
+    all crops of a drawn case come along as often as it was drawn. A draw without a crop of each class has no ROC
+    curve: it is replaced by another draw and counted.
+
+    Args:
+        is_atypical: bool (N,), both classes.
+        p_atypical: float (N,) in [0, 1].
+        threshold: A number in [0, 1], held fixed; or a rule of `scoring.thresholds`, refitted on each draw.
+        case: (N,), the cases' names, unique over all that is given; None or NaN where unknown, alone or for a crop.
+        n_draws: Draws.
+        seed: Of the draws; the same seed gives the same intervals.
+
+    Raises:
+        DataError: The predictions are unusable (see `check_predictions`), the threshold is not in [0, 1] or cannot be
+            fitted, the cases are not one a crop, or all crops are of one case.
+    """
+    is_atypical, p_atypical = check_predictions(is_atypical, p_atypical)
+    threshold = threshold if callable(threshold) else check_threshold(threshold)
+    cluster, n_cases = _clusters(case, len(p_atypical))
+    samples, n_redrawn = [], 0  # float (draws, 4) each
+    for weights, n_lacking in _draws(cluster, is_atypical, n_draws, seed):
+        samples.append(_statistics(is_atypical, p_atypical, weights, threshold))
+        n_redrawn += n_lacking
+    low, high = np.percentile(np.concatenate(samples), (2.5, 97.5), axis=0).tolist()
+    auc, balanced, sensitivity, specificity = zip(low, high, strict=True)
+    return Intervals(
+        roc_auc=auc,
+        balanced_accuracy=balanced,
+        sensitivity=sensitivity,
+        specificity=specificity,
+        n_cases=n_cases,
+        n_without_case=int(cluster.max()) + 1 - n_cases,
+        n_draws=n_draws,
+        n_redrawn=n_redrawn,
+        seed=seed,
+        threshold_refitted=callable(threshold),
+    )
+
+
+def _statistics(is_atypical: Array, p_atypical: Array, weights: Array, threshold: float | Rule) -> Array:
+    """float (B, 4): ROC AUC, balanced accuracy, sensitivity and specificity of each row of weights (B, N)."""
+    cut: float | Array
+    if callable(threshold):
+        drawn = ((np.repeat(is_atypical, row), np.repeat(p_atypical, row)) for row in weights)
+        cut = np.array([[threshold(*crops)] for crops in drawn])  # (B, 1)
+    else:
+        cut = threshold
+    called = p_atypical >= cut  # (N,) or (B, N)
+    atypical, normal = weights * is_atypical, weights * ~is_atypical
+    sensitivity = (atypical * called).sum(axis=1) / atypical.sum(axis=1)
+    specificity = (normal * ~called).sum(axis=1) / normal.sum(axis=1)
+    auc = weighted_roc_auc(is_atypical, p_atypical, weights)
+    return np.stack([auc, (sensitivity + specificity) / 2, sensitivity, specificity], axis=1)
+
+
+def _draws(cluster: Array, is_atypical: Array, n_draws: int, seed: int) -> Iterator[tuple[Array, int]]:
+    """How often each crop was drawn, int (B, N) with both classes in each row, and how many draws lacked one."""
+    random, n_clusters = np.random.default_rng(seed), int(cluster.max()) + 1
+    rows = max(1, CHUNK_CELLS // len(cluster))
+    while n_draws > 0:
+        drawn = random.integers(n_clusters, size=(min(n_draws, rows), n_clusters))
+        drawn += n_clusters * np.arange(len(drawn))[:, None]  # a range of its own for each row
+        weights = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)[:, cluster]
+        whole = weights[:, is_atypical].any(axis=1) & weights[:, ~is_atypical].any(axis=1)
+        n_draws -= int(whole.sum())
+        yield weights[whole], int((~whole).sum())
+
+
+def _clusters(case: Array | None, n_crops: int) -> tuple[Array, int]:
+    """The number of each crop's cluster, int (N,) from 0 on, and how many of them are known cases."""
+    names = np.full(n_crops, None) if case is None else np.asarray(case, dtype=object)
+    if names.shape != (n_crops,):
+        raise DataError(
+            "the cases do not match the predictions",
+            got=f"shape {names.shape} for {n_crops} crops",
+            expected="one a crop, NaN where unknown",
+            remedy="correct the table",
+        )
+    cluster, known = pd.factorize(names)
+    unknown = cluster < 0
+    cluster[unknown] = len(known) + np.arange(unknown.sum())
+    if cluster.max() == 0:
+        raise DataError(
+            "no interval can be drawn",
+            got=f"{n_crops} crops of one case",
+            expected="two cases or more",
+            remedy="score more cases",
+        )
+    return cluster, len(known)

@@ -1,0 +1,54 @@
+"""The figures that predictions are judged by, with atypical as the positive class."""
+
+import numpy as np
+from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+
+from scoring.predictions import Array, check_predictions, check_threshold
+
+
+def figures(is_atypical: Array, p_atypical: Array, threshold: float) -> dict[str, float]:
+    """What the leaderboard reports, with atypical as the positive class.
+
+    Args:
+        is_atypical: bool (N,), both classes.
+        p_atypical: float (N,) in [0, 1].
+        threshold: In [0, 1]; a crop is called atypical when its probability is at least this.
+
+    Returns:
+        n_crops, n_atypical, roc_auc, balanced_accuracy, accuracy, sensitivity, specificity; shares are in [0, 1].
+
+    Raises:
+        DataError: The predictions are unusable (see `check_predictions`), or the threshold is not in [0, 1].
+    """
+    is_atypical, p_atypical = check_predictions(is_atypical, p_atypical)
+    called = p_atypical >= check_threshold(threshold)
+    return {
+        "n_crops": len(is_atypical),
+        "n_atypical": int(is_atypical.sum()),
+        "roc_auc": float(roc_auc_score(is_atypical, p_atypical)),
+        "balanced_accuracy": float(balanced_accuracy_score(is_atypical, called)),
+        "accuracy": float((called == is_atypical).mean()),
+        "sensitivity": float(called[is_atypical].mean()),
+        "specificity": float((~called[~is_atypical]).mean()),
+    }
+
+
+def weighted_roc_auc(is_atypical: Array, p_atypical: Array, weights: Array) -> Array:
+    """ROC AUC of many weightings of the same predictions at once: Mann and Whitney's statistic, ties counted half.
+
+    Args:
+        is_atypical: bool (N,).
+        p_atypical: float (N,).
+        weights: int (B, N), 0 or more; each row with weight on both classes.
+
+    Returns:
+        float (B,), as scikit-learn's `roc_auc_score` with each row as sample weights.
+    """
+    order = np.argsort(p_atypical, kind="stable")
+    first = np.flatnonzero(np.diff(p_atypical[order], prepend=-np.inf))  # of each distinct score
+    weights, is_atypical = weights[:, order], is_atypical[order]
+    atypical = np.add.reduceat(weights * is_atypical, first, axis=1)  # (B, distinct scores)
+    normal = np.add.reduceat(weights * ~is_atypical, first, axis=1)
+    upto = normal.cumsum(axis=1)
+    won_twice = (atypical * (2 * upto - normal)).sum(axis=1)  # whole numbers: no rounding before the division
+    return np.asarray(won_twice / (2 * atypical.sum(axis=1) * upto[:, -1]))

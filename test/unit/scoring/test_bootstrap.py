@@ -1,0 +1,110 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
+
+import scoring.bootstrap
+from model.errors import DataError
+from scoring.bootstrap import bootstrap
+from scoring.metrics import figures
+from scoring.thresholds import Rule, otsu
+
+RANDOM = np.random.default_rng(0)
+TRUTH = np.arange(400) % 4 == 0
+SCORES = RANDOM.beta(2, 5, 400) * 0.7 + TRUTH * 0.25
+CASE = np.array([f"slide{row}" for row in RANDOM.integers(0, 30, 400)], dtype=object)
+SHARES = ("roc_auc", "balanced_accuracy", "sensitivity", "specificity")
+
+
+@pytest.mark.parametrize("threshold", [0.4, otsu], ids=["fixed", "refitted"])
+def test_intervals_are_those_of_a_plain_loop_over_drawn_cases(threshold: float | Rule) -> None:
+    got = bootstrap(TRUTH, SCORES, threshold, CASE, n_draws=60, seed=3)
+    cases, samples = list(dict.fromkeys(CASE)), []
+    for drawn in np.random.default_rng(3).integers(len(cases), size=(60, len(cases))):
+        rows = np.concatenate([np.flatnonzero(cases[number] == CASE) for number in drawn])
+        truth, scores = TRUTH[rows], SCORES[rows]
+        called = scores >= (threshold(truth, scores) if callable(threshold) else threshold)
+        samples.append(
+            [
+                roc_auc_score(truth, scores),
+                balanced_accuracy_score(truth, called),
+                recall_score(truth, called),
+                recall_score(~truth, ~called),
+            ]
+        )
+    for number, name in enumerate(SHARES):
+        expected = np.percentile(np.array(samples)[:, number], (2.5, 97.5))
+        assert getattr(got, name) == pytest.approx(expected, rel=0, abs=1e-12)
+    assert got.threshold_refitted == callable(threshold)
+
+
+def test_each_interval_holds_its_figure() -> None:
+    got, at = bootstrap(TRUTH, SCORES, 0.4, CASE), figures(TRUTH, SCORES, 0.4)
+    for name in SHARES:
+        low, high = getattr(got, name)
+        assert 0 <= low < at[name] < high <= 1
+
+
+def test_a_seed_makes_the_intervals_whatever_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    scarce = TRUTH & np.isin(CASE, ["slide1", "slide2"])  # so that some draws are replaced
+    first = bootstrap(scarce, SCORES, 0.4, CASE, n_draws=300, seed=1)
+    monkeypatch.setattr(scoring.bootstrap, "CHUNK_CELLS", 7 * 400)
+    assert bootstrap(scarce, SCORES, 0.4, CASE, n_draws=300, seed=1) == first
+    assert first.n_redrawn > 0
+    assert bootstrap(scarce, SCORES, 0.4, CASE, n_draws=300, seed=2).roc_auc != first.roc_auc
+
+
+def test_copies_of_a_crop_in_one_case_are_no_new_evidence() -> None:
+    once = bootstrap(TRUTH, SCORES, 0.4)
+    truth, scores, case = (np.repeat(each, 9) for each in (TRUTH, SCORES, np.arange(400)))
+    clustered, loose = bootstrap(truth, scores, 0.4, case), bootstrap(truth, scores, 0.4)
+    for name in SHARES:
+        assert getattr(clustered, name) == pytest.approx(getattr(once, name), abs=1e-12)
+        assert np.ptp(getattr(clustered, name)) > 2 * np.ptp(getattr(loose, name))
+
+
+def test_19_of_20_intervals_hold_the_truth_where_the_crops_of_a_case_are_alike() -> None:
+    random, case, truth = np.random.default_rng(5), np.repeat(np.arange(40), 8), np.arange(320) % 4 == 0
+    held = {"clustered": 0, "loose": 0}
+    for _ in range(200):
+        logit = random.normal(size=40)[case] + random.normal(size=320) + 1.5 * truth
+        for name, cases in (("clustered", case), ("loose", None)):
+            low, high = bootstrap(truth, 1 / (1 + np.exp(-logit)), 0.5, cases, n_draws=200).specificity
+            held[name] += low <= 0.5 <= high  # half of all normal crops have a logit below 0
+    assert 180 <= held["clustered"] <= 196
+    assert held["loose"] < 160
+
+
+def test_crops_of_unknown_case_are_drawn_one_by_one_and_counted() -> None:
+    partly = CASE.copy()
+    partly[:5], partly[5:9] = None, np.nan
+    got = bootstrap(TRUTH, SCORES, 0.4, partly, n_draws=50)
+    assert (got.n_cases, got.n_without_case) == (len(set(CASE[9:])), 9)
+    nowhere = bootstrap(TRUTH, SCORES, 0.4, n_draws=50)
+    assert (nowhere.n_cases, nowhere.n_without_case) == (0, 400)
+    apart = bootstrap(TRUTH, SCORES, 0.4, np.arange(400), n_draws=50)
+    assert apart == replace(nowhere, n_cases=400, n_without_case=0)
+
+
+def test_a_draw_that_lacks_a_class_is_replaced_and_counted() -> None:
+    truth, scores = np.array([True, False, False, False]), np.array([0.9, 0.2, 0.3, 0.1])
+    got = bootstrap(truth, scores, 0.5, n_draws=1000)
+    # All four draws miss the atypical crop in (3/4)^4 of all draws, all hit it in (1/4)^4.
+    lacking = 0.75**4 + 0.25**4
+    assert got.n_draws == 1000
+    assert got.n_redrawn == pytest.approx(1000 * lacking / (1 - lacking), rel=0.15)
+    assert got.roc_auc == (1.0, 1.0)
+
+
+def test_what_has_no_interval_is_refused() -> None:
+    with pytest.raises(DataError, match="no interval can be drawn: got 400 crops of one case, expected two cases"):
+        bootstrap(TRUTH, SCORES, 0.4, np.full(400, "slide1"))
+    with pytest.raises(DataError, match=r"the cases do not match the predictions: got shape \(399,\) for 400 crops"):
+        bootstrap(TRUTH, SCORES, 0.4, CASE[1:])
+    with pytest.raises(DataError, match="the threshold is unusable: got 1.5"):
+        bootstrap(TRUTH, SCORES, 1.5)
+    with pytest.raises(DataError, match="a class is missing"):
+        bootstrap(TRUTH & False, SCORES, 0.4)
+    with pytest.raises(DataError, match="no threshold can part the scores"):
+        bootstrap(TRUTH, SCORES * 0 + 0.5, otsu)

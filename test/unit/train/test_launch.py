@@ -1,0 +1,55 @@
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from model.errors import DataError
+from train.launch import FitJob, run_local
+
+
+@dataclass(frozen=True)
+class Script:
+    """A job of another kind: a line of Python in a process."""
+
+    name: str
+    code: str
+
+    @property
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", self.code]
+
+
+def launch(*codes: str, workers: int = 2) -> None:
+    run_local([cast(FitJob, Script(f"job {k}", code)) for k, code in enumerate(codes)], workers)
+
+
+def test_a_job_is_one_fit_of_the_command_line() -> None:
+    job = FitJob(Path("/data"), Path("/study/folds.json"), 3, Path("/study/fold3"), "lite", ("epochs=2", "seed=1"))
+    assert job.name == "study fold 3"
+    assert " ".join(job.command[1:]) == (
+        "-m train fit --data /data --folds /study/folds.json --fold 3 --out /study/fold3 --preset lite "
+        "--set epochs=2 --set seed=1"
+    )
+
+
+def test_every_job_runs_and_its_lines_carry_its_name(capfd: pytest.CaptureFixture[str]) -> None:
+    launch(*(f"print({k} * 11)" for k in range(3)))
+    assert sorted(capfd.readouterr().out.splitlines()) == ["job 0 | 0", "job 1 | 11", "job 2 | 22"]
+
+
+def test_one_failure_ends_the_others_and_starts_no_more(tmp_path: Path) -> None:
+    slow = f"import pathlib, time; time.sleep(60); pathlib.Path({str(tmp_path / 'late')!r}).touch()"
+    started = time.monotonic()
+    with pytest.raises(DataError, match="job 0 failed: got no such luck, expected exit code 0"):
+        launch("import time; time.sleep(0.5); raise SystemExit('no such luck')", slow, slow, slow)
+    assert time.monotonic() - started < 50  # none of the sleepers was waited for
+    assert not (tmp_path / "late").exists()
+
+
+def test_a_user_s_number_of_threads_is_kept(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    launch("import os; print(os.environ['OMP_NUM_THREADS'])")
+    assert capfd.readouterr().out == "job 0 | 7\n"

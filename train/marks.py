@@ -1,0 +1,89 @@
+"""Which fit a run folder belongs to, who works in it now, and whether it is finished."""
+
+import fcntl
+import hashlib
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from model.errors import DataError
+from train.config import FitConfig
+from train.files import read_json, write_json
+from train.folds import Folds
+from train.table import CropData
+
+STARTED, DONE = "started.json", "done.json"
+TRAINED_ON = ["image_id", "label", "case", "sha256", "atypical_votes", "subclass_1", "subclass_2"]
+
+
+def fold_mark(config: FitConfig, data: CropData, folds: Folds, fold: int) -> dict[str, Any]:
+    """What a run folder belongs to; a folder of anything else is neither resumed nor taken as finished."""
+    table = data.table[TRAINED_ON].to_csv(index=False)
+    data_sha256 = hashlib.sha256(table.encode()).hexdigest()
+    return {"config_sha256": config.sha256, "data_sha256": data_sha256, "folds_sha256": folds.sha256, "fold": fold}
+
+
+def is_done(run: Path, mark: dict[str, Any]) -> bool:
+    """Whether this run folder holds a member that was finished under this very mark."""
+    return (run / DONE).is_file() and bool(read_json(run / DONE, f"delete {run}")["mark"] == mark)
+
+
+def write_done(run: Path, mark: dict[str, Any], seconds: float) -> None:
+    """Say that the member is whole, and which commits it was fitted by."""
+    commits = read_json(run / STARTED, f"delete {run}")["commits"]
+    write_json(run / DONE, {"mark": mark, "commits": commits, "seconds": round(seconds)})
+
+
+@contextmanager
+def claimed(run: Path, mark: dict[str, Any]) -> Iterator[None]:
+    """Hold a run folder for one fit: it says what it is for before anything else lies in it, and who works in it.
+
+    Raises:
+        DataError: It is for something else, or another process works in it.
+    """
+    run.mkdir(parents=True, exist_ok=True)
+    with (run / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise DataError(
+                f"{run} is in use",
+                got="another fit that works in it",
+                expected="one fit a folder",
+                remedy="wait for it, or stop it",
+            ) from error
+        _write_started(run, mark)
+        yield
+
+
+def _write_started(run: Path, mark: dict[str, Any]) -> None:
+    """What the folder is for, and the commit of each start; refused where it is for something else."""
+    commits: list[str] = []
+    if (run / STARTED).is_file():
+        started = read_json(run / STARTED, f"delete {run}")
+        if started["mark"] != mark:
+            raise DataError(
+                f"{run} belongs to other data, another fold, split or configuration",
+                got=started["mark"],
+                expected=str(mark),
+                remedy="name another --out, or delete that folder",
+            )
+        commits = started["commits"]
+    write_json(run / STARTED, {"mark": mark, "commits": sorted({*commits, _commit()})})
+
+
+def _commit() -> str:
+    """The checkout's commit, with ``+changes`` when files differ from it; ``unknown`` outside git."""
+    try:
+        answer = subprocess.run(
+            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            cwd=Path(__file__).parent,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return answer.stdout.strip()

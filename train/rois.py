@@ -1,0 +1,74 @@
+"""Crops cut by coordinates from whole regions of interest, for those who have the slides of MIDOG++ and no crops."""
+
+from pathlib import Path
+
+import numpy as np
+import tifffile
+from PIL.TiffImagePlugin import TiffImageFile
+
+from model.contract import CROP_PX
+from model.errors import DataError
+
+
+def open_roi(path: Path) -> np.ndarray:
+    """Open a region of interest.
+
+    Args:
+        path: An RGB TIFF, 8 bits a channel; its first page is taken.
+
+    Returns:
+        uint8 (H, W, 3). Memory-mapped where the file is not compressed, so that only the windows that are cut are
+        read; else decoded whole, some 120 MB for a MIDOG++ slide.
+
+    Raises:
+        DataError: The file is damaged, or no such TIFF.
+    """
+    try:
+        try:
+            roi = np.asarray(tifffile.memmap(path, page=0, mode="r"))
+        except ValueError:  # compressed
+            with TiffImageFile(path) as image:
+                roi = np.asarray(image)
+    except (OSError, SyntaxError, ValueError, tifffile.TiffFileError) as error:
+        raise _unusable(path, error) from error
+    if roi.ndim != 3 or roi.shape[2] != 3 or roi.dtype != np.uint8:
+        raise _unusable(path, f"pixels of type {roi.dtype} and shape {roi.shape}")
+    return roi
+
+
+def cut_crop(roi: np.ndarray, x_px: int, y_px: int) -> np.ndarray:
+    """Cut the crop of a mitotic figure, as the published ones are cut.
+
+    The window is [x - 64, x + 64) and [y - 64, y + 64). Outside of the region of interest it is black: so are the 42
+    crops of AMi-Br's MIDOG21 that lie at a border, and mirrored tissue could show a figure twice.
+
+    Args:
+        roi: uint8 (H, W, 3).
+        x_px: The figure's centre, from the left; it may lie a little outside.
+        y_px: The same, from the top.
+
+    Returns:
+        uint8 (128, 128, 3).
+
+    Raises:
+        DataError: The whole window lies outside.
+    """
+    height, width = roi.shape[:2]
+    left, top = x_px - CROP_PX // 2, y_px - CROP_PX // 2
+    columns = slice(max(left, 0), min(left + CROP_PX, width))
+    rows = slice(max(top, 0), min(top + CROP_PX, height))
+    if columns.start >= columns.stop or rows.start >= rows.stop:
+        raise DataError(
+            "a crop lies outside of its region of interest",
+            got=f"the centre ({x_px}, {y_px})",
+            expected=f"one within {width} × {height} px",
+            remedy="give the regions of interest that the table was made for",
+        )
+    crop = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
+    crop[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = roi[rows, columns]
+    return crop
+
+
+def _unusable(path: Path, got: object) -> DataError:
+    """The error for a file that is no region of interest."""
+    return DataError(f"{path} cannot be read", got=got, expected="an RGB TIFF of 8 bits", remedy="download it again")

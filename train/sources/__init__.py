@@ -1,0 +1,34 @@
+"""Readers of the published data sets' own layouts: each gives rows of the one table and checks the counts."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import pandas as pd
+
+from train.sources.ami_br import AmiBr
+from train.sources.atnorm import AtnormBr, AtnormMd
+from train.sources.midog25 import Midog25
+from train.sources.omg_octo import OmgOcto
+
+
+class Source(Protocol):
+    """A data set as published."""
+
+    def rows(self) -> pd.DataFrame:
+        """One row a crop, with those columns of `train.table` that the data set knows; ``path`` only with crops.
+
+        Raises:
+            DataError: The data set is not the published one, whole.
+        """
+
+
+# By option of the command line. Of two copies of a crop the one of the earlier data set is kept: AMi-Br before
+# MIDOG25, as it knows sub-classes and is what the paper's breast row counts.
+READERS: dict[str, Callable[[Sequence[Path]], Source]] = {
+    "ami_br": AmiBr.at,
+    "midog25": Midog25.at,
+    "atnorm_br": AtnormBr.at,
+    "atnorm_md": AtnormMd.at,
+    "omg_octo": OmgOcto.at,
+}
