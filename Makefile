@@ -20,7 +20,7 @@ check: lint test  ## what CI runs
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p model -p train
+	$(BIN)/mypy -p model -p scoring -p train
 	$(BIN)/mypy inference.py
 	$(BIN)/shellcheck *.sh
 

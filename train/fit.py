@@ -32,6 +32,7 @@ EXPECTED_WARNINGS = (
     ".*number of training batches.*",  # metrics are logged by epoch
     ".*Checkpoint directory .* exists and is not empty.*",  # resuming
     ".*in eval mode at the start of training.*",  # the moving average is
+    ".*`srun` command is available.*",  # a fit is one process, also in a Slurm job
     ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 on torch 2.10
 )
 

@@ -46,7 +46,7 @@ def describe_bundle(study: Study, rule: str, name: str, folder: Path) -> Bundle:
         name=f"{architecture.replace('_', '-')}-{name}",
         architecture=architecture,
         input=InputSpec(**config["input"]),
-        threshold=Threshold(threshold, rule, "out-of-fold", len(predictions)),
+        threshold=Threshold(threshold, rule, "nothing" if rule == "one_half" else "out-of-fold", len(predictions)),
         members=tuple(members),
         training={
             "commit": ", ".join(study.record["commits"]),

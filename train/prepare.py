@@ -100,7 +100,7 @@ def _find_images(rows: pd.DataFrame, rois: Path | None) -> pd.DataFrame:
 
 
 def _write_crops(rows: pd.DataFrame, out: Path) -> pd.DataFrame:
-    """Decode into a nameless file, drop what has equal pixels, and write the rest; no crop stays in memory."""
+    """Decode into a nameless file, drop what has equal pixels, and write the rest: memory-mapped, never two copies."""
     digests = []
     with TemporaryFile(dir=out) as file:
         for crop in _read_crops(rows):

@@ -39,8 +39,8 @@ def open_roi(path: Path) -> np.ndarray:
 def cut_crop(roi: np.ndarray, x_px: int, y_px: int) -> np.ndarray:
     """Cut the crop of a mitotic figure, as the published ones are cut.
 
-    The window is [x - 64, x + 64) and [y - 64, y + 64). Outside of the region of interest it is black: so are the 42
-    crops of AMi-Br's MIDOG21 that lie at a border, and mirrored tissue could show a figure twice.
+    The window is [x - 64, x + 64) and [y - 64, y + 64). Outside of the region of interest it is black, as in the 122
+    crops of AMi-Br that lie at a border: a crop that is cut equals the published one, which mirroring would not give.
 
     Args:
         roi: uint8 (H, W, 3).

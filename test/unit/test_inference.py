@@ -2,6 +2,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 import warnings
 from pathlib import Path
 
@@ -107,6 +109,21 @@ def test_one_page_gives_one_record(score, make_case, stack, save_tiff):
     folder = make_case()
     save_tiff(folder / IMAGES_FOLDER / "s.tif", stack[:1])
     assert len(json.loads(score(folder)[3][OUTPUT_NAME])) == 1
+
+
+def test_the_bundle_in_git_gives_the_expected_result_in_git(run_inference, tmp_path):
+    root = Path(__file__).resolve().parents[2]
+    bundle, expected = root / "weights" / "lite", root / "test" / "expected" / "interf0"
+    done = run_inference(
+        *("--input", root / "test" / "input" / "interf0", "--output", tmp_path),
+        *("--weights", bundle, "--device", "cpu"),
+    )
+    assert done.returncode == 0, done.stderr
+    check = [sys.executable, root / "test" / "check_output.py", tmp_path, expected]
+    checked = subprocess.run(
+        [*map(str, check), "--manifest", str(bundle / "manifest.json")], capture_output=True, text=True, check=False
+    )
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_it_runs_as_a_process_with_a_silent_stderr(run_inference, case, tmp_path, tiny_bundle):
