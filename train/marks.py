@@ -14,6 +14,7 @@ from train.files import read_json, write_json
 from train.folds import Folds
 from train.table import CropData
 
+ROOT = Path(__file__).resolve().parent.parent
 STARTED, DONE = "started.json", "done.json"
 TRAINED_ON = ["image_id", "label", "case", "sha256", "atypical_votes", "subclass_1", "subclass_2"]
 
@@ -75,11 +76,14 @@ def _write_started(run: Path, mark: dict[str, Any]) -> None:
 
 
 def _commit() -> str:
-    """The checkout's commit, with ``+changes`` when files differ from it; ``unknown`` outside git."""
+    """The commit of the code, with ``+changes`` when files differ from it; ``unknown`` outside git and the image."""
+    revision = ROOT / "REVISION"  # written where the training image is built
+    if revision.is_file():
+        return revision.read_text(encoding="utf-8").strip()
     try:
         answer = subprocess.run(
             ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
-            cwd=Path(__file__).parent,
+            cwd=ROOT,
             capture_output=True,
             text=True,
             check=True,
