@@ -77,15 +77,14 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from train.evaluate import evaluate_studies
-    from train.study import read_studies
+    from train.evaluate import compare_studies, evaluate_run
+    from train.study import read_studies, read_study
 
     if len(options.study) == 1:
-        studies = read_studies(options.study[0])
+        print(evaluate_run(read_studies(options.study[0]), options.threshold_rule, options.out))
     else:
-        studies = {f"{folder.name} {left_out}".strip(): study for folder in options.study
-                   for left_out, study in read_studies(folder).items()}  # fmt: skip
-    print(evaluate_studies(studies, options.threshold_rule, options.out))
+        studies = {folder.name: read_study(folder) for folder in options.study}
+        print(compare_studies(studies, options.threshold_rule, options.out))
     print(f"wrote {options.out}")
 
 

@@ -17,38 +17,61 @@ from scoring.thresholds import BATCH_RULES, THRESHOLD_RULES
 from train.files import write_json
 from train.members import describe_bundle, load_ensemble
 from train.study import Study
-from train.tables import render_tables
+from train.tables import render_overview, render_rules, render_table_2
 
 Results = dict[str, Any]
 
 
-def evaluate_studies(studies: dict[str, Study], rule: str, out: Path) -> str:
-    """Evaluate finished studies and write figures.json, tables.md, roc.svg and confusion.svg.
+def evaluate_run(studies: dict[str, Study], rule: str, out: Path) -> str:
+    """Evaluate one run: figures.json, tables.md, and where something was held out roc.svg and confusion.svg.
 
     Args:
-        studies: By what each leaves out, as `train.study.read_studies` gives them; or several by name, to compare.
+        studies: By what each leaves out, as `train.study.read_studies` gives them.
         rule: Places the fixed threshold; one of `scoring.thresholds.THRESHOLD_RULES`.
         out: The folder for the results.
 
     Returns:
         The tables, in Markdown.
     """
-    results: Results = {"machine": describe_machine(), "command": f"python -m train {' '.join(sys.argv[1:])}"}
-    results["studies"], groups = {}, []
-    for name, study in studies.items():
-        bundle = describe_bundle(study, rule, study.folder.name, study.folder)
-        ensemble = load_ensemble(study, bundle)
-        p_members = predict_held_out(study, ensemble)
-        record = {key: value for key, value in study.record.items() if key != "data"}  # a path of this machine
-        results["studies"][name or study.folder.name] = {**summarise(study, ensemble, p_members), "study": record}
-        groups += [_group(study, what, p, name) for what, p in p_members.items()]
-    tables = render_tables(results["studies"])
-    write_json(out / "figures.json", results)
-    (out / "tables.md").write_text(tables, encoding="utf-8")
+    results, groups = {}, {}
+    for left_out, study in studies.items():
+        results[left_out or study.folder.name], p_members = _evaluate(study, rule)
+        for what, p in p_members.items():
+            own = len(studies) == 1 or what.rpartition("=")[2] == left_out
+            name = left_out or what if own else f"{left_out}: {what}"
+            held_out = results[left_out or study.folder.name]["held_out"][what]
+            groups[name] = (held_out, _group(name, study, what, p.mean(axis=0)))
+    tables = render_overview(results)
     if groups:
-        plot_roc_curves(groups, out / "roc.svg")
-        plot_confusion_matrices(groups, out / "confusion.svg")
+        judged = {name: held_out for name, (held_out, _) in groups.items()}
+        tables += "\n" + render_table_2(judged) + "\n" + render_rules(judged)
+        pictured = [group for _, group in groups.values()]
+        plot_roc_curves(pictured, out / "roc.svg")
+        plot_confusion_matrices(pictured, out / "confusion.svg")
+    return _write(out, results, tables)
+
+
+def compare_studies(studies: dict[str, Study], rule: str, out: Path) -> str:
+    """Evaluate studies side by side, by name: figures.json and one table with a row for each set of crops."""
+    results = {name: _evaluate(study, rule)[0] for name, study in studies.items()}
+    return _write(out, results, render_overview(results))
+
+
+def _write(out: Path, results: dict[str, Results], tables: str) -> str:
+    """Write the figures with what made them, and the tables; which are returned."""
+    provenance = {"command": f"python -m train {' '.join(sys.argv[1:])}", "machine": describe_machine()}
+    write_json(out / "figures.json", {**provenance, "studies": results})
+    (out / "tables.md").write_text(tables, encoding="utf-8")
     return tables
+
+
+def _evaluate(study: Study, rule: str) -> tuple[Results, dict[str, np.ndarray]]:
+    """One study's figures and provenance, and its members' probabilities of what was held out."""
+    bundle = describe_bundle(study, rule, study.folder.name, study.folder)
+    ensemble = load_ensemble(study, bundle)
+    p_members = predict_held_out(study, ensemble)
+    record = {key: value for key, value in study.record.items() if key != "data"}  # a path of this machine
+    return {**summarise(study, ensemble, p_members), "study": record}, p_members
 
 
 def predict_held_out(study: Study, ensemble: Ensemble) -> dict[str, np.ndarray]:
@@ -112,12 +135,10 @@ def _truth(study: Study, name: str) -> tuple[np.ndarray, np.ndarray]:
     return study.data.is_atypical[rows], study.data.table["case"].iloc[rows].to_numpy()
 
 
-def _group(study: Study, what: str, p_members: np.ndarray, name: str) -> Group:
+def _group(name: str, study: Study, what: str, p_atypical: np.ndarray) -> Group:
     """One curve: a cancer, or a hold-out, at Otsu's threshold of the batch, as in the paper."""
     is_atypical, case = _truth(study, what)
-    p_atypical = p_members.mean(axis=0)
-    threshold = BATCH_RULES["otsu_of_batch"](is_atypical, p_atypical)
-    return Group(name or what, is_atypical, p_atypical, threshold, case)
+    return Group(name, is_atypical, p_atypical, BATCH_RULES["otsu_of_batch"](is_atypical, p_atypical), case)
 
 
 def describe_machine() -> dict[str, Any]:

@@ -6,25 +6,6 @@ Results = dict[str, Any]
 BEST = "best_on_these_labels"
 
 
-def render_tables(studies: dict[str, Results]) -> str:
-    """All tables of one or more studies, by name, as `train.evaluate.summarise` gives them."""
-    groups = held_out_groups(studies)
-    parts = [_overview(studies)]
-    if groups:
-        parts += [_table_2(groups), _rules(groups)]
-    return "\n".join(parts)
-
-
-def held_out_groups(studies: dict[str, Results]) -> dict[str, Results]:
-    """Every hold-out of every study under a name of its own."""
-    groups = {}
-    for study, results in studies.items():
-        for name, held_out in results["held_out"].items():
-            own = name.rpartition("=")[2] == study  # of a leave-one-out run
-            groups[study if own else f"{study}: {name}" if len(studies) > 1 else name] = held_out
-    return groups
-
-
 def overview_rows(results: Results) -> list[str]:
     """One study: out of fold by one network, and each hold-out by one and by all, at the fixed threshold."""
     f = results["out_of_fold"]
@@ -46,8 +27,8 @@ def _scores(f: dict[str, float]) -> str:
     return " | ".join(f"{f[key]:.4f}" for key in ("roc_auc", "balanced_accuracy", "sensitivity", "specificity"))
 
 
-def _overview(studies: dict[str, Results]) -> str:
-    """A line for each set of crops of each study."""
+def render_overview(studies: dict[str, Results]) -> str:
+    """A line for each set of crops of each study; the studies by name, as `train.evaluate.summarise` gives them."""
     lines = [
         "At each study's fixed threshold, fitted on its out-of-fold predictions.",
         "",
@@ -59,8 +40,8 @@ def _overview(studies: dict[str, Results]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _table_2(groups: dict[str, Results]) -> str:
-    """The paper's Table 2 with intervals."""
+def render_table_2(groups: dict[str, Results]) -> str:
+    """The paper's Table 2 with intervals, of hold-outs by name."""
     lines = [
         "At Otsu's threshold of the very crops that are scored, as in the paper's Table 2; [95 % interval, cases drawn "
         "with replacement, the threshold refitted in each draw].",
@@ -76,7 +57,7 @@ def _table_2(groups: dict[str, Results]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _rules(groups: dict[str, Results]) -> str:
+def render_rules(groups: dict[str, Results]) -> str:
     """Which rule loses least against the best threshold, which only the labels could tell."""
     rules = list(next(iter(groups.values()))["rules"])
     lines = [

@@ -181,6 +181,30 @@ def test_leave_one_out_never_shows_a_network_what_is_left_out(data_folder: Path,
         assert set(table.loc[sorted(seen), "domain"]) == {"breast", "lung"} - {domain}
         assert set(left_out.out_of_fold()["image_id"]) == seen
         assert set(table.loc[list(left_out.folds.held_out[f"domain={domain}"]), "domain"]) == {domain}
+    evaluated = train("evaluate", "--study", tmp_path, "--out", tmp_path / "results")
+    assert evaluated.returncode == 0, evaluated.stderr
+    assert {path.name for path in (tmp_path / "results").iterdir()} == {
+        *("figures.json", "tables.md", "roc.svg", "confusion.svg")
+    }
+    figures = json.loads((tmp_path / "results" / "figures.json").read_text())["studies"]
+    for domain, left_out in studies.items():
+        n_crops = len(left_out.folds.held_out[f"domain={domain}"])
+        assert figures[domain]["held_out"][f"domain={domain}"]["ensemble"]["n_crops"] == n_crops
+    refused = train("publish", "--study", tmp_path, "--out", tmp_path / "bundle")
+    assert refused.returncode == 1
+
+
+def test_a_study_of_one_member_compares_but_makes_no_bundle(study: Path, data_folder: Path, tmp_path: Path) -> None:
+    run = ["run", "--data", data_folder, "--out", tmp_path / "one", *PRESET, "--hold-out", "source=other"]
+    done = train(*run, "--members", "1")
+    assert done.returncode == 0, done.stdout + done.stderr
+    compared = train("evaluate", "--study", study, tmp_path / "one", "--out", tmp_path / "results")
+    assert compared.returncode == 0, compared.stderr
+    rows = [line for line in compared.stdout.splitlines() if line.startswith(("| one |", f"| {study.name} |"))]
+    assert [row.split(" | ")[3] for row in rows] == ["one", "all 5", "one, mean of 5", "one", "one, mean of 1"]
+    refused = train("publish", "--study", tmp_path / "one", "--out", tmp_path / "bundle")
+    assert refused.returncode == 1
+    assert "cannot be published: got 1 members, expected 5" in refused.stderr.splitlines()[-1]
 
 
 def test_a_run_folder_is_not_taken_for_another_fold_or_setting(study: Path, data_folder: Path) -> None:
