@@ -7,7 +7,7 @@ LITE   := runs/lite
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
           --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
 
-.PHONY: run test check lint lite benchmark data expected lock clean
+.PHONY: run test check lint lite benchmark ablations leave-one-out data expected lock clean
 
 run: $(VENV)/.run  ## score the fixture with weights/lite and print a table
 	@$(BIN)/python inference.py --input test/input/interf0 --output test/output --weights weights/lite --table
@@ -20,7 +20,7 @@ check: lint test  ## what CI runs
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p model -p scoring -p train
+	$(BIN)/mypy -p model -p scoring -p train -p bench
 	$(BIN)/mypy inference.py
 	$(BIN)/shellcheck *.sh
 
@@ -37,6 +37,22 @@ benchmark: data
 	$(BIN)/python -m train run --data runs/data --out runs/benchmark --preset lite \
 	    --hold-out part=test --hold-out source=AtNorM-Br
 	$(BIN)/python -m train evaluate --study runs/benchmark --out docs/results/ami-br-benchmark
+
+# One change to the preset a row, on the benchmark's split; MEMBERS=5 fits all five folds of each.
+MEMBERS   ?= 1
+ABLATIONS := lite lite-focal lite-no-stain lite-half-stain lite-double-stain lite-no-weighted-sampling lite-cnn lite-vit
+ablations: data
+	for preset in $(ABLATIONS); do \
+	    $(BIN)/python -m train run --data runs/data --out runs/ablations/$$preset --preset $$preset \
+	        --members $(MEMBERS) --hold-out part=test --hold-out source=AtNorM-Br || exit 1; \
+	done
+	$(BIN)/python -m train evaluate --study $(ABLATIONS:%=runs/ablations/%) --out docs/results/ablations
+
+# Each of the three cohorts at hand left out in turn, with a network of 96 px: 15 members.
+leave-one-out: data
+	$(BIN)/python -m train run --data runs/data --out runs/leave-one-out --preset lite --set epochs=30 \
+	    --set input.size_px=96 --leave-one-out cohort
+	$(BIN)/python -m train evaluate --study runs/leave-one-out --out docs/results/leave-one-out
 
 data: $(VENV)/.dev
 	$(BIN)/python -m train prepare --out runs/data --atnorm-br $(DATA)/AtNorM-Br \

@@ -72,10 +72,10 @@ def _write_started(run: Path, mark: dict[str, Any]) -> None:
                 remedy="name another --out, or delete that folder",
             )
         commits = started["commits"]
-    write_json(run / STARTED, {"mark": mark, "commits": sorted({*commits, _commit()})})
+    write_json(run / STARTED, {"mark": mark, "commits": sorted({*commits, read_commit()})})
 
 
-def _commit() -> str:
+def read_commit() -> str:
     """The commit of the code, with ``+changes`` when files differ from it; ``unknown`` outside git and the image."""
     revision = ROOT / "REVISION"  # written where the training image is built
     if revision.is_file():

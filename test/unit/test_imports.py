@@ -10,6 +10,7 @@ MAY_IMPORT = {
     "model": {"model"},
     "scoring": {"scoring", "model"},
     "train": {"train", "scoring", "model"},
+    "bench": {"bench", "train", "scoring", "model"},
     "inference": {"inference", "model"},
     "serve": {"serve", "inference", "model"},
 }
