@@ -23,9 +23,8 @@ from torch import Tensor
 from model.contract import CROP_PX
 from train.config import FitConfig, configure
 from train.data import CropDataset, training_batches
-from train.evaluate import describe_machine
-from train.marks import read_commit
 from train.module import FoldModule
+from train.provenance import describe_machine, read_commit
 from train.table import COLUMNS, KNOWN_BY_SOME, read_data, write_data
 
 PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
@@ -86,7 +85,7 @@ def measure(config: FitConfig, n_crops: int, n_steps: int, n_rounds: int) -> dic
         "whole_step_crops_per_s": per_s["whole"],
         "bare_network_crops_per_s": per_s["bare"],
         "share": per_s["whole"] / per_s["bare"],
-        "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+        "device": device.type,
         "threads": torch.get_num_threads(),
         "machine": describe_machine(),
         "torch": torch.__version__,

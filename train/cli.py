@@ -1,10 +1,15 @@
 """The command line of python -m train: arguments in, one clear line out when something is wrong."""
 
 import argparse
+import errno
 import sys
 from pathlib import Path
 
 from model.errors import DataError, MitosisError
+
+REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space") | dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EROFS), "correct the permissions"
+)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,10 +20,9 @@ def main(arguments: list[str] | None = None) -> int:
     except MitosisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except OSError as error:  # disk full, no permission: the system's own words are the clearest
-        print(
-            f"error: {error}; free space or correct the permissions, then run the same command again", file=sys.stderr
-        )
+    except OSError as error:  # the system's own words are the clearest
+        remedy = REMEDIES.get(error.errno or 0, "mend that")
+        print(f"error: {error}; {remedy}, then run the same command again", file=sys.stderr)
         return 1
     return 0
 
@@ -81,9 +85,17 @@ def _evaluate(options: argparse.Namespace) -> None:
     from train.study import read_studies, read_study
 
     if len(options.study) == 1:
-        print(evaluate_run(read_studies(options.study[0]), options.threshold_rule, options.out))
+        print(evaluate_run(read_studies(options.study[0], options.data), options.threshold_rule, options.out))
     else:
-        studies = {folder.name: read_study(folder) for folder in options.study}
+        names = [folder.resolve().name for folder in options.study]
+        if len(set(names)) < len(names):
+            raise DataError(
+                "the studies cannot be told apart",
+                got=names,
+                expected="folders of different names",
+                remedy="rename one",
+            )
+        studies = {name: read_study(folder, options.data) for name, folder in zip(names, options.study, strict=True)}
         print(compare_studies(studies, options.threshold_rule, options.out))
     print(f"wrote {options.out}")
 
@@ -92,8 +104,15 @@ def _publish(options: argparse.Namespace) -> None:
     from train.publish import publish
     from train.study import read_study
 
-    print("\n".join(publish(read_study(options.study), options.out, options.threshold_rule)))
+    print("\n".join(publish(read_study(options.study, options.data), options.out, options.threshold_rule)))
     print(f"wrote {options.out}")
+
+
+def _whole_number(text: str) -> int:
+    """An argument that is 0 or more."""
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number, 0 or more")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -113,7 +132,7 @@ def _parser() -> argparse.ArgumentParser:
     prepare.set_defaults(command=_prepare)
 
     split = commands.add_parser("split", help="five folds, grouped by slide")
-    split.add_argument("--seed", type=int, default=0)
+    split.add_argument("--seed", type=_whole_number, default=0)
     split.set_defaults(command=_split)
 
     fit = commands.add_parser("fit", help="one member")
@@ -131,7 +150,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--members", type=int, choices=range(1, 6), default=5, metavar="N",
                      help="of the five folds, fit the first N; a bundle needs all")  # fmt: skip
-    run.add_argument("--max-parallel", type=int, default=0, metavar="N",
+    run.add_argument("--max-parallel", type=_whole_number, default=0, metavar="N",
                      help="members at once; default: one a GPU, or one a core")  # fmt: skip
     run.set_defaults(command=_run)
 
@@ -156,6 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--hold-out", action="append", default=[], metavar="DOMAIN|COLUMN=VALUE",
                              help="never trained on; may be given again")  # fmt: skip
     for command in (evaluate, publish):
+        command.add_argument("--data", type=Path, metavar="DIR", help="where the study's data lie, if they were moved")
         command.add_argument("--threshold-rule", default="max_balanced_accuracy",
                              choices=("max_balanced_accuracy", "otsu", "one_half", "cost_weighted"))  # fmt: skip
     for command in (prepare, split, fit, run, evaluate, publish):

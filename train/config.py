@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
+from model.bundle import N_MEMBERS
 from model.errors import DataError
 from model.preprocess import InputSpec
 from train.augment import AugmentConfig
@@ -35,6 +36,7 @@ class FitConfig:
         validate_every: Epochs between two validations.
         patience: Validations without a better balanced accuracy after which the run stops; 0 goes on to the end.
         keep: ``"last"``, or ``"best"`` by balanced accuracy on the validation fold: which epoch's weights count.
+            That and ``patience`` need a validation, so ``validate_every`` at most ``epochs``.
             The best flatters the out-of-fold figures a little, since that fold has chosen it.
         precision: Lightning's: "32-true", "16-mixed", "bf16-mixed".
         seed: Of weights, dropout, sampling and augmentation; the fold is added to it.
@@ -77,8 +79,9 @@ class FitConfig:
             "drop_rate": 0 <= self.drop_rate < 1,
             "ema_decay": 0 <= self.ema_decay < 1,
             "validate_every": self.validate_every >= 1,
-            "patience": self.patience >= 0,
-            "keep": self.keep in ("last", "best"),
+            "patience": self.patience >= 0 and (not self.patience or self.validate_every <= self.epochs),
+            "keep": self.keep == "last" or (self.keep == "best" and self.validate_every <= self.epochs),
+            "seed": 0 <= self.seed < 2**32 - N_MEMBERS,
             "precision": self.precision in ("32-true", "16-mixed", "bf16-mixed"),
         }
         for name, good in rules.items():
@@ -97,7 +100,12 @@ class FitConfig:
     @property
     def sha256(self) -> str:
         """A hash of every setting; a finished fold is skipped only under the same one."""
-        return hashlib.sha256(json.dumps(self.to_dict(), sort_keys=True).encode()).hexdigest()
+        return hash_settings(self.to_dict())
+
+
+def hash_settings(settings: dict[str, Any]) -> str:
+    """The hash of settings as `FitConfig.to_dict` gives them, and JSON keeps them."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
 
 BASES = {
@@ -143,10 +151,11 @@ def _ablations(base: FitConfig, cnn: str, vit: str) -> dict[str, FitConfig]:
     }
 
 
-# Of like size as far as timm has one: its smallest pure ViT has 5.5 M parameters, EfficientViT-B0 2.1 M.
+# Of like size and start as far as timm has them: its smallest pure ViT has 5.5 M parameters, EfficientViT-B0 2.1 M;
+# for L2's 61 M, 49 M and 86 M, both from ImageNet-1k as L2 itself.
 COUNTERPARTS = {
     "lite": ("mobilenetv2_100", "vit_tiny_patch16_224"),
-    "l2": ("convnext_small.fb_in22k_ft_in1k", "vit_base_patch16_224.augreg2_in21k_ft_in1k"),
+    "l2": ("convnext_small.fb_in1k", "deit_base_patch16_224.fb_in1k"),
 }
 PRESETS = BASES | {
     f"{base}-{name}": config

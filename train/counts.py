@@ -21,7 +21,7 @@ def format_counts(table: pd.DataFrame) -> str:
     Returns:
         Lines of text, the last of them the data sets; with the paper's two sources also where its other two crops went.
     """
-    counts = table.groupby(["domain", "label"]).size().unstack("label", fill_value=0)
+    counts = table.fillna({"domain": "unknown"}).groupby(["domain", "label"]).size().unstack("label", fill_value=0)
     counts = counts.reindex(columns=["atypical", "normal"], fill_value=0)
     counts.loc["total"] = counts.sum()
     width = max(len(str(name)) for name in counts.index)

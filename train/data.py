@@ -102,8 +102,8 @@ def _subclass_shares(first: list[object], second: list[object]) -> np.ndarray:
     shares = np.zeros((len(first), len(SUBCLASSES)), dtype=np.float32)
     for expert in (first, second):
         for row, name in enumerate(expert):
-            if name in SUBCLASSES:
-                shares[row, SUBCLASSES.index(str(name))] += 1
+            if isinstance(name, str):  # NaN where unknown
+                shares[row, SUBCLASSES.index(name)] += 1
     total = shares.sum(axis=1, keepdims=True)
     np.divide(shares, total, out=shares, where=total > 0)
     return shares

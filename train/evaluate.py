@@ -1,7 +1,5 @@
 """What a study's networks are worth: out of fold, and on everything that was held out."""
 
-import os
-import platform
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -13,11 +11,12 @@ from model.ensemble import Ensemble
 from scoring.bootstrap import bootstrap
 from scoring.metrics import figures
 from scoring.plots import Group, plot_confusion_matrices, plot_roc_curves
-from scoring.thresholds import BATCH_RULES, THRESHOLD_RULES
+from scoring.thresholds import BATCH_RULES, THRESHOLD_RULES, Rule
 from train.files import write_json
 from train.members import describe_bundle, load_ensemble
+from train.provenance import describe_machine, read_commit
 from train.study import Study
-from train.tables import render_overview, render_rules, render_table_2
+from train.tables import BEST, render_overview, render_rules, render_table_2
 
 Results = dict[str, Any]
 
@@ -33,22 +32,23 @@ def evaluate_run(studies: dict[str, Study], rule: str, out: Path) -> str:
     Returns:
         The tables, in Markdown.
     """
-    results, groups = {}, {}
+    results, judged, pictured = {}, {}, []
     for left_out, study in studies.items():
-        results[left_out or study.folder.name], p_members = _evaluate(study, rule)
+        name = left_out or study.folder.name
+        results[name], p_members = _evaluate(study, rule)
         for what, p in p_members.items():
-            own = len(studies) == 1 or what.rpartition("=")[2] == left_out
-            name = left_out or what if own else f"{left_out}: {what}"
-            held_out = results[left_out or study.folder.name]["held_out"][what]
-            groups[name] = (held_out, _group(name, study, what, p.mean(axis=0)))
+            if left_out and what.rpartition("=")[2] != left_out:
+                continue  # what is held out of every study stands in the overview; here it would count several times
+            judged[left_out or what] = results[name]["held_out"][what]
+            pictured.append(_group(left_out or what, study, what, p.mean(axis=0)))
     tables = render_overview(results)
-    if groups:
-        judged = {name: held_out for name, (held_out, _) in groups.items()}
+    if judged:
         tables += "\n" + render_table_2(judged) + "\n" + render_rules(judged)
-        pictured = [group for _, group in groups.values()]
+    _write(out, results, tables)
+    if pictured:
         plot_roc_curves(pictured, out / "roc.svg")
         plot_confusion_matrices(pictured, out / "confusion.svg")
-    return _write(out, results, tables)
+    return tables
 
 
 def compare_studies(studies: dict[str, Study], rule: str, out: Path) -> str:
@@ -59,7 +59,11 @@ def compare_studies(studies: dict[str, Study], rule: str, out: Path) -> str:
 
 def _write(out: Path, results: dict[str, Results], tables: str) -> str:
     """Write the figures with what made them, and the tables; which are returned."""
-    provenance = {"command": f"python -m train {' '.join(sys.argv[1:])}", "machine": describe_machine()}
+    provenance = {
+        "command": f"python -m train {' '.join(sys.argv[1:])}",
+        "commit": read_commit(),
+        "machine": describe_machine(),
+    }
     write_json(out / "figures.json", {**provenance, "studies": results})
     (out / "tables.md").write_text(tables, encoding="utf-8")
     return tables
@@ -87,8 +91,8 @@ def summarise(study: Study, ensemble: Ensemble, p_members: dict[str, np.ndarray]
 
     Returns:
         ``out_of_fold``: each crop by the one member that never saw its case. ``held_out`` by name: the ``ensemble``
-        with 95 % intervals clustered by case, the ``single_networks``' mean and standard deviation, and ``rules``: what
-        the ensemble's balanced accuracy becomes under each rule that places a threshold, those that look at the
+        all with 95 % intervals clustered by case, the ``single_networks``' mean and standard deviation, and ``rules``: what
+        the ensemble's figures become under each rule that places a threshold, those that look at the
         whole batch last, and under the best threshold that there is, which only the labels could tell.
     """
     threshold = ensemble.bundle.threshold.value
@@ -110,22 +114,24 @@ def _held_out(study: Study, name: str, p_members: np.ndarray, threshold: float, 
     is_atypical, case = _truth(study, name)
     p_atypical = p_members.mean(axis=0)
     singles = [figures(is_atypical, p, threshold) for p in p_members]
-    batch = {rule: place(is_atypical, p_atypical) for rule, place in BATCH_RULES.items()}
     best = THRESHOLD_RULES["max_balanced_accuracy"](is_atypical, p_atypical)
+
+    def judge(rule: float | Rule) -> Results:
+        """At a fixed threshold, or at one that is fitted on the batch, and again in each draw of the intervals."""
+        value = rule(is_atypical, p_atypical) if callable(rule) else rule
+        intervals = asdict(bootstrap(is_atypical, p_atypical, rule, case))
+        return {"threshold": value, **figures(is_atypical, p_atypical, value), "intervals": intervals}
+
+    rules: dict[str, float | Rule] = {**fitted, **BATCH_RULES, BEST: best}
     return {
-        "ensemble": figures(is_atypical, p_atypical, threshold),
-        "intervals": asdict(bootstrap(is_atypical, p_atypical, threshold, case)),
+        "ensemble": judge(threshold),
         "single_networks": {
             f"{statistic}_{key}": float(getattr(np, statistic)([single[key] for single in singles]))
             for key in ("roc_auc", "balanced_accuracy")
             for statistic in ("mean", "std")
         },
         "n_networks": len(p_members),
-        "rules": {
-            rule: {"threshold": value, **figures(is_atypical, p_atypical, value)}
-            for rule, value in {**fitted, **batch, "best_on_these_labels": best}.items()
-        },
-        "otsu_of_batch_intervals": asdict(bootstrap(is_atypical, p_atypical, BATCH_RULES["otsu_of_batch"], case)),
+        "rules": {name: judge(rule) for name, rule in rules.items()},
     }
 
 
@@ -139,10 +145,3 @@ def _group(name: str, study: Study, what: str, p_atypical: np.ndarray) -> Group:
     """One curve: a cancer, or a hold-out, at Otsu's threshold of the batch, as in the paper."""
     is_atypical, case = _truth(study, what)
     return Group(name, is_atypical, p_atypical, BATCH_RULES["otsu_of_batch"](is_atypical, p_atypical), case)
-
-
-def describe_machine() -> dict[str, Any]:
-    """What the figures were computed on."""
-    models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
-    processor = models[0].partition(":")[2].strip() if models else platform.processor()
-    return {"processor": processor, "cores": len(os.sched_getaffinity(0)), "system": platform.system()}

@@ -7,6 +7,7 @@ import tempfile
 import warnings
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pandas as pd
@@ -55,6 +56,30 @@ class StayStopped(L.Callback):
         trainer.should_stop = isinstance(stopping, EarlyStopping) and stopping.wait_count >= stopping.patience
 
 
+class MovedFolder(L.Callback):
+    """A run folder may have moved, to another machine or into Docker: Lightning would else forget the best epoch.
+
+    Args:
+        run: The folder that is.
+    """
+
+    def __init__(self, run: Path) -> None:
+        self.run = run.resolve()
+
+    def on_load_checkpoint(self, _trainer: L.Trainer, _module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
+        """Put the folder that is into the callbacks' states, in the place of the folder that was."""
+        for state in checkpoint["callbacks"].values():
+            if state.get("best_model_path"):
+                for key in ("best_model_path", "kth_best_model_path"):
+                    state[key] = self._moved(state[key])
+                state["best_k_models"] = {self._moved(path): at for path, at in state["best_k_models"].items()}
+                state["dirpath"] = str(self.run)
+
+    def _moved(self, path: str) -> str:
+        """The same file in the folder that is."""
+        return str(self.run / Path(path).name) if path else path
+
+
 def fit(data: CropData, folds: Folds, fold: int, config: FitConfig, run: Path) -> None:
     """Train member ``fold``, resuming from ``last.ckpt`` when there is one.
 
@@ -72,7 +97,7 @@ def fit(data: CropData, folds: Folds, fold: int, config: FitConfig, run: Path) -
         DataError: The folder is in use or belongs to another fit; the machine cannot do the precision; the
             checkpoint is damaged; or the loss is no number.
     """
-    mark = fold_mark(config, data, folds, fold)
+    mark = fold_mark(config.sha256, data, folds, fold)
     if is_done(run, mark):
         print(f"{run} is finished: nothing to do")
         return
@@ -154,6 +179,7 @@ def _trainer(config: FitConfig, run: Path) -> tuple[L.Trainer, Timer]:
     if config.patience:
         callbacks += [EarlyStopping(score, mode="max", patience=config.patience), StayStopped()]
     callbacks += [
+        MovedFolder(run),
         ModelCheckpoint(
             run, filename=BEST, monitor=score, mode="max", enable_version_counter=False, save_weights_only=True
         ),
@@ -181,9 +207,16 @@ def _write_member(module: FoldModule, data: CropData, val_set: CropDataset, run:
     module.eval()
     with torch.inference_mode():
         p_atypical = torch.cat([module.predict(batch["crops"]).cpu() for batch in validation_batches(val_set)])
+    if not torch.isfinite(p_atypical).all():
+        raise DataError(
+            f"the member in {run} is of no use",
+            got=f"{int((~torch.isfinite(p_atypical)).sum())} probabilities that are no numbers",
+            expected="finite ones",
+            remedy="delete that folder, then lower --set learning_rate=… or use --set precision=32-true",
+        )
     image_ids = data.table["image_id"].iloc[val_set.rows].to_numpy()
     labels = [CLASS_NAMES[int(label)] for label in val_set.labels]
     predictions = pd.DataFrame({"image_id": image_ids, "label": labels, "p_atypical": p_atypical.numpy()})
     predictions.to_csv(run / "validation.csv", index=False)
     state = {name: tensor.contiguous().cpu() for name, tensor in module.ema.module.state_dict().items()}
-    safetensors.torch.save_file(state, run / "member.safetensors")
+    (run / "member.safetensors").write_bytes(safetensors.torch.save(state))

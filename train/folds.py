@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -57,23 +58,8 @@ def split(data: CropData, hold_out: list[str], seed: int = 0) -> Folds:
         DataError: A hold-out matches nothing, leaves too few cases, or cuts through one.
     """
     table = data.table
-    held_out, rest = {}, np.ones(len(table), dtype=bool)
-    for name in hold_out:
-        column, _, value = name.rpartition("=")
-        chosen = (
-            (table[column or "domain"].astype(str) == value).to_numpy()
-            if (column or "domain") in table
-            else rest & False
-        )
-        if not chosen.any():
-            raise DataError(
-                f"--hold-out {name} matches no crop",
-                got=value,
-                expected=str(sorted(map(str, table.get(column or "domain", table["domain"]).dropna().unique()))),
-                remedy="name a domain, or column=value",
-            )
-        held_out[name] = tuple(table.loc[chosen, "image_id"])
-        rest &= ~chosen
+    held_out = {name: tuple(table.loc[_chosen(table, name), "image_id"]) for name in hold_out}
+    rest = ~held_out_mask(table, hold_out)
     inside, groups = table[rest], case_groups(table)[rest]
     if groups.nunique() < N_MEMBERS:
         raise DataError(
@@ -82,12 +68,46 @@ def split(data: CropData, hold_out: list[str], seed: int = 0) -> Folds:
             expected=f"at least {N_MEMBERS}",
             remedy="hold out less",
         )
-    strata = inside["label"] + "|" + inside["domain"]
+    strata = inside["label"] + "|" + inside["domain"].fillna("unknown")
     splitter = StratifiedGroupKFold(n_splits=N_MEMBERS, shuffle=True, random_state=seed)
     parts = splitter.split(np.zeros(len(inside)), strata, groups)
     folds = Folds(seed, tuple(tuple(inside["image_id"].iloc[part]) for _, part in parts), held_out)
     check_folds(folds, data)
     return folds
+
+
+def held_out_mask(table: pd.DataFrame, hold_out: Sequence[str]) -> np.ndarray:
+    """bool (N,): the rows that one or another of the hold-outs names.
+
+    Raises:
+        DataError: One of them matches no crop.
+    """
+    mask = np.zeros(len(table), dtype=bool)
+    for name in hold_out:
+        mask |= _chosen(table, name)
+    return mask
+
+
+def _chosen(table: pd.DataFrame, name: str) -> np.ndarray:
+    """bool (N,): the rows of one hold-out, a domain's name or ``column=value``."""
+    column, _, value = name.rpartition("=")
+    column = column or "domain"
+    if column not in table.columns:
+        raise DataError(
+            f"--hold-out {name} matches no crop",
+            got=f"no column {column}",
+            expected=", ".join(table.columns),
+            remedy="name a domain, or column=value",
+        )
+    chosen = (table[column].astype(str) == value).to_numpy()
+    if not chosen.any():
+        raise DataError(
+            f"--hold-out {name} matches no crop",
+            got=value,
+            expected=str(sorted(map(str, table[column].dropna().unique()))[:20]),
+            remedy="name a domain, or column=value",
+        )
+    return np.asarray(chosen)
 
 
 def case_groups(table: pd.DataFrame) -> pd.Series:
@@ -103,6 +123,14 @@ def check_folds(folds: Folds, data: CropData) -> None:
     """
     owner: dict[str, str] = {}
     groups = case_groups(data.table)
+    listed = {image_id for ids in (*folds.folds, *folds.held_out.values()) for image_id in ids}
+    if unlisted := set(data.table["image_id"]) - listed:
+        raise DataError(
+            "the folds are not those of this table",
+            got=f"{len(unlisted)} crops that are in no fold, such as {min(unlisted)}",
+            expected="every crop in a fold or held out",
+            remedy="run split again on this data folder",
+        )
     parts = {f"fold {k}": ids for k, ids in enumerate(folds.folds)}
     held_out = tuple(dict.fromkeys(sum(folds.held_out.values(), ())))  # two hold-outs may share crops
     for side, ids in [*parts.items(), ("held out", held_out)]:

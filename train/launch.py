@@ -111,17 +111,23 @@ def _run_job(job: FitJob, environment: dict[str, str], here: _Running) -> None:
     device = here.devices.get()
     process = here.start(job.command, {**environment, **({"CUDA_VISIBLE_DEVICES": device} if device else {})})
     if process is None:
+        here.devices.put(device)
         return
     last = ""
-    with process:  # waits, and closes the pipe
-        for line in process.stdout or ():
-            if line.strip():
-                print(f"{job.name} | {line.rstrip()}", flush=True)
-                last = line.strip()
-    here.devices.put(device)
+    try:
+        with process:  # waits, and closes the pipe
+            for line in process.stdout or ():
+                if line.strip():
+                    print(f"{job.name} | {line.rstrip()}", flush=True)
+                    last = line.strip()
+    finally:
+        here.devices.put(device)
     if process.returncode:
         raise DataError(
-            f"{job.name} failed", got=last, expected="exit code 0", remedy="mend that, then run the same command again"
+            f"{job.name} failed",
+            got=f"exit code {process.returncode} after {last!r}",
+            expected="exit code 0",
+            remedy="mend that, then run the same command again",
         )
 
 

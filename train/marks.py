@@ -2,28 +2,26 @@
 
 import fcntl
 import hashlib
-import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from model.errors import DataError
-from train.config import FitConfig
 from train.files import read_json, write_json
 from train.folds import Folds
+from train.provenance import read_commit
 from train.table import CropData
 
-ROOT = Path(__file__).resolve().parent.parent
 STARTED, DONE = "started.json", "done.json"
 TRAINED_ON = ["image_id", "label", "case", "sha256", "atypical_votes", "subclass_1", "subclass_2"]
 
 
-def fold_mark(config: FitConfig, data: CropData, folds: Folds, fold: int) -> dict[str, Any]:
+def fold_mark(config_sha256: str, data: CropData, folds: Folds, fold: int) -> dict[str, Any]:
     """What a run folder belongs to; a folder of anything else is neither resumed nor taken as finished."""
     table = data.table[TRAINED_ON].to_csv(index=False)
     data_sha256 = hashlib.sha256(table.encode()).hexdigest()
-    return {"config_sha256": config.sha256, "data_sha256": data_sha256, "folds_sha256": folds.sha256, "fold": fold}
+    return {"config_sha256": config_sha256, "data_sha256": data_sha256, "folds_sha256": folds.sha256, "fold": fold}
 
 
 def is_done(run: Path, mark: dict[str, Any]) -> bool:
@@ -73,21 +71,3 @@ def _write_started(run: Path, mark: dict[str, Any]) -> None:
             )
         commits = started["commits"]
     write_json(run / STARTED, {"mark": mark, "commits": sorted({*commits, read_commit()})})
-
-
-def read_commit() -> str:
-    """The commit of the code, with ``+changes`` when files differ from it; ``unknown`` outside git and the image."""
-    revision = ROOT / "REVISION"  # written where the training image is built
-    if revision.is_file():
-        return revision.read_text(encoding="utf-8").strip()
-    try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return answer.stdout.strip()

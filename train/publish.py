@@ -3,14 +3,17 @@
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
+
 from model.bundle import N_MEMBERS, Bundle, write_bundle
-from model.ensemble import Ensemble
+from model.ensemble import Ensemble, load_member
 from model.errors import DataError
 from train.evaluate import Results, predict_held_out, summarise
 from train.members import describe_bundle, read_states
 from train.study import Study
 from train.tables import overview_rows
 
+TOLERANCE = 1e-3  # of a probability, for weights that were rounded to fp16
 CARD = """# {name}
 
 Five {architecture} networks, one a cross-validation fold, that together give the probability that a mitotic figure
@@ -20,15 +23,15 @@ is *atypical*. Input: the central {crop_px} × {crop_px} px of a 128 × 128 px H
 **Not for clinical use.** For research on crops like those below; nothing here was validated on patients.
 
 - Trained on: {data}. {start}.
-- Threshold: rule `{rule}`, fitted on the out-of-fold predictions of {n_crops} crops.
+- Threshold: rule `{rule}`, fitted on {fitted_on}. Weights: the {kept} epoch's, averaged.
 - Licence of these weights: MIT. The data's stand above.
 
 | crops | n (atypical) | networks | ROC AUC | balanced accuracy | sensitivity | specificity |
 |---|---|---|---|---|---|---|
 {rows}
 
-Out of fold: each crop is judged by the one network that never saw its slide. Held out: never trained on and never
-used to place the threshold; pixel-identical duplicates removed.
+Out of fold: each crop is judged by the one network that never saw its slide{flattered}. Held out, where there is any:
+never trained on and never used to place the threshold; pixel-identical duplicates removed.
 
 Training took {minutes:.0f} process-minutes; commit {commit}.
 """
@@ -43,11 +46,12 @@ def publish(study: Study, out: Path, rule: str) -> list[str]:
         rule: One of `scoring.thresholds.THRESHOLD_RULES`.
 
     Returns:
-        The card's table, whose figures come from the bundle as it was written, by the very code that the container
-        runs.
+        The card's table; what was held out is judged by the bundle as it was written, by the very code that the
+        container runs.
 
     Raises:
-        DataError: The study has other than five members.
+        DataError: The study has other than five members, or a member as written says something else of its validation
+            fold than it did when it was fitted.
         WeightsError: The folder holds something else than a bundle.
     """
     if len(study.members) != N_MEMBERS:
@@ -59,9 +63,28 @@ def publish(study: Study, out: Path, rule: str) -> list[str]:
         )
     bundle = write_bundle(describe_bundle(study, rule, out.name, out), read_states(study))
     ensemble = Ensemble.load(out)
+    _check_members(study, ensemble)
     results = summarise(study, ensemble, predict_held_out(study, ensemble))
     (out / "README.md").write_text(_card(bundle, study, results), encoding="utf-8")
     return _rows(results)
+
+
+def _check_members(study: Study, ensemble: Ensemble) -> None:
+    """Ask each member as written about its validation fold again."""
+    bundle, predictions = ensemble.bundle, study.out_of_fold()
+    for fold in study.members:
+        own = predictions[predictions["fold"] == fold]
+        crops = study.data.crops[study.data.rows_of(own["image_id"].tolist())]
+        member = load_member(bundle, bundle.members[fold]).to(ensemble.device)
+        (p_atypical,) = Ensemble(bundle, [member], ensemble.device, "fp32").predict_members(crops)
+        change = float(np.abs(p_atypical - own["p_atypical"].to_numpy()).max())
+        if not change <= TOLERANCE:
+            raise DataError(
+                f"member {fold} changed when it was written",
+                got=f"a probability that is {change:.4f} off its validation.csv",
+                expected=f"at most {TOLERANCE}",
+                remedy=f"delete {study.folder / f'fold{fold}'} and run the study again; please report this",
+            )
 
 
 def _rows(results: Results) -> list[str]:
@@ -79,7 +102,11 @@ def _card(bundle: Bundle, study: Study, results: Results) -> str:
         architecture=bundle.architecture,
         threshold=bundle.threshold.value,
         rule=bundle.threshold.rule,
-        n_crops=bundle.threshold.n_crops,
+        fitted_on=f"the out-of-fold predictions of {bundle.threshold.n_crops:,} crops"
+        if bundle.threshold.fitted_on == "out-of-fold"
+        else bundle.threshold.fitted_on,
+        kept=config["keep"],
+        flattered=", though that network's epoch was chosen on these crops" if config["keep"] == "best" else "",
         data=data,
         start="Started from timm's ImageNet weights"
         if config["pretrained"]

@@ -12,11 +12,12 @@ import pandas as pd
 
 from model.bundle import N_MEMBERS
 from model.errors import DataError
-from train.config import configure
+from train.config import configure, hash_settings
 from train.files import read_json, write_json
-from train.folds import Folds, read_folds, split, write_folds
+from train.folds import Folds, held_out_mask, read_folds, split, write_folds
 from train.launch import FitJob
 from train.marks import DONE, fold_mark, is_done
+from train.provenance import describe_machine
 from train.table import CropData, read_data
 
 STUDY, LEFT_OUT = "study.json", "leave_one_out.json"
@@ -112,6 +113,14 @@ def run_leave_one_out(
             expected="a column of the table with two values or more",
             remedy=f"name one of {', '.join(table.columns)}",
         )
+    hidden = table[column].isna() & ~held_out_mask(table, hold_out)
+    if hidden.any():
+        raise DataError(
+            f"--leave-one-out {column} cannot keep apart what it leaves out",
+            got=f"{int(hidden.sum())} crops of unknown {column} from {sorted(table.loc[hidden, 'source'].unique())}",
+            expected=f"a {column} for every crop that is trained on",
+            remedy="hold those out too: --hold-out source=NAME",
+        )
     folders = {value: re.sub(r"\W+", "-", value.lower()).strip("-") for value in values}
     if len({*folders.values()} - {""}) < len(values):
         raise DataError(
@@ -120,9 +129,17 @@ def run_leave_one_out(
             expected="values that differ in letters or digits",
             remedy="rename them in the table",
         )
-    write_json(out / LEFT_OUT, {"column": column, "studies": folders})
+    content = {"column": column, "studies": folders}
+    if (out / LEFT_OUT).is_file() and read_json(out / LEFT_OUT, f"delete {out / LEFT_OUT}") != content:
+        raise DataError(
+            f"{out} holds another leave-one-out run",
+            got=str(read_json(out / LEFT_OUT, "")),
+            expected=str(content),
+            remedy="name another --out",
+        )
     plan = {out / folder: [f"{column}={value}", *hold_out] for value, folder in folders.items()}
     _run_all(data_folder, plan, recipe, launch)
+    write_json(out / LEFT_OUT, content)
 
 
 def _run_all(
@@ -139,7 +156,7 @@ def _run_all(
     ]
 
     def finished(job: FitJob) -> bool:
-        return is_done(job.out, fold_mark(config, data, splits[job.out.parent], job.fold))
+        return is_done(job.out, fold_mark(config.sha256, data, splits[job.out.parent], job.fold))
 
     for job in filter(finished, jobs):
         print(f"{job.name} is finished: nothing to do")
@@ -161,7 +178,7 @@ def _run_all(
     record["members"] = recipe.members
     versions = {"python": sys.version.split()[0], **{name: version(name) for name in ("torch", "timm", "lightning")}}
     for out in plan:
-        content = {**record, "config": config.to_dict(), "config_sha256": config.sha256, "versions": versions}
+        content = {**record, "config": config.to_dict(), "versions": versions, "machine": describe_machine()}
         write_json(out / STUDY, content)
 
 
@@ -179,21 +196,25 @@ def _claim(out: Path, folds: Folds, data: CropData) -> Folds:
     return folds
 
 
-def read_study(folder: Path) -> Study:
+def read_study(folder: Path, data_folder: Path | None = None) -> Study:
     """Read a finished study.
+
+    Args:
+        folder: The study's.
+        data_folder: Where its data lie now; None: where they were. They must be the same data.
 
     Raises:
         DataError: It is not finished, or a fold was fitted under other settings or another split.
     """
     remedy = f"run python -m train run … --out {folder} to the end"
     record = read_json(folder / STUDY, remedy)
-    data = read_data(Path(record["data"]))
+    data = read_data(data_folder or Path(record["data"]))
     folds = read_folds(folder / "folds.json", data)
-    config = configure(record["preset"], record["settings"])
+    config_sha256 = hash_settings(record["config"])
     done = [read_json(folder / f"fold{fold}" / DONE, remedy) for fold in range(record["members"])]
     for fold, got in enumerate(done):
-        expected = fold_mark(config, data, folds, fold)
-        if got["mark"] != expected or record["config_sha256"] != config.sha256:
+        expected = fold_mark(config_sha256, data, folds, fold)
+        if got["mark"] != expected:
             raise DataError(f"fold {fold} is not this study's", got=got["mark"], expected=str(expected), remedy=remedy)
         for name in ("member.safetensors", "validation.csv"):
             if not (folder / f"fold{fold}" / name).is_file():
@@ -208,9 +229,9 @@ def read_study(folder: Path) -> Study:
     return Study(folder, record, data, folds)
 
 
-def read_studies(folder: Path) -> dict[str, Study]:
+def read_studies(folder: Path, data_folder: Path | None = None) -> dict[str, Study]:
     """The studies of a leave-one-out run by what each leaves out; or the one study, under the name ""."""
     if not (folder / LEFT_OUT).is_file():
-        return {"": read_study(folder)}
+        return {"": read_study(folder, data_folder)}
     names = read_json(folder / LEFT_OUT, f"run python -m train run … --leave-one-out --out {folder} again")["studies"]
-    return {value: read_study(folder / name) for value, name in names.items()}
+    return {value: read_study(folder / name, data_folder) for value, name in names.items()}

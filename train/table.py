@@ -13,7 +13,7 @@ COLUMNS = (
     "image_id",  # source/name; no two rows have the same
     "path",  # of the crop, or of the region of interest that it was cut from
     "label",  # normal or atypical
-    "domain",  # cancer type
+    "domain",  # cancer type; empty where the source does not say
     "case",  # slide, named alike in all sources; empty where it is not known
     "source",  # data set
     "sha256",  # of the crop's pixels

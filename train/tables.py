@@ -12,12 +12,14 @@ def overview_rows(results: Results) -> list[str]:
     rows = [f"out of fold | {f['n_crops']} ({f['n_atypical']}) | one | {_scores(f)} |"]
     for name, held_out in results["held_out"].items():
         one, f, count = held_out["single_networks"], held_out["ensemble"], held_out["n_networks"]
-        n = f"{f['n_crops']} ({f['n_atypical']})"
-        if count > 1:
-            rows.append(f"held out: {name} | {n} | all {count} | {_scores(f)} |")
+        what = f"held out: {name} | {f['n_crops']} ({f['n_atypical']})"
+        if count == 1:
+            rows.append(f"{what} | one | {_scores(f)} |")
+            continue
+        rows.append(f"{what} | all {count} | {_scores(f)} |")
         rows.append(
-            f"held out: {name} | {n} | one, mean of {count} "
-            f"| {one['mean_roc_auc']:.4f} ± {one['std_roc_auc']:.4f} | {one['mean_balanced_accuracy']:.4f} | | |"
+            f"{what} | one, mean of {count} | {one['mean_roc_auc']:.4f} ± {one['std_roc_auc']:.4f} "
+            f"| {one['mean_balanced_accuracy']:.4f} ± {one['std_balanced_accuracy']:.4f} | | |"
         )
     return rows
 
@@ -30,7 +32,7 @@ def _scores(f: dict[str, float]) -> str:
 def render_overview(studies: dict[str, Results]) -> str:
     """A line for each set of crops of each study; the studies by name, as `train.evaluate.summarise` gives them."""
     lines = [
-        "At each study's fixed threshold, fitted on its out-of-fold predictions.",
+        "At each study's fixed threshold.",
         "",
         "| study | crops | n (atypical) | networks | ROC AUC | balanced accuracy | sensitivity | specificity |",
         "|---|---|---|---|---|---|---|---|",
@@ -51,7 +53,8 @@ def render_table_2(groups: dict[str, Results]) -> str:
     ]
     columns = ("roc_auc", "balanced_accuracy", "specificity", "sensitivity")
     for name, held_out in groups.items():
-        f, intervals = held_out["rules"]["otsu_of_batch"], held_out["otsu_of_batch_intervals"]
+        f = held_out["rules"]["otsu_of_batch"]
+        intervals = f["intervals"]
         cells = [f"{f[key]:.3f} [{intervals[key][0]:.3f}, {intervals[key][1]:.3f}]" for key in columns]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
@@ -61,8 +64,8 @@ def render_rules(groups: dict[str, Results]) -> str:
     """Which rule loses least against the best threshold, which only the labels could tell."""
     rules = list(next(iter(groups.values()))["rules"])
     lines = [
-        "Balanced accuracy by the rule that places the threshold. All but `otsu_of_batch` were fitted without these "
-        "crops, and can judge a single one.",
+        "Balanced accuracy by the rule that places the threshold. All but the last two were fitted without these "
+        "crops, and can judge a single one; the last is the best that the labels themselves allow.",
         "",
         f"| rule | {' | '.join(groups)} | mean | mean loss |",
         "|---" * (len(groups) + 3) + "|",

@@ -19,6 +19,7 @@ from PIL import Image
 from model.contract import OUTPUT_NAME
 from model.ensemble import Ensemble, load_member
 from model.preprocess import preprocess
+from scoring.thresholds import THRESHOLD_RULES
 from train.study import read_studies, read_study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -129,7 +130,59 @@ def test_a_fit_that_stopped_early_stays_stopped_when_resumed(study: Path, data_f
     assert (tmp_path / "member.safetensors").read_bytes() == member
 
 
-def test_a_full_disk_leaves_the_last_whole_checkpoint(study: Path, data_folder: Path, tmp_path: Path) -> None:
+def test_a_member_is_shaped_by_its_own_training_crops_alone(study: Path, data_folder: Path, tmp_path: Path) -> None:
+    finished = read_study(study)
+    shutil.copytree(data_folder, tmp_path / "data")
+    crops = np.load(tmp_path / "data" / "crops.npy")
+    unseen = [*finished.folds.folds[0], *finished.folds.held_out["source=other"]]
+    crops[finished.data.rows_of(unseen)] = 255 - crops[finished.data.rows_of(unseen)]
+    np.save(tmp_path / "data" / "crops.npy", crops)
+    fit = ["fit", "--data", tmp_path / "data", "--folds", study / "folds.json", *PRESET]
+    for fold in ("0", "1"):
+        done = train(*fit, "--fold", fold, "--out", tmp_path / fold)
+        assert done.returncode == 0, done.stderr
+    members = {fold: (tmp_path / fold / "member.safetensors").read_bytes() for fold in ("0", "1")}
+    assert members["0"] == (study / "fold0" / "member.safetensors").read_bytes()
+    assert members["1"] != (study / "fold1" / "member.safetensors").read_bytes()  # fold 0's crops do train this one
+
+
+def test_what_was_held_out_places_no_threshold(study: Path, tmp_path: Path) -> None:
+    assert train("evaluate", "--study", study, "--out", tmp_path).returncode == 0
+    figures = json.loads((tmp_path / "figures.json").read_text())["studies"][study.name]
+    predictions = read_study(study).out_of_fold()
+    is_atypical, p_atypical = (predictions["label"] == "atypical").to_numpy(), predictions["p_atypical"].to_numpy()
+    rules = figures["held_out"]["source=other"]["rules"]
+    for name, place in THRESHOLD_RULES.items():
+        assert rules[name]["threshold"] == place(is_atypical, p_atypical)
+    assert figures["threshold"] == rules["max_balanced_accuracy"]["threshold"]
+
+
+def test_a_best_epoch_is_remembered_where_the_folder_has_moved(study: Path, data_folder: Path, tmp_path: Path) -> None:
+    fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET]
+    best = ["--set", "keep=best", "--set", "epochs=6", "--set", "learning_rate=0.05"]
+    assert train(*fit, *best, "--out", tmp_path / "unbroken").returncode == 0
+    command = [sys.executable, "-m", "train", *map(str, [*fit, *best, "--out", tmp_path / "killed"])]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            if line.startswith("epoch 4/6"):
+                break
+        process.kill()
+    (tmp_path / "killed").rename(tmp_path / "moved")
+    resumed = train(*fit, *best, "--out", tmp_path / "moved")
+    assert resumed.returncode == 0, resumed.stderr
+    assert "epoch 1/6" not in resumed.stdout
+    name = "member.safetensors"
+    assert (tmp_path / "moved" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
+
+
+@pytest.mark.parametrize("already", ["nothing", "all epochs"])
+def test_a_full_disk_ends_in_one_line_and_loses_nothing(
+    already: str, study: Path, data_folder: Path, tmp_path: Path
+) -> None:
+    if already == "all epochs":
+        shutil.copytree(study / "fold0", tmp_path, dirs_exist_ok=True)
+        (tmp_path / "done.json").unlink()
+    before = {path.name: path.read_bytes() for path in tmp_path.glob("*.ckpt")}
     fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET, "--out", tmp_path]
     limited = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, 400_000)); "
     limited += "sys.argv = ['train', *sys.argv[1:]]; runpy.run_module('train', run_name='__main__')"
@@ -137,7 +190,8 @@ def test_a_full_disk_leaves_the_last_whole_checkpoint(study: Path, data_folder: 
     full = subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
     assert full.returncode == 1
     assert "File too large" in full.stderr.splitlines()[-1]
-    assert not {"last.ckpt", "best.ckpt", "done.json", ".partial"} & {path.name for path in tmp_path.iterdir()}
+    assert {path.name: path.read_bytes() for path in tmp_path.glob("*.ckpt")} == before
+    assert not {"done.json", ".partial"} & {path.name for path in tmp_path.iterdir()}
     resumed = train(*fit)
     assert resumed.returncode == 0, resumed.stderr
     unbroken = (study / "fold0" / "member.safetensors").read_bytes()
@@ -181,6 +235,9 @@ def test_leave_one_out_never_shows_a_network_what_is_left_out(data_folder: Path,
         assert set(table.loc[sorted(seen), "domain"]) == {"breast", "lung"} - {domain}
         assert set(left_out.out_of_fold()["image_id"]) == seen
         assert set(table.loc[list(left_out.folds.held_out[f"domain={domain}"]), "domain"]) == {domain}
+    refused = train("run", "--data", data_folder, "--out", tmp_path / "x", *PRESET, "--leave-one-out", "case")
+    assert refused.returncode == 1
+    assert "10 crops of unknown case from ['other']" in refused.stderr.splitlines()[-1]
     evaluated = train("evaluate", "--study", tmp_path, "--out", tmp_path / "results")
     assert evaluated.returncode == 0, evaluated.stderr
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
@@ -201,7 +258,7 @@ def test_a_study_of_one_member_compares_but_makes_no_bundle(study: Path, data_fo
     compared = train("evaluate", "--study", study, tmp_path / "one", "--out", tmp_path / "results")
     assert compared.returncode == 0, compared.stderr
     rows = [line for line in compared.stdout.splitlines() if line.startswith(("| one |", f"| {study.name} |"))]
-    assert [row.split(" | ")[3] for row in rows] == ["one", "all 5", "one, mean of 5", "one", "one, mean of 1"]
+    assert [row.split(" | ")[3] for row in rows] == ["one", "all 5", "one, mean of 5", "one", "one"]
     refused = train("publish", "--study", tmp_path / "one", "--out", tmp_path / "bundle")
     assert refused.returncode == 1
     assert "cannot be published: got 1 members, expected 5" in refused.stderr.splitlines()[-1]

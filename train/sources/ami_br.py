@@ -8,9 +8,11 @@ import pandas as pd
 
 from model.errors import DataError
 from train.sources.layout import BREAST, counted, find_parts, one_table, read_csv, to_labels, to_pixels, to_votes
+from train.table import SUBCLASSES
 
 COUNTS = {"atypical": 832, "normal": 2888}
 CLASSES = {"False": "normal", "True": "atypical"}
+SAME = {name: name for name in SUBCLASSES}
 EXPERTS = [f"expert{k}_atypical" for k in (1, 2, 3)]
 COLUMNS = ["slide", "dataset", "uid", "x", "y", "majority_atypical", *EXPERTS, "expert1_label", "expert2_label"]
 
@@ -58,8 +60,8 @@ class AmiBr:
                 "x_px": to_pixels(published["x"], self.table),
                 "y_px": to_pixels(published["y"], self.table),
                 "atypical_votes": to_votes(published[EXPERTS], CLASSES, self.table),
-                "subclass_1": published["expert1_label"],
-                "subclass_2": published["expert2_label"],
+                "subclass_1": to_labels(published["expert1_label"], SAME, self.table),
+                "subclass_2": to_labels(published["expert2_label"], SAME, self.table),
             }
         )
         if self.crops:

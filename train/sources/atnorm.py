@@ -44,7 +44,7 @@ class AtnormBr:
 
 @dataclass(frozen=True)
 class AtnormMd:
-    """AtNorM-MD: a subset of MIDOG++, several cancers and species.
+    """AtNorM-MD: a subset of MIDOG++, several cancers and species; it does not say which.
 
     Its slides are MIDOG25's, and it does not say which, so the two cannot stand in one table (see `train.prepare`). Its
     published counts a class could not be checked, nor that its files are PNGs; the total is.
@@ -71,4 +71,4 @@ class AtnormMd:
                 remedy="download its current version again, whole",
             )
         name = "AtNorM-MD"
-        return rows.assign(image_id=f"{name}/" + rows["image_id"], domain=f"mixed ({name})", source=name, cohort=name)
+        return rows.assign(image_id=f"{name}/" + rows["image_id"], domain=None, source=name, cohort=name)

@@ -49,7 +49,7 @@ class OmgOcto:
             {
                 "image_id": f"{name}/" + files.str.removesuffix(".png"),
                 "label": to_labels(published["label"], CLASSES, self.table),
-                "domain": f"mixed ({name})",
+                "domain": None,
                 "case": f"{name}/" + files.str.partition("_")[0],
                 "source": name,
                 "cohort": name,

@@ -1,7 +1,10 @@
+from dataclasses import replace
+
 import numpy as np
 import torch
 
-from train.data import CropDataset, EpochSampler
+from train.config import FitConfig
+from train.data import CropDataset, EpochSampler, training_batches
 from train.table import CropData
 
 LABELS = (torch.arange(2000) % 10 == 0).long()
@@ -27,6 +30,15 @@ def test_an_epoch_is_the_same_whenever_it_is_drawn_and_unlike_the_next() -> None
     assert list(first) == seventh
     resumed.set_epoch(8)
     assert list(resumed) != seventh
+
+
+def test_training_draws_as_the_configuration_says(data: CropData) -> None:
+    dataset = CropDataset(data, np.arange(80))
+    for share in (0.0, 0.5, 0.9):
+        sampler = training_batches(dataset, replace(FitConfig(), atypical_share=share), seed=3).sampler
+        assert isinstance(sampler, EpochSampler)
+        assert (sampler.atypical_share, sampler.seed) == (share, 3)
+        assert torch.equal(sampler.labels, dataset.labels)
 
 
 def test_a_batch_holds_the_crops_and_their_targets(data: CropData) -> None:

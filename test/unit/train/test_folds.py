@@ -2,11 +2,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from model.errors import DataError
 from train.folds import Folds, check_folds, read_folds, split, write_folds
-from train.table import CropData
+from train.table import CropData, read_data, write_data
 
 
 @pytest.fixture
@@ -95,6 +96,22 @@ def test_two_hold_outs_may_share_crops(data: CropData) -> None:
 
 
 def test_a_part_of_one_class_is_refused(data: CropData, folds: Folds) -> None:
-    normal = data.table[(data.table["source"] == "other") & (data.table["label"] == "normal")]
-    with pytest.raises(DataError, match="other holds one class only"):
-        check_folds(replace(folds, held_out={"other": tuple(normal["image_id"])}), data)
+    other = data.table[data.table["source"] == "other"]
+    by_label = {label: tuple(rows["image_id"]) for label, rows in other.groupby("label")}
+    with pytest.raises(DataError, match="(normal|atypical) holds one class only"):
+        check_folds(replace(folds, held_out=by_label), data)
+
+
+def test_folds_that_leave_crops_out_are_not_this_table_s(data: CropData, folds: Folds) -> None:
+    with pytest.raises(DataError, match="not those of this table: got 10 crops that are in no fold, such as made/7"):
+        check_folds(replace(folds, held_out={}), data)
+
+
+def test_folds_are_stratified_by_cancer_too(data_folder: Path, tmp_path: Path) -> None:
+    table = read_data(data_folder).table.drop(columns="domain")
+    table["case"] = table["image_id"]  # nothing is bound to stay together
+    table["domain"] = ["breast" if row < 20 else "lung" for row in range(80)]
+    write_data(tmp_path, table, np.zeros((80, 128, 128, 3), np.uint8))
+    data = read_data(tmp_path)
+    for fold in split(data, []).folds:
+        assert sorted(data.table["domain"].iloc[data.rows_of(list(fold))]).count("breast") == 4

@@ -43,7 +43,7 @@ def test_every_job_runs_and_its_lines_carry_its_name(capfd: pytest.CaptureFixtur
 def test_one_failure_ends_the_others_and_starts_no_more(tmp_path: Path) -> None:
     slow = f"import pathlib, time; time.sleep(60); pathlib.Path({str(tmp_path / 'late')!r}).touch()"
     started = time.monotonic()
-    with pytest.raises(DataError, match="job 0 failed: got no such luck, expected exit code 0"):
+    with pytest.raises(DataError, match="job 0 failed: got exit code 1 after 'no such luck', expected exit code 0"):
         launch("import time; time.sleep(0.5); raise SystemExit('no such luck')", slow, slow, slow)
     assert time.monotonic() - started < 50  # none of the sleepers was waited for
     assert not (tmp_path / "late").exists()
