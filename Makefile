@@ -7,7 +7,7 @@ LITE   := runs/lite
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
           --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
 
-.PHONY: run test check lint lite benchmark ablations leave-one-out data expected lock clean
+.PHONY: run test check lint lite benchmark ablations leave-one-out data expected lock clean help
 
 run: $(VENV)/.run  ## score the fixture with weights/lite and print a table
 	@$(BIN)/python inference.py --input test/input/interf0 --output test/output --weights weights/lite --table
@@ -66,10 +66,14 @@ lock: $(VENV)/.dev  ## compile every requirements.in anew, to the newest version
 	$(COMPILE) --upgrade train/requirements.in -o train/requirements.txt
 	$(COMPILE) --upgrade requirements-dev.in -o requirements-dev.txt
 
+help:  ## the daily targets
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1: \2/p' Makefile
+
 clean:
 	rm -rf $(VENV) test/output dist
 
 $(VENV)/.run: requirements.txt
+	@echo "installing the locked requirements into $(VENV), about 8 GB; this takes some minutes and prints nothing"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
 	@touch $@

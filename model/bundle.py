@@ -17,7 +17,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from model.contract import list_names
+from model.contract import describe_folder
 from model.errors import WeightsError
 from model.preprocess import InputSpec
 
@@ -86,10 +86,12 @@ def find_bundle(weights: Path | None = None) -> Path:
     """
     if weights is not None:
         if not (weights / MANIFEST).is_file():
-            got = f"a folder that holds {list_names(weights)}" if weights.is_dir() else "a file"
-            got = got if weights.exists() else "no such folder"
-            expected = f"a folder with {MANIFEST} and the five members that it lists"
-            raise _fault(f"no bundle in {str(weights)!r}", got=got, expected=expected)
+            raise WeightsError(
+                f"no bundle in {str(weights)!r}",
+                got=describe_folder(weights, limit=4),
+                expected=f"a folder with {MANIFEST} and the five members that it lists",
+                remedy="name one with --weights, such as weights/lite",
+            )
         return weights
     attached = [
         path.parent
@@ -101,7 +103,7 @@ def find_bundle(weights: Path | None = None) -> Path:
     if not attached and MODEL_TARBALL.is_dir() and any(MODEL_TARBALL.iterdir()):
         raise _fault(
             "the model tarball holds no bundle",
-            got=list_names(MODEL_TARBALL),
+            got=describe_folder(MODEL_TARBALL),
             expected=f"{MANIFEST} in it or one folder below",
         )
     for folder in [*attached, BAKED, CHECKOUT]:

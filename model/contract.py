@@ -13,6 +13,7 @@ from typing import TypedDict
 from model.errors import DeviceError, InputError, OutputError
 
 INPUT_SLUG = "stacked-histopathology-roi-cropouts"
+EXAMPLE = "test/input/interf0/inputs.json"
 INPUTS_NAME = "inputs.json"
 IMAGES_FOLDER = f"images/{INPUT_SLUG}"
 OUTPUT_NAME = "multiple-mitotic-figure-classification.json"
@@ -43,9 +44,9 @@ def read_slugs(input_dir: Path) -> tuple[str, ...]:
     except FileNotFoundError as error:
         raise InputError(
             f"no {INPUTS_NAME} in {str(input_dir)!r}",
-            got=f"the files {list_names(input_dir)}",
-            expected=f"{INPUTS_NAME} beside the folder images",
-            remedy="name the case's folder with --input",
+            got=describe_folder(input_dir),
+            expected=f"a case's folder, with {INPUTS_NAME} and images/ in it",
+            remedy=f"name it with --input, or copy {EXAMPLE} into it",
         ) from error
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(
@@ -78,14 +79,16 @@ def _malformed(path: Path, got: str) -> InputError:
     )
 
 
-def list_names(folder: Path, limit: int = 8) -> str:
-    """The names in a folder for an error's message, few enough to leave room for the rest of the line."""
+def describe_folder(folder: Path, limit: int = 8) -> str:
+    """What lies at a path where a folder should be, in words few enough to leave room for the rest of the line."""
+    if not folder.is_dir():
+        return "a file" if folder.exists() else "no such folder"
     try:
         names = sorted(path.name[:80] for path in folder.iterdir())
     except OSError:
-        return "none (the folder cannot be listed)"
+        return "a folder that cannot be listed"
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"{names[:limit]}{more}" if names else "none"
+    return f"a folder that holds {names[:limit]}{more}" if names else "an empty folder"
 
 
 def encode_result(p_atypical: Iterable[float], threshold: float) -> list[Record]:
@@ -168,6 +171,6 @@ def _unwritable(folder: Path, error: OSError) -> OutputError:
     return OutputError(
         f"the result cannot be written to {str(folder)!r}",
         got=error,
-        expected="a writable folder with space left",
-        remedy="make the folder writable for the user of this process, or name another with --output",
+        expected="a folder that the user of this process may write to, with space left",
+        remedy="name another with --output, or correct that",
     )

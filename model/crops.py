@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
 
-from model.contract import CROP_PX, PAGE_LIMIT, list_names
+from model.contract import CROP_PX, PAGE_LIMIT, describe_folder
 from model.errors import InputError
 
 # What Pillow turns into RGB without a choice of ours: greyscale is repeated three times, a palette looked up,
@@ -44,9 +44,9 @@ def find_stack(folder: Path, *, root: Path | None = None) -> Path:
     if len(stacks) != 1:
         raise InputError(
             f"{'no image' if not stacks else f'{len(stacks)} images'} in {str(folder)!r}",
-            got=f"the files {list_names(folder)}",
+            got=describe_folder(folder),
             expected=f"exactly one of {', '.join(READERS)}",
-            remedy="upload one stack a case",
+            remedy="put one stack there",
         )
     if not stacks[0].resolve().is_relative_to((root or folder).resolve()):
         raise InputError(

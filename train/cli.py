@@ -2,6 +2,7 @@
 
 import argparse
 import errno
+import signal
 import sys
 from pathlib import Path
 
@@ -17,6 +18,13 @@ def main(arguments: list[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         options.command(options)
+    except ModuleNotFoundError as error:
+        print(
+            f"error: {sys.executable} cannot run this: got {error}, expected train/requirements.txt; "
+            f"{sys.executable} -m pip install --require-hashes -r train/requirements.txt",
+            file=sys.stderr,
+        )
+        return 1
     except MitosisError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -72,6 +80,7 @@ def _run(options: argparse.Namespace) -> None:
     from train.launch import run_local
     from train.study import Recipe, run_leave_one_out, run_study
 
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the members are stopped on the way out
     recipe = Recipe(options.preset, tuple(options.set), options.members)
     launch = partial(run_local, workers=options.max_parallel)
     if options.leave_one_out:
@@ -177,7 +186,8 @@ def _parser() -> argparse.ArgumentParser:
     for command in (evaluate, publish):
         command.add_argument("--data", type=Path, metavar="DIR", help="where the study's data lie, if they were moved")
         command.add_argument("--threshold-rule", default="max_balanced_accuracy",
-                             choices=("max_balanced_accuracy", "otsu", "one_half", "cost_weighted"))  # fmt: skip
+                             choices=("max_balanced_accuracy", "otsu", "one_half", "cost_weighted"),
+                             help="places the fixed threshold, out of fold (%(default)s)")  # fmt: skip
     for command in (prepare, split, fit, run, evaluate, publish):
         command.add_argument("--out", type=Path, required=True, metavar="PATH")
     return parser

@@ -90,10 +90,10 @@ def summarise(study: Study, ensemble: Ensemble, p_members: dict[str, np.ndarray]
     """The figures of one study, all at the bundle's threshold unless said otherwise.
 
     Returns:
-        ``out_of_fold``: each crop by the one member that never saw its case. ``held_out`` by name: the ``ensemble``
-        all with 95 % intervals clustered by case, the ``single_networks``' mean and standard deviation, and ``rules``: what
-        the ensemble's figures become under each rule that places a threshold, those that look at the
-        whole batch last, and under the best threshold that there is, which only the labels could tell.
+        ``out_of_fold``: each crop by the one member that never saw its case. ``held_out`` by name: the ``ensemble``,
+        the ``single_networks``' mean and standard deviation, and ``rules``: what the ensemble's figures become under
+        each rule that places a threshold, that which looks at the whole batch, and the best threshold that there is,
+        which only the labels could tell. All of the ensemble's with 95 % intervals clustered by case.
     """
     threshold = ensemble.bundle.threshold.value
     predictions = study.out_of_fold()

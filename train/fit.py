@@ -39,7 +39,13 @@ EXPECTED_WARNINGS = (
 
 
 class PlainProgress(L.Callback):
-    """A line a validation where there is no terminal to draw a bar on."""
+    """A line at the start and one a validation where there is no terminal to draw a bar on."""
+
+    def on_train_start(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
+        """Print what is to come."""
+        steps = f"{trainer.num_training_batches} steps an epoch, a line every {trainer.check_val_every_n_epoch} epochs"
+        first, last = trainer.current_epoch + 1, trainer.max_epochs
+        print(f"training epochs {first} to {last} on {trainer.strategy.root_device}: {steps}", flush=True)
 
     def on_validation_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
         """Print where the run stands."""

@@ -101,11 +101,14 @@ def _chosen(table: pd.DataFrame, name: str) -> np.ndarray:
         )
     chosen = (table[column].astype(str) == value).to_numpy()
     if not chosen.any():
+        known = sorted(map(str, table[column].dropna().unique()))
         raise DataError(
             f"--hold-out {name} matches no crop",
             got=value,
-            expected=str(sorted(map(str, table[column].dropna().unique()))[:20]),
-            remedy="name a domain, or column=value",
+            expected=str(known[:20]) if known else f"a value, but the column {column} is empty",
+            remedy="name a domain, or column=value"
+            if known or column != "part"
+            else "run prepare with amibr_train_split.csv after --ami-br too",
         )
     return np.asarray(chosen)
 

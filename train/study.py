@@ -111,7 +111,7 @@ def run_leave_one_out(
             f"--leave-one-out {column} leaves nothing to train on",
             got=values,
             expected="a column of the table with two values or more",
-            remedy=f"name one of {', '.join(table.columns)}",
+            remedy="name domain, cohort, source, scanner or species, if the table has two values of it",
         )
     hidden = table[column].isna() & ~held_out_mask(table, hold_out)
     if hidden.any():
@@ -207,6 +207,8 @@ def read_study(folder: Path, data_folder: Path | None = None) -> Study:
         DataError: It is not finished, or a fold was fitted under other settings or another split.
     """
     remedy = f"run python -m train run … --out {folder} to the end"
+    if not (folder / STUDY).is_file():
+        raise DataError(f"{folder} is no finished study", got=f"no {STUDY}", expected="one", remedy=remedy)
     record = read_json(folder / STUDY, remedy)
     data = read_data(data_folder or Path(record["data"]))
     folds = read_folds(folder / "folds.json", data)

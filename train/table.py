@@ -90,6 +90,13 @@ def read_data(folder: Path) -> CropData:
         DataError: A file or a column is missing, a label is outside the vocabulary, or the lengths differ.
     """
     remedy = f"run python -m train prepare … --out {folder}"
+    if (folder / "labels.csv").is_file() and not (folder / "table.csv").is_file():
+        raise DataError(
+            f"no usable data in {folder}",
+            got="labels alone",
+            expected="table.csv and crops.npy",
+            remedy=f"{remedy} without --labels-only",
+        )
     try:
         table = pd.read_csv(folder / "table.csv", dtype={"image_id": str, "case": str})
         crops = np.load(folder / "crops.npy", mmap_mode="r", allow_pickle=False)

@@ -211,6 +211,30 @@ def test_a_damaged_checkpoint_is_told_and_nothing_is_trained_over_it(
     assert "last.ckpt is damaged" in refused.stderr.splitlines()[-1]
 
 
+def test_a_terminated_study_leaves_no_fit_behind(data_folder: Path, tmp_path: Path) -> None:
+    run = [
+        "run",
+        "--data",
+        data_folder,
+        "--out",
+        tmp_path,
+        *PRESET,
+        "--set",
+        "epochs=500",
+        "--hold-out",
+        "source=other",
+    ]
+    command = [sys.executable, "-m", "train", *map(str, run), "--members", "1"]
+    with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout or ():
+            if "training epochs 1 to 500" in line:
+                break
+        process.terminate()
+        assert process.wait() == 143
+    with (tmp_path / "fold0" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # raises where the fit still holds it
+
+
 def test_two_fits_do_not_share_a_folder(study: Path, data_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(study / "fold0", tmp_path / "fold0")
     (tmp_path / "fold0" / "done.json").unlink()

@@ -27,7 +27,7 @@ def test_a_byte_order_mark_is_no_error(tmp_path):
 
 def test_a_missing_file_is_refused_with_what_lies_there(tmp_path):
     (tmp_path / "input.json").touch()
-    with pytest.raises(InputError, match=r"no inputs\.json .*got the files \['input\.json'\]"):
+    with pytest.raises(InputError, match=r"no inputs\.json .*got a folder that holds \['input\.json'\]"):
         read_slugs(tmp_path)
 
 

@@ -273,16 +273,18 @@ def test_the_one_stack_is_found(tmp_path, name):
 
 def test_no_image_is_refused_with_what_lies_there(tmp_path):
     (tmp_path / "a.png").touch()
-    with pytest.raises(InputError, match=r"no image in .* got the files \['a\.png'\], expected exactly one of"):
+    with pytest.raises(InputError, match=r"no image in .* got a folder that holds \['a\.png'\], expected exactly one of"):
         find_stack(tmp_path)
-    with pytest.raises(InputError, match="no image in"):
-        find_stack(tmp_path / "missing")
+    (tmp_path / "empty").mkdir()
+    for name, got in (("missing", "no such folder"), ("empty", "an empty folder"), ("a.png", "a file")):
+        with pytest.raises(InputError, match=f"no image in .*{name}': got {got}, expected"):
+            find_stack(tmp_path / name)
 
 
 def test_two_images_are_refused_with_both_names(tmp_path):
     (tmp_path / "a.tif").touch()
     (tmp_path / "b.mha").touch()
-    with pytest.raises(InputError, match=r"2 images in .* got the files \['a\.tif', 'b\.mha'\]"):
+    with pytest.raises(InputError, match=r"2 images in .* got a folder that holds \['a\.tif', 'b\.mha'\]"):
         find_stack(tmp_path)
 
 
