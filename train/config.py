@@ -153,7 +153,7 @@ def _ablations(base: FitConfig, cnn: str, vit: str) -> dict[str, FitConfig]:
 
 # Of like size and start as far as timm has them: its smallest pure ViT has 5.5 M parameters, EfficientViT-B0 2.1 M;
 # for L2's 61 M, 49 M and 86 M, both from ImageNet-1k as L2 itself. timm's EfficientNet kin (MobileNet too) start a head
-# of one output with weights up to 1, a hundred times too large, and hardly learn from scratch.
+# of one output with weights up to 1, thirty times too large, and hardly learn from scratch.
 COUNTERPARTS = {
     "lite": ("regnetx_002", "vit_tiny_patch16_224"),
     "l2": ("convnext_small.fb_in1k", "deit_base_patch16_224.fb_in1k"),
