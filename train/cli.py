@@ -4,9 +4,15 @@ import argparse
 import errno
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from model.errors import DataError, MitosisError
+
+if TYPE_CHECKING:
+    from train.launch import FitJob
 
 REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space") | dict.fromkeys(
     (errno.EACCES, errno.EPERM, errno.EROFS), "correct the permissions"
@@ -75,18 +81,34 @@ def _fit(options: argparse.Namespace) -> None:
 
 
 def _run(options: argparse.Namespace) -> None:
-    from functools import partial
-
-    from train.launch import run_local
     from train.study import Recipe, run_leave_one_out, run_study
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the members are stopped on the way out
     recipe = Recipe(options.preset, tuple(options.set), options.members)
-    launch = partial(run_local, workers=options.max_parallel)
+    launch = _launcher(options)
     if options.leave_one_out:
         run_leave_one_out(options.data, options.out, recipe, options.hold_out, launch, options.leave_one_out)
     else:
         run_study(options.data, options.out, recipe, options.hold_out, launch)
+
+
+def _launcher(options: argparse.Namespace) -> "Callable[[list[FitJob]], None]":
+    """Where the fits run."""
+    if options.launcher == "slurm":
+        from train.config import override
+        from train.slurm import run_slurm
+        from train.slurm_job import Resources
+
+        resources = override(Resources(), options.slurm, "--slurm")
+        logs = options.out / "slurm"
+        return partial(run_slurm, logs=logs, resources=resources, max_parallel=options.max_parallel)
+    from train.launch import run_local
+
+    if options.slurm:
+        raise DataError(
+            "--slurm settings have no use", got=options.slurm, expected="--launcher slurm", remedy="add that"
+        )
+    return partial(run_local, workers=options.max_parallel)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -159,6 +181,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--members", type=int, choices=range(1, 6), default=5, metavar="N",
                      help="of the five folds, fit the first N; a bundle needs all")  # fmt: skip
+    run.add_argument("--launcher", choices=("local", "slurm"), default="local", help="where the fits run")
+    run.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE",
+                     help="what a fit asks of Slurm, e.g. partition=gpu; see train/slurm_job.py")  # fmt: skip
     run.add_argument("--max-parallel", type=_whole_number, default=0, metavar="N",
                      help="members at once; default: one a GPU, or one a core")  # fmt: skip
     run.set_defaults(command=_run)

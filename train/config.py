@@ -5,7 +5,7 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 from model.bundle import N_MEMBERS
 from model.errors import DataError
@@ -165,6 +165,9 @@ PRESETS = BASES | {
 }
 
 
+Config = TypeVar("Config")
+
+
 def configure(preset: str, settings: Sequence[str]) -> FitConfig:
     """A preset with ``key=value`` changes.
 
@@ -178,15 +181,20 @@ def configure(preset: str, settings: Sequence[str]) -> FitConfig:
     return override(PRESETS[preset], settings)
 
 
-def override(config: FitConfig, settings: Sequence[str]) -> FitConfig:
+def override(config: Config, settings: Sequence[str], option: str = "--set") -> Config:
     """Apply ``key=value`` settings, nested ones as ``augment.zoom=0.1``.
+
+    Args:
+        config: Any frozen dataclass.
+        settings: The changes.
+        option: The command line's, for the error.
 
     Raises:
         DataError: A key is unknown or a value is not of its type.
     """
     for setting in settings:
         path, _, text = setting.partition("=")
-        config = _replace(config, path.split("."), text, setting)
+        config = _replace(config, path.split("."), text, f"{option} {setting}")
     return config
 
 
@@ -195,7 +203,7 @@ def _replace(config: Any, path: list[str], text: str, setting: str) -> Any:  # n
     names = [item.name for item in dataclasses.fields(config)]
     if path[0] not in names:
         raise DataError(
-            f"--set {setting} names no setting", got=path[0], expected=", ".join(names), remedy="correct the name"
+            f"{setting} names no setting", got=path[0], expected=", ".join(names), remedy="correct the name"
         )
     current = getattr(config, path[0])
     if len(path) > 1 and dataclasses.is_dataclass(current):
@@ -210,7 +218,7 @@ def _replace(config: Any, path: list[str], text: str, setting: str) -> Any:  # n
             raise ValueError(text)
     except (ValueError, TypeError) as error:
         raise DataError(
-            f"--set {setting} has no usable value",
+            f"{setting} has no usable value",
             got=text,
             expected=f"a {type(current).__name__} such as {json.dumps(current, default=str)}",
             remedy="correct the value",

@@ -13,6 +13,7 @@ import lightning as L
 import pandas as pd
 import safetensors.torch
 import torch
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer, TQDMProgressBar
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
@@ -203,6 +204,7 @@ def _trainer(config: FitConfig, run: Path) -> tuple[L.Trainer, Timer]:
         enable_progress_bar=on_terminal,
         num_sanity_val_steps=0,
         accelerator="auto",
+        plugins=[LightningEnvironment()],  # also in a Slurm job: train.slurm puts it back into the queue, not Lightning
         devices=1,
     )
     return trainer, timer

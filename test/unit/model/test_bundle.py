@@ -178,7 +178,9 @@ class TestFindBundle:
         module.MODEL_TARBALL.mkdir()
         assert find_bundle() == module.BAKED
         self.put(module.MODEL_TARBALL / "weights" / "l2")
-        with pytest.raises(WeightsError, match=r"the model tarball holds no bundle: got a folder that holds \['weights'\]"):
+        with pytest.raises(
+            WeightsError, match=r"the model tarball holds no bundle: got a folder that holds \['weights'\]"
+        ):
             find_bundle()
 
     def test_nothing_anywhere_is_an_error(self, tmp_path: Path) -> None:

@@ -273,7 +273,9 @@ def test_the_one_stack_is_found(tmp_path, name):
 
 def test_no_image_is_refused_with_what_lies_there(tmp_path):
     (tmp_path / "a.png").touch()
-    with pytest.raises(InputError, match=r"no image in .* got a folder that holds \['a\.png'\], expected exactly one of"):
+    with pytest.raises(
+        InputError, match=r"no image in .* got a folder that holds \['a\.png'\], expected exactly one of"
+    ):
         find_stack(tmp_path)
     (tmp_path / "empty").mkdir()
     for name, got in (("missing", "no such folder"), ("empty", "an empty folder"), ("a.png", "a file")):

@@ -1,0 +1,176 @@
+"""Studies on a real Slurm cluster, whose nodes are lost and whose jobs are broken off, end like undisturbed ones."""
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from model.errors import DataError
+from train.folds import split, write_folds
+from train.launch import FitJob, run_local
+from train.slurm import run_slurm
+from train.slurm_job import Resources
+from train.study import Recipe, run_study
+from train.table import CropData
+
+pytestmark = pytest.mark.slurm
+SETTINGS = ("architecture=test_resnet", "learning_rate=0.02", "ema_decay=0")
+STUDY = (["source=other"], Recipe("smoke", (*SETTINGS, "epochs=12"), members=3))
+A_NODE = Resources(gpus_per_node=0, cpus_per_task=2, mem_gb=1.0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _same_sums() -> Iterator[None]:
+    """Sums in the same order, however many cores there are, and on the CPU also where there is a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield
+
+
+@pytest.fixture(scope="module")
+def undisturbed(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The study that all others have to equal, run without Slurm."""
+    hold_out, recipe = STUDY
+    folder = tmp_path_factory.mktemp("local") / "study"
+    run_study(data_folder, folder, recipe, hold_out, partial(run_local, workers=2))
+    return folder
+
+
+@pytest.fixture
+def job(data_folder: Path, data: CropData, tmp_path: Path) -> FitJob:
+    """The first fit of that study, into a folder of the test's own."""
+    hold_out, recipe = STUDY
+    write_folds(tmp_path / "study" / "folds.json", split(data, hold_out))
+    folder = tmp_path / "study"
+    return FitJob(data_folder, folder / "folds.json", 0, folder / "fold0", recipe.preset, recipe.settings)
+
+
+@pytest.fixture
+def background(cluster: Any) -> Iterator[Callable[..., "Future[None]"]]:
+    """A function that calls a launcher while the test goes on; what is in the queue at the end is cancelled."""
+    pool = ThreadPoolExecutor(1)
+    yield pool.submit
+    cluster.ask("scancel", f"--user={os.getuid()}")
+    pool.shutdown()
+
+
+def starts(run: Path, logs: Path) -> list[list[int]]:
+    """The epochs that each start of a fit printed."""
+    number = json.loads((logs / "queue.json").read_text())[str(run.resolve())]
+    texts = (logs / f"{number}_0_log.out").read_text().split("Starting with JobEnvironment")[1:]
+    lines = [[line for line in text.splitlines() if line.startswith("epoch ")] for text in texts]
+    return [[int(line.split()[1].partition("/")[0]) for line in start] for start in lines]
+
+
+def same_member(run: Path, undisturbed: Path) -> bool:
+    name = "member.safetensors"
+    return (run / name).read_bytes() == (undisturbed / run.name / name).read_bytes()
+
+
+def test_a_study_outlives_its_launcher_and_a_node(
+    cluster: Any, background: Any, data_folder: Path, undisturbed: Path, tmp_path: Path, capfd: Any
+) -> None:
+    study, logs = tmp_path / "study", tmp_path / "study" / "slurm"
+    hold_out, recipe = STUDY
+    launch = partial(run_slurm, logs=logs, resources=A_NODE, max_parallel=2, poll_s=0.5)
+    run = partial(run_study, data_folder, study, recipe, hold_out, launch)
+
+    def interrupt() -> None:
+        cluster.until((logs / "queue.json").exists, "queue.json")
+        os.kill(os.getpid(), signal.SIGINT)
+
+    stopper = Thread(target=interrupt)
+    stopper.start()
+    with pytest.raises(SystemExit) as stop:
+        run()
+    stopper.join()
+    assert stop.value.code == 130
+    assert "the fits go on" in capfd.readouterr().out
+    queue = (logs / "queue.json").read_text()
+
+    launched = background(run)
+    cluster.until(lambda: list(study.glob("fold*/last.ckpt")), "checkpoint")
+    running = cluster.ask("squeue", "--noheader", "--array", "--states=RUNNING", "--format=%i %N")
+    nodes = dict(line.split() for line in running.splitlines())
+    assert sorted(nodes.values()) == ["node1", "node2"]
+    lost = next(study.glob("fold*/last.ckpt")).parent
+    node = nodes[json.loads(queue)[str(lost)]]
+    cluster.lose(node)
+    assert not (lost / "done.json").exists()
+    launched.result(300)
+    cluster.start_node(node)
+
+    assert (logs / "queue.json").read_text() == queue
+    assert len({number.partition("_")[0] for number in json.loads(queue).values()}) == 1
+    for fold in range(3):
+        assert same_member(study / f"fold{fold}", undisturbed)
+        epochs = starts(study / f"fold{fold}", logs)
+        assert len(epochs) == (2 if study / f"fold{fold}" == lost else 1)
+        assert epochs[-1] == list(range(epochs[-1][0], 13))
+    assert starts(lost, logs)[1][0] > 1
+
+
+@pytest.mark.parametrize("command", ["scontrol requeue", "scancel --signal=USR2"])
+def test_a_job_that_is_broken_off_comes_back_and_resumes(
+    command: str, cluster: Any, background: Any, job: FitJob, undisturbed: Path, tmp_path: Path
+) -> None:
+    launched = background(run_slurm, [job], tmp_path, A_NODE, poll_s=0.5)
+    cluster.until((job.out / "last.ckpt").exists, "checkpoint")
+    (number,) = json.loads((tmp_path / "queue.json").read_text()).values()
+    cluster.ask(*command.split(), number)
+    launched.result(300)
+    first, again = starts(job.out, tmp_path)
+    assert 12 not in first
+    assert again == list(range(again[0], 13))
+    assert again[0] > 1
+    assert same_member(job.out, undisturbed)
+
+
+def test_a_job_that_is_pre_empted_comes_back_and_resumes(
+    cluster: Any, background: Any, job: FitJob, tmp_path: Path
+) -> None:
+    job = replace(job, settings=(*SETTINGS, "epochs=300"))
+    background(run_slurm, [job], tmp_path, replace(A_NODE, gpus_per_node=1), poll_s=0.5)
+    cluster.until((job.out / "last.ckpt").exists, "checkpoint")
+    cluster.ask("sbatch", "--partition=urgent", "--nodes=2", "--exclusive", "--wrap=true", "--output=/dev/null")
+    cluster.until(lambda: len(starts(job.out, tmp_path)) == 2 and starts(job.out, tmp_path)[1], "second start")
+    first, again = starts(job.out, tmp_path)
+    assert 300 not in first
+    assert again[0] > 1
+
+
+def test_a_fit_that_lives_on_where_slurm_has_given_it_up_ends_itself(
+    cluster: Any, background: Any, job: FitJob, tmp_path: Path
+) -> None:
+    job = replace(job, settings=(*SETTINGS, "epochs=300"))
+    background(run_slurm, [job], tmp_path, A_NODE, poll_s=0.5)
+    cluster.until((job.out / "last.ckpt").exists, "checkpoint")
+    node = cluster.ask("squeue", "--noheader", "--format=%N")
+    first = (job.out / "slurm_job").read_text()
+    cluster.lose(node, jobs=False)
+    cluster.until(lambda: (job.out / "slurm_job").read_text() != first, "second start")
+    cluster.until(lambda: not cluster.works_on(node), "end of the first start", 60)
+    before = (job.out / "last.ckpt").stat().st_mtime_ns
+    cluster.until(lambda: (job.out / "last.ckpt").stat().st_mtime_ns > before, "checkpoint of the second start")
+    cluster.start_node(node)
+
+
+def test_a_fit_that_fails_is_named_with_its_last_line(cluster: Any, job: FitJob, tmp_path: Path) -> None:
+    bad = replace(job, settings=("epochs=0",))
+    with pytest.raises(DataError, match=r"study fold 0 failed: got error: the setting epochs is out of range"):
+        run_slurm([bad], tmp_path, A_NODE, poll_s=0.5)
+
+
+def test_what_slurm_refuses_is_told_in_its_own_words(cluster: Any, job: FitJob, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="Slurm refuses the fits: got .*invalid partition"):
+        run_slurm([job], tmp_path, Resources(partition="none"))
+    assert not (tmp_path / "queue.json").exists()

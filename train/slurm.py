@@ -1,0 +1,176 @@
+"""Where a study's fits run on a cluster: one Slurm job array, whose jobs come back and resume when they are broken off.
+
+Of Slurm's own records only the queue is asked, never ``sacct``: a small cluster has no accounting database. A fit that
+has left the queue has failed unless its ``done.json`` and submitit's result are there.
+"""
+
+import contextlib
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import submitit
+from submitit.core.utils import FailedJobError
+
+from model.errors import DataError
+from train.files import read_json, write_json
+from train.launch import KEEP_MEMORY, ROOT, FitJob
+from train.marks import DONE
+from train.slurm_job import Resources, SlurmFit
+
+QUEUE = "queue.json"
+TIME_LIMITS = 20  # that one fit may run into; where that is not enough, an epoch takes longer than the limit
+
+
+def run_slurm(
+    jobs: list[FitJob], logs: Path, resources: Resources, max_parallel: int = 0, poll_s: float = 15.0
+) -> None:
+    """Put the fits in the queue, unless they are there already, and wait until all have left it.
+
+    The fits do not need this process: they go on when it ends, and when it is started again it waits for them. One
+    that fails does not stop the others.
+
+    Args:
+        jobs: What to fit.
+        logs: A folder that the nodes share; gets a log a fit, and queue.json with each fit's last job number.
+        resources: Of each fit.
+        max_parallel: Fits at once; 0: as many as the cluster has room for.
+        poll_s: Seconds between two looks at the queue.
+
+    Raises:
+        DataError: There is no Slurm here, it refuses the jobs, or a fit failed; its last line is in the message.
+        SystemExit: The user stopped waiting.
+    """
+    if not (shutil.which("sbatch") and shutil.which("squeue") and shutil.which("srun")):
+        raise DataError(
+            "--launcher slurm needs Slurm",
+            got="no sbatch, squeue and srun on the PATH",
+            expected="a login node of a Slurm cluster",
+            remedy="go there, or use --launcher local",
+        )
+    numbers = read_json(logs / QUEUE, f"delete {logs / QUEUE}") if (logs / QUEUE).is_file() else {}
+    queue = _queue()
+    queued = {job: numbers[_key(job)] for job in jobs if numbers.get(_key(job)) in queue}
+    others = [job for job in jobs if job not in queued]
+    try:
+        if queued:  # before the others are submitted: max_parallel counts both
+            _wait(queued, logs, poll_s)
+        if others:
+            queued = _submit(others, logs, resources, max_parallel)
+            write_json(logs / QUEUE, numbers | {_key(job): number for job, number in queued.items()})
+            _wait(queued, logs, poll_s)
+    except KeyboardInterrupt:
+        print("\nstopped waiting; the fits go on. The same command waits for them again; scancel stops them")
+        raise SystemExit(130) from None
+
+
+def _key(job: FitJob) -> str:
+    """What a fit is called in queue.json."""
+    return str(job.out.resolve())
+
+
+def _submit(jobs: list[FitJob], logs: Path, resources: Resources, max_parallel: int) -> dict[FitJob, str]:
+    """One array for all; the number of each fit's job."""
+    executor = submitit.SlurmExecutor(logs, max_num_timeout=TIME_LIMITS)
+    executor.update_parameters(
+        job_name=f"fit-{logs.resolve().parent.name}",
+        **resources.sbatch(),
+        ntasks_per_node=1,
+        array_parallelism=max_parallel or len(jobs),
+        # srun does not take --cpus-per-task from the job, since Slurm 22.05, and would bind the fit to one core
+        srun_args=[f"--cpus-per-task={resources.cpus_per_task}"],
+        stderr_to_stdout=True,
+        setup=[
+            f"export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{resources.cpus_per_task}}}",
+            f"export GLIBC_TUNABLES={KEEP_MEMORY}",
+        ],
+        additional_parameters={"requeue": True, "chdir": str(ROOT)},
+    )
+    try:
+        submitted = executor.submit_array([SlurmFit.of(job) for job in jobs])
+    except FailedJobError as error:
+        raise DataError(
+            "Slurm refuses the fits",
+            got=error,
+            expected="a job array in the queue",
+            remedy="correct --slurm KEY=VALUE; gpus_per_node=0 where there is no GPU",
+        ) from error
+    return {job: slurm_job.job_id for job, slurm_job in zip(jobs, submitted, strict=True)}
+
+
+def _queue() -> dict[str, str]:
+    """State and node, or reason to wait, of this user's jobs by number; a job that has ended is not among them.
+
+    Raises:
+        DataError: Slurm does not answer.
+    """
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("SQUEUE_")}
+    command = ["squeue", f"--user={os.getuid()}", "--noheader", "--array", "--format=%i %T %R"]
+    answer = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    if answer.returncode:
+        raise DataError(
+            "squeue does not answer",
+            got=answer.stderr.strip(),
+            expected="the queue",
+            remedy="when Slurm is back, run the same command again",
+        )
+    return {number: state for number, _, state in (line.partition(" ") for line in answer.stdout.splitlines())}
+
+
+def _patient_queue(poll_s: float) -> dict[str, str]:
+    """The queue, asked again until Slurm answers: its controller may be away for hours while the fits go on."""
+    said = ""
+    while True:
+        try:
+            return _queue()
+        except DataError as error:
+            if said != str(error):
+                said = str(error)
+                print(f"{said}; asking again", flush=True)
+            time.sleep(poll_s)
+
+
+def _wait(queued: dict[FitJob, str], logs: Path, poll_s: float) -> None:
+    """Print how the fits stand until all have left the queue; then raise for the first that failed."""
+    arrays = " ".join(sorted({number.split("_")[0] for number in queued.values()}))
+    print(f"in Slurm's queue as job {arrays}: fits {len(queued)}, logs in {logs}. They go on without this process; "
+          f"the same command waits for them again, scancel {arrays} stops them", flush=True)  # fmt: skip
+    waiting, shown, failures = dict(queued), dict[FitJob, str](), list[DataError]()
+    while waiting:
+        queue = _patient_queue(poll_s)
+        for job, number in list(waiting.items()):
+            state = queue.get(number, "finished")
+            if number not in queue:
+                del waiting[job]
+                if not _is_finished(job, logs / f"{number}_0_result.pkl"):
+                    failures.append(_failure(job, logs / f"{number}_0_log.out"))
+                    state = f"failed: {failures[-1].got}"
+            if state != shown.get(job):
+                print(f"{job.name} | {state}", flush=True)
+                shown[job] = state
+        if waiting:
+            time.sleep(poll_s)
+    if failures:
+        raise failures[0]
+
+
+def _is_finished(job: FitJob, result: Path) -> bool:
+    """Whether the fit's last file is there and its job ended well; refused a folder of another fit, it did not."""
+    for folder in (job.out, result.parent):
+        with contextlib.suppress(OSError):  # touching a folder's mode makes a network file system look again
+            folder.chmod(folder.stat().st_mode)
+    return (job.out / DONE).is_file() and result.is_file()
+
+
+def _failure(job: FitJob, log: Path) -> DataError:
+    """What a fit that left the queue unfinished said last; srun's own last line says nothing new."""
+    lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
+    said = [line.strip() for line in lines if line.strip() and "Exited with exit code" not in line]
+    return DataError(
+        f"{job.name} failed",
+        got=said[-1] if said else "no line",
+        expected=f"{DONE} in {job.out}",
+        remedy=f"read {log}, mend that, then run the same command again",
+    )

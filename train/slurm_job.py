@@ -1,0 +1,142 @@
+"""A fit as a Slurm job: what it asks for, what it does when Slurm warns it, and which of its starts counts."""
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+
+from submitit.core.utils import DelayedSubmission
+
+from model.errors import DataError
+from train.cli import main
+from train.launch import FitJob
+
+HOLDER = "slurm_job"
+WATCH_S = 5.0
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What one fit asks of Slurm; all else can be given by sbatch's own variables, such as SBATCH_RESERVATION.
+
+    Attributes:
+        partition: Where; empty, here and in the next three, leaves it to the cluster.
+        account: Whose budget.
+        qos: Quality of service.
+        constraint: Features of the node, e.g. the kind of GPU.
+        time_min: Limit of one run in minutes. A fit that needs more is put in the queue again and resumes.
+        gpus_per_node: 1, or 0 to fit on the CPU.
+        cpus_per_task: Cores, and threads.
+        mem_gb: Main memory.
+    """
+
+    partition: str = ""
+    account: str = ""
+    qos: str = ""
+    constraint: str = ""
+    time_min: int = 24 * 60
+    gpus_per_node: int = 1
+    cpus_per_task: int = 4
+    mem_gb: float = 16.0
+
+    def __post_init__(self) -> None:
+        rules = {
+            "time_min": self.time_min >= 3,  # the fit is told 90 s before, or up to 60 s earlier
+            "gpus_per_node": self.gpus_per_node in (0, 1),
+            "cpus_per_task": self.cpus_per_task >= 1,
+            "mem_gb": self.mem_gb > 0,
+        }
+        for name, good in rules.items():
+            if not good:
+                raise DataError(
+                    f"the Slurm setting {name} is out of range",
+                    got=getattr(self, name),
+                    expected="a value as Resources describes it",
+                    remedy=f"correct --slurm {name}=…",
+                )
+
+    def sbatch(self) -> dict[str, str | int]:
+        """The options that are set, by submitit's names."""
+        options: dict[str, str | int] = {
+            "partition": self.partition,
+            "account": self.account,
+            "qos": self.qos,
+            "constraint": self.constraint,
+            "time": self.time_min,
+            "gpus_per_node": self.gpus_per_node,
+            "cpus_per_task": self.cpus_per_task,
+            "mem": f"{round(self.mem_gb * 1024)}M",
+        }
+        return {name: value for name, value in options.items() if value}
+
+
+@dataclass(frozen=True)
+class SlurmFit:
+    """A fit that submitit unpickles and calls on a node; each call resumes from ``last.ckpt``.
+
+    The fit runs in submitit's own process, not in a child: Slurm signals all processes of a job at once, so that a
+    child would be ended by the signal that asks its parent to requeue, and look like a fit that failed.
+
+    Attributes:
+        run: The member's own folder, absolute: the node starts in another one.
+        arguments: Of ``python -m train``.
+    """
+
+    run: Path
+    arguments: tuple[str, ...]
+
+    @classmethod
+    def of(cls, job: FitJob) -> "SlurmFit":
+        """The job, to be called where its paths may be relative to something else."""
+        return cls(job.out.resolve(), tuple(job.command[3:]))
+
+    def __call__(self) -> None:
+        """Fit; when Slurm says that the job must end, wait for that.
+
+        Raises:
+            SystemExit: The fit failed; its one line is the log's last but Slurm's own.
+        """
+        _hold(self.run)
+        try:
+            code = main(list(self.arguments))
+        except SystemExit as stop:
+            if stop.code != 128 + signal.SIGTERM:
+                raise
+            # SIGTERM comes first when a job is pre-empted, cancelled or requeued. A job that ends by itself now counts
+            # as failed; one that Slurm has to kill, after its time of grace, comes back where it should.
+            while True:
+                signal.pause()
+        if code:
+            raise SystemExit(code)
+
+    def checkpoint(self) -> DelayedSubmission:
+        """What submitit puts in the queue again on SIGUSR2, 90 s before the time limit: the same."""
+        return DelayedSubmission(self)
+
+
+def _hold(run: Path) -> None:
+    """Write which start of which job has the run folder; an earlier one that is still alive then ends itself.
+
+    Slurm gives up a node whose slurmd is silent and starts its jobs elsewhere, but their processes may live on there.
+    """
+    start = f"{os.environ['SLURM_JOB_ID']}, restart {os.environ.get('SLURM_RESTART_COUNT', '0')}"
+    run.mkdir(parents=True, exist_ok=True)
+    holder = run / HOLDER
+    held = holder.is_file()
+    holder.write_text(start, encoding="utf-8")
+    if held:
+        time.sleep(2 * WATCH_S)
+    Thread(target=_watch, args=(holder, start), daemon=True).start()
+
+
+def _watch(holder: Path, start: str) -> None:
+    """End this process when the run folder has been given to a later start."""
+    while True:
+        time.sleep(WATCH_S)
+        with contextlib.suppress(OSError):  # a network file system that hesitates is no reason to end
+            if holder.read_text(encoding="utf-8") != start:
+                print("another start of this fit has its folder now: stopping", flush=True)
+                os._exit(1)
