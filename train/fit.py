@@ -43,7 +43,9 @@ class PlainProgress(L.Callback):
     """A line at the start and one a validation where there is no terminal to draw a bar on."""
 
     def on_train_start(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
-        """Print what is to come."""
+        """Print what is to come, unless nothing is."""
+        if trainer.should_stop:
+            return
         steps = f"{trainer.num_training_batches} steps an epoch, a line every {trainer.check_val_every_n_epoch} epochs"
         first, last = trainer.current_epoch + 1, trainer.max_epochs
         print(f"training epochs {first} to {last} on {trainer.strategy.root_device}: {steps}", flush=True)
@@ -182,10 +184,12 @@ def _trainer(config: FitConfig, run: Path) -> tuple[L.Trainer, Timer]:
     on_terminal = sys.stdout.isatty()
     timer = Timer(verbose=False)
     score = "val_balanced_accuracy"
-    callbacks: list[L.Callback] = [TQDMProgressBar() if on_terminal else PlainProgress(), timer]
+    callbacks: list[L.Callback] = []
     if config.patience:
         callbacks += [EarlyStopping(score, mode="max", patience=config.patience), StayStopped()]
     callbacks += [
+        TQDMProgressBar() if on_terminal else PlainProgress(),
+        timer,
         MovedFolder(run),
         ModelCheckpoint(
             run, filename=BEST, monitor=score, mode="max", enable_version_counter=False, save_weights_only=True
