@@ -13,6 +13,28 @@ from model.preprocess import InputSpec
 from train.augment import AugmentConfig
 
 
+def check_ranges(config: object, rules: dict[str, bool], what: str, option: str) -> None:
+    """Refuse the first setting of a dataclass that breaks its rule.
+
+    Args:
+        config: The settings.
+        rules: Whether each is good, by name.
+        what: What the user calls one of them.
+        option: The command line's.
+
+    Raises:
+        DataError: One is not.
+    """
+    for name, good in rules.items():
+        if not good:
+            raise DataError(
+                f"{what} {name} is out of range",
+                got=getattr(config, name),
+                expected=f"a value as {type(config).__name__} describes it",
+                remedy=f"correct {option} {name}=…",
+            )
+
+
 @dataclass(frozen=True)
 class FitConfig:
     """How one member is trained. The defaults are the ``lite`` preset, the bundle that the repository carries.
@@ -84,14 +106,7 @@ class FitConfig:
             "seed": 0 <= self.seed < 2**32 - N_MEMBERS,
             "precision": self.precision in ("32-true", "16-mixed", "bf16-mixed"),
         }
-        for name, good in rules.items():
-            if not good:
-                raise DataError(
-                    f"the setting {name} is out of range",
-                    got=getattr(self, name),
-                    expected="a value as FitConfig describes it",
-                    remedy=f"correct --set {name}=…",
-                )
+        check_ranges(self, rules, "the setting", "--set")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -40,7 +40,9 @@ def evaluate_run(studies: dict[str, Study], rule: str, out: Path) -> str:
             if left_out and what.rpartition("=")[2] != left_out:
                 continue  # what is held out of every study stands in the overview; here it would count several times
             judged[left_out or what] = results[name]["held_out"][what]
-            pictured.append(_group(left_out or what, study, what, p.mean(axis=0)))
+            otsu = judged[left_out or what]["rules"]["otsu_of_batch"]["threshold"]  # as in the paper
+            is_atypical, case = _truth(study, what)
+            pictured.append(Group(left_out or what, is_atypical, p.mean(axis=0), otsu, case))
     tables = render_overview(results)
     if judged:
         tables += "\n" + render_table_2(judged) + "\n" + render_rules(judged)
@@ -139,9 +141,3 @@ def _truth(study: Study, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Labels, bool (N,), and cases of one hold-out's crops."""
     rows = study.data.rows_of(list(study.folds.held_out[name]))
     return study.data.is_atypical[rows], study.data.table["case"].iloc[rows].to_numpy()
-
-
-def _group(name: str, study: Study, what: str, p_atypical: np.ndarray) -> Group:
-    """One curve: a cancer, or a hold-out, at Otsu's threshold of the batch, as in the paper."""
-    is_atypical, case = _truth(study, what)
-    return Group(name, is_atypical, p_atypical, BATCH_RULES["otsu_of_batch"](is_atypical, p_atypical), case)

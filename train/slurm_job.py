@@ -10,8 +10,8 @@ from threading import Thread
 
 from submitit.core.utils import DelayedSubmission
 
-from model.errors import DataError
 from train.cli import main
+from train.config import check_ranges
 from train.launch import FitJob
 
 HOLDER = "slurm_job"
@@ -49,14 +49,7 @@ class Resources:
             "cpus_per_task": self.cpus_per_task >= 1,
             "mem_gb": self.mem_gb > 0,
         }
-        for name, good in rules.items():
-            if not good:
-                raise DataError(
-                    f"the Slurm setting {name} is out of range",
-                    got=getattr(self, name),
-                    expected="a value as Resources describes it",
-                    remedy=f"correct --slurm {name}=…",
-                )
+        check_ranges(self, rules, "the Slurm setting", "--slurm")
 
     def sbatch(self) -> dict[str, str | int]:
         """The options that are set, by submitit's names."""

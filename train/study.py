@@ -170,16 +170,18 @@ def _run_all(
                 expected="one",
                 remedy="run the same command again",
             )
-    record: dict[str, Any] = {
+    versions = {"python": sys.version.split()[0], **{name: version(name) for name in ("torch", "timm", "lightning")}}
+    record = {
         "data": str(data_folder.resolve()),
         "preset": recipe.preset,
         "settings": list(recipe.settings),
+        "members": recipe.members,
+        "config": config.to_dict(),
+        "versions": versions,
+        "machine": describe_machine(),
     }
-    record["members"] = recipe.members
-    versions = {"python": sys.version.split()[0], **{name: version(name) for name in ("torch", "timm", "lightning")}}
     for out in plan:
-        content = {**record, "config": config.to_dict(), "versions": versions, "machine": describe_machine()}
-        write_json(out / STUDY, content)
+        write_json(out / STUDY, record)
 
 
 def _claim(out: Path, folds: Folds, data: CropData) -> Folds:

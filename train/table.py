@@ -1,6 +1,8 @@
 """The one table that every later step reads: a row a crop, and the crops themselves in one array beside it."""
 
+import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +31,7 @@ KNOWN_BY_SOME = (
     "subclass_1",  # one of SUBCLASSES, by each of two experts
     "subclass_2",
 )
+TRAINED_ON = ["image_id", "label", "case", "sha256", "atypical_votes", "subclass_1", "subclass_2"]
 SUBCLASSES = (
     "NMF prometaphase",
     "NMF metaphase",
@@ -52,6 +55,11 @@ class CropData:
 
     table: pd.DataFrame
     crops: np.ndarray
+
+    @cached_property
+    def sha256(self) -> str:
+        """A hash of all that a fit is trained on; a finished one is skipped only under the same."""
+        return hashlib.sha256(self.table[TRAINED_ON].to_csv(index=False).encode()).hexdigest()
 
     @property
     def is_atypical(self) -> np.ndarray:
