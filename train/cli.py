@@ -1,7 +1,6 @@
 """The command line of python -m train: arguments in, one clear line out when something is wrong."""
 
 import argparse
-import errno
 import signal
 import sys
 from collections.abc import Callable
@@ -9,36 +8,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.errors import DataError, MitosisError
+from model.errors import DataError
+from scoring.command import run_command
 
 if TYPE_CHECKING:
     from train.launch import FitJob
-
-REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space") | dict.fromkeys(
-    (errno.EACCES, errno.EPERM, errno.EROFS), "correct the permissions"
-)
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, 1 with one line on stderr otherwise."""
     options = _parser().parse_args(arguments)
-    try:
-        options.command(options)
-    except ModuleNotFoundError as error:
-        print(
-            f"error: {sys.executable} cannot run this: got {error}, expected train/requirements.txt; "
-            f"{sys.executable} -m pip install --require-hashes -r train/requirements.txt",
-            file=sys.stderr,
-        )
-        return 1
-    except MitosisError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except OSError as error:  # the system's own words are the clearest
-        remedy = REMEDIES.get(error.errno or 0, "mend that")
-        print(f"error: {error}; {remedy}, then run the same command again", file=sys.stderr)
-        return 1
-    return 0
+    return run_command(lambda: options.command(options), "train/requirements.txt")
 
 
 def _prepare(options: argparse.Namespace) -> None:
