@@ -1,21 +1,165 @@
 """The command line of python -m scoring: arguments in, one clear line out when something is wrong."""
 
 import argparse
-from collections.abc import Callable
+from pathlib import Path
 
 from scoring.command import run_command
-
-REQUIREMENTS = "requirements.txt"
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, another number with one line on stderr otherwise."""
     options = _parser().parse_args(arguments)
-    command: Callable[[argparse.Namespace], int | None] = options.command
-    return run_command(lambda: command(options), REQUIREMENTS)
+    return run_command(lambda: options.command(options), "requirements.txt")
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from scoring.predict import predict  # here and below: a command does not wait for what another one imports
+
+    return predict(
+        options.crops,
+        options.out,
+        weights=options.weights,
+        device=options.device,
+        precision=options.precision,
+        shard=options.shard,
+        batch_size=options.batch_size,
+        strict=options.strict,
+    )
+
+
+def _merge(options: argparse.Namespace) -> None:
+    from scoring.shards import merge
+
+    merge(options.shards, options.out)
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from scoring.evaluate import evaluate, evaluate_platform
+
+    if options.predictions_json:
+        print(evaluate_platform(options.predictions_json, options.ground_truth_json, options.out, options.seed))
+    else:
+        print(evaluate(options.predictions, options.labels, options.out, options.threshold, options.seed))
+    print(f"wrote {options.out}")
+
+
+def _compare(options: argparse.Namespace) -> None:
+    from scoring.paired import compare
+
+    print(compare(*options.predictions, options.labels, options.out, options.seed))
+
+
+def _report(options: argparse.Namespace) -> None:
+    from scoring.report import report
+
+    report(
+        options.predictions,
+        options.crops,
+        options.out,
+        labels_csv=options.labels,
+        weights=options.weights,
+        device=options.device,
+        saliency=options.saliency,
+    )
+    print(f"wrote {options.out}")
+
+
+def _check(options: argparse.Namespace) -> int:
+    from scoring.check import check
+
+    return check(
+        options.output_json,
+        options.stack,
+        weights=options.weights,
+        expected=options.expected,
+        tolerance=options.tolerance,
+        class_margin=options.class_margin,
+    )
+
+
+def _stress(options: argparse.Namespace) -> None:
+    from scoring.stress import stress
+
+    print(stress(options.crops, options.out, weights=options.weights, device=options.device, labels_csv=options.labels))
+    print(f"wrote {options.out}")
+
+
+def _shard(text: str) -> tuple[int, int]:
+    """``i/N``, counted from 1."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected i/N with i from 1 to N, such as 2/8")
+    return int(number), int(count)
+
+
+def _positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number, 1 or more")
+    return int(text)
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scoring", description="The leaderboard offline.")
-    parser.add_subparsers(required=True, metavar="COMMAND")
+    parser = argparse.ArgumentParser(prog="python -m scoring", description="The leaderboard offline, and a report.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    predict = commands.add_parser("predict", help="crops → predictions.csv")
+    predict.add_argument("--shard", type=_shard, default=(1, 1), metavar="i/N", help="the i-th of N parts alone")
+    predict.add_argument("--batch-size", type=_positive, default=256, metavar="N",
+                         help="crops held in memory at once; changes no figure (%(default)s)")  # fmt: skip
+    predict.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
+                         help="auto: fp16 on a GPU, else fp32")  # fmt: skip
+    predict.add_argument("--strict", action=argparse.BooleanOptionalAction, default=True,
+                         help="write nothing when a crop cannot be read (the default)")  # fmt: skip
+    predict.set_defaults(command=_predict)
+
+    merge = commands.add_parser("merge", help="the shards of one prediction → one predictions.csv")
+    merge.add_argument("shards", type=Path, nargs="+", metavar="CSV", help="all of them, in any order")
+    merge.set_defaults(command=_merge)
+
+    evaluate = commands.add_parser("evaluate", help="predictions and labels → metrics.json, figures and pictures")
+    what = evaluate.add_mutually_exclusive_group(required=True)
+    what.add_argument("--predictions", type=Path, metavar="CSV", help="written by predict; needs --labels")
+    what.add_argument("--predictions-json", type=Path, metavar="JSON", help="the platform's; needs --ground-truth-json")
+    evaluate.add_argument("--ground-truth-json", type=Path, metavar="JSON", help="the platform's")
+    evaluate.add_argument("--threshold", type=float, metavar="T", help="default: the one in the predictions' record")
+    evaluate.set_defaults(command=_evaluate)
+
+    compare = commands.add_parser(
+        "compare", help="two predictions of the same crops: which is better, and is it chance"
+    )
+    compare.add_argument("predictions", type=Path, nargs=2, metavar="CSV")
+    compare.set_defaults(command=_compare)
+
+    report = commands.add_parser("report", help="one HTML file with figures, plots and every crop")
+    report.add_argument("--predictions", type=Path, required=True, metavar="CSV", help="written by predict")
+    report.add_argument("--saliency", action=argparse.BooleanOptionalAction, default=True,
+                        help="what the networks looked at, for every crop (the slowest part)")  # fmt: skip
+    report.set_defaults(command=_report)
+
+    check = commands.add_parser("check", help="the container's JSON against the platform's demands")
+    check.add_argument("output_json", type=Path, metavar="OUTPUT_JSON")
+    check.add_argument("--stack", type=Path, required=True, metavar="FILE", help="what was scored: TIFF or MHA")
+    check.add_argument("--expected", type=Path, metavar="JSON", help="the values that should have come out")
+    check.add_argument("--tolerance", type=float, default=1e-4, metavar="D", help="of a value (%(default)s)")
+    check.add_argument("--class-margin", type=float, default=0.0, metavar="D",
+                       help="an expected value this near to the threshold may change its class (%(default)s)")  # fmt: skip
+    check.set_defaults(command=_check)
+
+    stress = commands.add_parser("stress", help="how far the probabilities move when the crops are changed")
+    stress.set_defaults(command=_stress)
+
+    for command in (predict, report, stress):
+        command.add_argument("--crops", type=Path, nargs="+", required=True, metavar="PATH",
+                             help="folders of crops, stacks, or an index CSV with image_id and path")  # fmt: skip
+        command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if any")
+    for command in (predict, report, check, stress):
+        command.add_argument("--weights", type=Path, metavar="DIR", help="a bundle; default: weights/lite")
+    for command in (evaluate, compare, report, stress):
+        command.add_argument("--labels", metavar="CSV|folders", required=command is compare,
+                             help="labels.csv; or the word folders: Atypical/ and Normal/ say it")  # fmt: skip
+    for command in (evaluate, compare):
+        command.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
+    for command in (predict, merge, evaluate, compare, report, stress):
+        command.add_argument("--out", type=Path, required=True, metavar="PATH")
     return parser

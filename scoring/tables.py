@@ -13,6 +13,7 @@ from model.errors import DataError
 from scoring.predictions import check_probabilities
 
 LABEL_NAMES = {"normal": "normal", "atypical": "atypical", "NMF": "normal", "AMF": "atypical"}
+BY_FOLDER = "folders"
 PREDICTION_COLUMNS = ("image_id", "p_atypical", "class")
 
 
@@ -63,29 +64,32 @@ def read_labels(path: Path) -> pd.DataFrame:
     )
 
 
-def labels_by_folder(image_ids: pd.Series) -> pd.DataFrame:
-    """Labels from the names of the folders that the crops lie in, as data sets are published: Atypical/ and Normal/.
+def find_labels(labels: str, image_ids: pd.Series) -> pd.DataFrame:
+    """The labels that ``--labels`` names.
 
     Args:
+        labels: A path, as for `read_labels`; or ``folders``, where the crops lie in folders named Atypical and Normal,
+            as data sets are published.
         image_ids: As `scoring.listing` names crops: paths, such as ``Atypical/101.png``.
 
     Returns:
-        As `read_labels`; domain and case are unknown.
+        As `read_labels`.
 
     Raises:
-        DataError: A crop lies in a folder of another name.
+        DataError: As `read_labels`; or a crop lies in a folder of another name.
     """
+    if labels != BY_FOLDER:
+        return read_labels(Path(labels))
     names = {name.lower(): label for name, label in LABEL_NAMES.items()}
-    folders = image_ids.str.replace("\\", "/").str.split("/").str[-2].str.lower()
-    labels = folders.map(names)
-    if labels.isna().any():
+    found = image_ids.str.split("/").str[-2].str.lower().map(names)
+    if found.isna().any():
         raise DataError(
-            f"{int(labels.isna().sum())} crops have no label",
-            got=f"{image_ids[labels.isna()].iloc[0]!r}",
+            f"{int(found.isna().sum())} crops have no label",
+            got=f"{image_ids[found.isna()].iloc[0]!r}",
             expected="each in a folder named Atypical, Normal, AMF or NMF",
-            remedy="give their labels as a table with --labels",
+            remedy="name the folder above those two with --crops, or give a table with --labels",
         )
-    return pd.DataFrame({"image_id": image_ids, "label": labels, "domain": None, "case": None})
+    return pd.DataFrame({"image_id": image_ids, "label": found, "domain": None, "case": None})
 
 
 def join_labels(predictions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:
@@ -127,7 +131,8 @@ def find_threshold(predictions_csv: Path, predictions: pd.DataFrame, given: floa
 
     Returns:
         The one given, else the record's, else the middle of the gap between the highest probability that is called
-        normal (0 where none is) and the lowest that is called atypical (1 where none is). None where no threshold explains the classes, as when the winning class's confidence stands for P(atypical).
+        normal (0 where none is) and the lowest that is called atypical (1 where none is). None where no threshold
+        explains the classes, as when the winning class's confidence stands for P(atypical).
 
     Raises:
         DataError: The one given or the record's does not explain the classes.
