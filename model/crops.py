@@ -1,7 +1,7 @@
 """Files → uint8 crops. Whatever is wrong with a file is found here, from its header where that is possible.
 
-A TIFF is read by Pillow, an MHA by SimpleITK. Neither may decode a pixel before the number, the size and the type
-of all pages are known to be right: a page 10,000 px wide is refused, not loaded.
+TIFF, PNG and JPEG are read by Pillow, an MHA by SimpleITK. Neither may decode a pixel before the number, the size and
+the type of all pages are known to be right: a page 10,000 px wide is refused, not loaded.
 """
 
 import re
@@ -11,6 +11,8 @@ from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+from PIL.JpegImagePlugin import JpegImageFile
+from PIL.PngImagePlugin import PngImageFile
 from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
 
 from model.contract import CROP_PX, PAGE_LIMIT, describe_folder
@@ -38,14 +40,14 @@ def find_stack(folder: Path, *, root: Path | None = None) -> Path:
         InputError: There is none, or more than one, or it lies outside of `root`.
     """
     try:
-        stacks = sorted(path for path in folder.iterdir() if path.suffix.lower() in READERS and path.is_file())
+        stacks = sorted(path for path in folder.iterdir() if path.suffix.lower() in STACKS and path.is_file())
     except OSError:
         stacks = []
     if len(stacks) != 1:
         raise InputError(
             f"{'no image' if not stacks else f'{len(stacks)} images'} in {str(folder)!r}",
             got=describe_folder(folder),
-            expected=f"exactly one of {', '.join(READERS)}",
+            expected=f"exactly one of {', '.join(STACKS)}",
             remedy="put one stack there",
         )
     if not stacks[0].resolve().is_relative_to((root or folder).resolve()):
@@ -72,6 +74,30 @@ def read_stack(path: Path) -> np.ndarray:
     Raises:
         InputError: The file is empty, damaged, of another format, or holds other pages.
     """
+    if path.suffix.lower() not in STACKS:
+        raise _fault(path, f"a file of type {path.suffix!r}", f"one of {', '.join(STACKS)}")
+    crops = read_crops(path)
+    n_grey = count_greyscale(crops)
+    if n_grey:
+        verb = "is" if n_grey == 1 else "are"
+        message = f"{n_grey} of {len(crops)} pages {verb} greyscale: the networks were trained on H&E in colour"
+        warnings.warn(message, stacklevel=2)
+    return crops
+
+
+def read_crops(path: Path) -> np.ndarray:
+    """Read whatever crops a file holds: a stack as `read_stack` does, or the one crop of a PNG or JPEG.
+
+    Args:
+        path: A file of one of `READERS`' types; 128 × 128 px, 8 bits a channel. Greyscale is repeated to RGB in
+            silence (see `count_greyscale`), a palette looked up, an alpha channel dropped without blending.
+
+    Returns:
+        uint8 (N, 128, 128, 3), RGB in [0, 255], in page order.
+
+    Raises:
+        InputError: The file is empty, damaged, of another format, or holds other pages.
+    """
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise _fault(path, f"a file of type {path.suffix!r}", f"one of {', '.join(READERS)}")
@@ -80,17 +106,16 @@ def read_stack(path: Path) -> np.ndarray:
     except OSError as error:
         raise _fault(path, str(error), "a readable file") from error
     if n_bytes == 0:
-        raise _fault(path, "a file of zero bytes", "a stack of crops")
+        raise _fault(path, "a file of zero bytes", "crops")
     try:
-        crops = reader(path)
+        return reader(path)
     except OSError as error:
         raise _fault(path, str(error), "a readable file") from error
-    n_grey = int((crops == crops[..., :1]).all(axis=(1, 2, 3)).sum())
-    if n_grey:
-        verb = "is" if n_grey == 1 else "are"
-        message = f"{n_grey} of {len(crops)} pages {verb} greyscale: the networks were trained on H&E in colour"
-        warnings.warn(message, stacklevel=2)
-    return crops
+
+
+def count_greyscale(crops: np.ndarray) -> int:
+    """How many of uint8 (N, 128, 128, 3) crops have three equal channels."""
+    return int((crops == crops[..., :1]).all(axis=(1, 2, 3)).sum())
 
 
 def _read_tiff(path: Path) -> np.ndarray:
@@ -135,6 +160,32 @@ def _decode_page(image: TiffImageFile, page: int) -> np.ndarray:
     """One page: uint8 (128, 128, 3)."""
     image.seek(page)
     return np.asarray(image.convert("RGB"))
+
+
+def _read_picture(path: Path) -> np.ndarray:
+    """The one crop of a PNG or JPEG: uint8 (1, 128, 128, 3)."""
+    kind = PngImageFile if path.suffix.lower() == ".png" else JpegImageFile
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            with kind(path) as image:
+                _check_picture(image, path)
+                return np.asarray(image.convert("RGB"))[None]
+        except InputError:
+            raise
+        except Exception as error:  # as for a TIFF
+            raise _fault(path, f"{type(error).__name__}: {error}", "a whole PNG or JPEG") from error
+
+
+def _check_picture(image: PngImageFile | JpegImageFile, path: Path) -> None:
+    """Refuse another size, several frames, or samples that Pillow would cut to 8 bits."""
+    if image.size != (CROP_PX, CROP_PX):
+        raise _fault(path, f"{image.width} x {image.height} px", f"{CROP_PX} x {CROP_PX} px")
+    if getattr(image, "n_frames", 1) != 1:
+        raise _fault(path, "an animation", "one picture")
+    raw_mode = str(image.tile[0].args)
+    if image.mode not in PILLOW_MODES or ";16" in raw_mode:
+        raise _fault(path, f"mode {image.mode}, stored as {raw_mode}", "8-bit RGB, RGBA or greyscale")
 
 
 def _read_mha(path: Path) -> np.ndarray:
@@ -193,8 +244,9 @@ def _fault(path: Path, got: str, expected: str) -> InputError:
         f"{path.name[:80]!r} is no usable stack",
         got=got[:300],
         expected=expected,
-        remedy=f"write {CROP_PX} x {CROP_PX} px crops as 8-bit RGB pages of one TIFF or MHA",
+        remedy=f"write {CROP_PX} x {CROP_PX} px crops as 8-bit RGB: PNG, JPEG, or pages of one TIFF or MHA",
     )
 
 
-READERS = {".tif": _read_tiff, ".tiff": _read_tiff, ".mha": _read_mha}
+STACKS = {".tif": _read_tiff, ".tiff": _read_tiff, ".mha": _read_mha}
+READERS = {**STACKS, ".png": _read_picture, ".jpg": _read_picture, ".jpeg": _read_picture}

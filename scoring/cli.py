@@ -27,10 +27,10 @@ def _predict(options: argparse.Namespace) -> int:
     )
 
 
-def _merge(options: argparse.Namespace) -> None:
+def _merge(options: argparse.Namespace) -> int:
     from scoring.shards import merge
 
-    merge(options.shards, options.out)
+    return merge(options.shards, options.out)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -143,7 +143,7 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--expected", type=Path, metavar="JSON", help="the values that should have come out")
     check.add_argument("--tolerance", type=float, default=1e-4, metavar="D", help="of a value (%(default)s)")
     check.add_argument("--class-margin", type=float, default=0.0, metavar="D",
-                       help="an expected value this near to the threshold may change its class (%(default)s)")  # fmt: skip
+                       help="an expected value this near to the threshold may change class (%(default)s)")  # fmt: skip
     check.set_defaults(command=_check)
 
     stress = commands.add_parser("stress", help="how far the probabilities move when the crops are changed")

@@ -14,6 +14,7 @@ from scoring.predictions import check_probabilities
 
 LABEL_NAMES = {"normal": "normal", "atypical": "atypical", "NMF": "normal", "AMF": "atypical"}
 BY_FOLDER = "folders"
+DECIMALS = 6  # of every probability in predictions.csv
 PREDICTION_COLUMNS = ("image_id", "p_atypical", "class")
 
 

@@ -11,10 +11,10 @@ from model.ensemble import Ensemble
 from scoring.bootstrap import bootstrap
 from scoring.metrics import figures
 from scoring.plots import Group, plot_confusion_matrices, plot_roc_curves
+from scoring.provenance import describe_machine, read_commit
 from scoring.thresholds import BATCH_RULES, THRESHOLD_RULES, Rule
 from train.files import write_json
 from train.members import describe_bundle, load_ensemble
-from train.provenance import describe_machine, read_commit
 from train.study import Study
 from train.tables import BEST, render_overview, render_rules, render_table_2
 

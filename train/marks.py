@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import DataError
+from scoring.provenance import read_commit
 from train.files import read_json, write_json
 from train.folds import Folds
-from train.provenance import read_commit
 from train.table import CropData
 
 STARTED, DONE = "started.json", "done.json"

@@ -9,9 +9,9 @@ from tempfile import TemporaryFile
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from model.contract import CROP_PX
+from model.crops import read_crops
 from model.errors import DataError
 from train.duplicates import BY_NAME, BY_PIXELS, BY_PLACE, remove_duplicates
 from train.rois import cut_crop, open_roi
@@ -51,29 +51,6 @@ def prepare(
         (out / f"{LABELS}.partial").replace(out / LABELS)
         return rows
     return _write_crops(_find_images(rows, rois), out)
-
-
-def read_crop(path: Path) -> np.ndarray:
-    """uint8 (128, 128, 3), RGB.
-
-    Raises:
-        DataError: The file is missing, no image, or of another size.
-    """
-    try:
-        with Image.open(path) as image:
-            crop = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError) as error:
-        raise DataError(
-            f"{path} cannot be read", got=error, expected="a PNG crop", remedy="download it again"
-        ) from error
-    if crop.shape != (CROP_PX, CROP_PX, 3):
-        raise DataError(
-            f"{path} has the wrong size",
-            got=crop.shape,
-            expected=f"{CROP_PX} × {CROP_PX} px",
-            remedy="give the crops as published",
-        )
-    return crop
 
 
 def _find_images(rows: pd.DataFrame, rois: Path | None) -> pd.DataFrame:
@@ -125,7 +102,7 @@ def _read_crops(rows: pd.DataFrame) -> Iterator[np.ndarray]:
     places = rows[["path", "x_px", "y_px"]].itertuples(index=False, name=None)
     for path, block in groupby(places, key=itemgetter(0)):
         if Path(path).suffix == ".png":
-            yield from (read_crop(Path(path)) for _ in block)
+            yield from (read_crops(Path(path))[0] for _ in block)
         else:
             roi = open_roi(Path(path))
             yield from (cut_crop(roi, x_px, y_px) for _, x_px, y_px in block)

@@ -8,7 +8,7 @@ import tifffile
 from PIL import Image
 
 from model.contract import PAGE_LIMIT
-from model.crops import find_stack, read_stack
+from model.crops import count_greyscale, find_stack, read_crops, read_stack
 from model.errors import InputError
 
 
@@ -306,3 +306,72 @@ def test_a_link_within_the_case_and_to_the_case_is_followed(tmp_path):
     (case / "images" / "a.tif").symlink_to(case / "real.bin")
     (tmp_path / "input").symlink_to(case)
     assert find_stack(tmp_path / "input" / "images", root=tmp_path / "input").name == "a.tif"
+
+
+@pytest.mark.parametrize("name", ["a.png", "A.PNG"])
+def test_a_png_gives_the_very_pixels(tmp_path, stack, name):
+    Image.fromarray(stack[0]).save(tmp_path / name)
+    np.testing.assert_array_equal(read_crops(tmp_path / name), stack[:1])
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.jpeg"])
+def test_a_jpeg_gives_nearly_the_pixels(tmp_path, stack, name):
+    Image.fromarray(stack[0]).save(tmp_path / name, quality=95)
+    crops = read_crops(tmp_path / name)
+    assert crops.shape == (1, 128, 128, 3)
+    assert np.abs(crops[0].astype(int) - stack[0]).mean() < 3
+
+
+def test_a_stack_reads_as_crops(tmp_path, stack, save_tiff):
+    np.testing.assert_array_equal(read_crops(save_tiff(tmp_path / "a.tif", stack)), stack)
+
+
+def test_greyscale_crops_are_counted_and_not_warned_of(tmp_path, stack):
+    Image.fromarray(stack[0]).convert("L").save(tmp_path / "a.png")
+    grey = read_crops(tmp_path / "a.png")
+    assert count_greyscale(np.concatenate([grey, stack])) == 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "got"),
+    [
+        ("missing", "No such file"),
+        ("truncated", "OSError|SyntaxError"),
+        ("too small", "64 x 64 px"),
+        ("16 bits", "mode I;16"),
+        ("16-bit RGB", "RGB;16B"),
+        ("animated", "an animation"),
+        ("a TIFF by another name", "SyntaxError"),
+    ],
+)
+def test_an_unusable_png_is_refused(tmp_path, stack, save_tiff, fault, got):
+    path = tmp_path / "a.png"
+    picture = Image.fromarray(stack[0])
+    match fault:
+        case "truncated":
+            picture.save(path)
+            path.write_bytes(path.read_bytes()[:-200])
+        case "too small":
+            picture.resize((64, 64)).save(path)
+        case "16 bits":
+            Image.fromarray(stack[0][..., 0].astype(np.uint16)).save(path)
+        case "16-bit RGB":
+            sitk.WriteImage(sitk.GetImageFromArray(stack[0].astype(np.uint16), isVector=True), str(path))
+        case "animated":
+            picture.save(path, save_all=True, append_images=[Image.fromarray(stack[1])])
+        case "a TIFF by another name":
+            save_tiff(tmp_path / "a.tif", stack).rename(path)
+    with pytest.raises(InputError, match=f"'a.png' is no usable stack: got .*({got})"):
+        read_crops(path)
+
+
+def test_a_cmyk_jpeg_is_refused(tmp_path, stack):
+    Image.fromarray(stack[0]).convert("CMYK").save(tmp_path / "a.jpg")
+    with pytest.raises(InputError, match="mode CMYK"):
+        read_crops(tmp_path / "a.jpg")
+
+
+def test_a_picture_is_no_stack(tmp_path, stack):
+    Image.fromarray(stack[0]).save(tmp_path / "a.png")
+    with pytest.raises(InputError, match="type '.png'"):
+        read_stack(tmp_path / "a.png")

@@ -1,0 +1,172 @@
+"""Crops in bulk → predictions.csv and the record beside it, whole or not at all."""
+
+import csv
+import hashlib
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, TextIO
+
+import numpy as np
+from tqdm import tqdm
+
+from model.bundle import MANIFEST
+from model.contract import CLASS_NAMES
+from model.crops import count_greyscale
+from model.ensemble import Ensemble
+from scoring.listing import Block, Listing, open_listing, read_blocks
+from scoring.provenance import describe_machine, read_commit
+from scoring.shards import UNREADABLE_CODE, is_finished, keep, partial_files, tell, unreadable_of
+from scoring.tables import DECIMALS, PREDICTION_COLUMNS
+
+# How many crops a network sees at once, the last ones filled up: torch chooses its kernels, and so the last bits of a
+# probability, by this number. It is the same whatever the batch size, so the figures are.
+FORWARD_CROPS = {"cpu": 16, "cuda": 256}
+TELL_EVERY = 10_000
+
+
+def predict(
+    paths: list[Path],
+    out: Path,
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    precision: str = "auto",
+    shard: tuple[int, int] = (1, 1),
+    batch_size: int = 256,
+    strict: bool = True,
+) -> int:
+    """Score crops in bulk.
+
+    Args:
+        paths: See `scoring.listing.open_listing`.
+        out: predictions.csv, replaced if it is there; its record is written beside it (`scoring.shards`). A prediction
+            that is there already, of the same crops by the same weights, is left as it is.
+        weights: A bundle's folder; None: see `model.bundle.find_bundle`.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+        shard: (i, N): of the files, in order, the i-th of N parts of equal size, i from 1 on.
+        batch_size: Crops held in memory at once, rounded up to whole forward passes; changes no figure.
+        strict: Write nothing when a file cannot be read. Otherwise the rest is written, and OUT.unreadable.csv lists
+            image_id and reason of those that could not.
+
+    Returns:
+        0, or `UNREADABLE_CODE` when files could not be read; each is named on stderr.
+
+    Raises:
+        MitosisError: Anything else that outside data can cause. Nothing has then been written.
+    """
+    with open_listing(paths) as listing:
+        ensemble = Ensemble.load(weights, device=device, precision=precision)
+        mark = _mark(listing, ensemble, shard)
+        if is_finished(out, mark):
+            print(f"{out} is finished: nothing to do")
+            return UNREADABLE_CODE if unreadable_of(out).is_file() else 0
+        first, last = ((number * listing.n_files) // shard[1] for number in (shard[0] - 1, shard[0]))
+        if listing.n_others:
+            print(f"passed over {listing.n_others:,} files that are no images by their names")
+        print(f"scoring {last - first:,} files: {ensemble.bundle.name}, {ensemble.device.type} {ensemble.precision}",
+              flush=True)  # fmt: skip
+        at_once = FORWARD_CROPS[ensemble.device.type]
+        blocks = read_blocks(listing, -(-batch_size // at_once) * at_once, first, last)
+        with partial_files(out) as (scores, reasons):
+            with scores.open("w", newline="", encoding="utf-8") as one, reasons.open("w", encoding="utf-8") as two:
+                tally, pixels = _score(ensemble, blocks, (one, two), last - first, strict)
+            if tally.n_unreadable and strict:
+                print(f"error: {tally.n_unreadable:,} of {last - first:,} files cannot be read, as said above: nothing "
+                      "was written; mend them, or score the others with --no-strict", file=sys.stderr)  # fmt: skip
+                return UNREADABLE_CODE
+            keep(out, scores, reasons, {**mark, "crops": {**asdict(tally), "pixels_sha256": [pixels]}})
+    return tell(out, tally.n_crops, tally.n_greyscale, tally.n_unreadable)
+
+
+def predict_block(ensemble: Ensemble, crops: np.ndarray) -> np.ndarray:
+    """Ask every member about crops, always the same number at once, so that a crop's answer does not depend on others.
+
+    Args:
+        ensemble: The members.
+        crops: uint8 (B, 128, 128, 3).
+
+    Returns:
+        float64 (5, B): P(atypical) by member.
+    """
+    at_once = FORWARD_CROPS[ensemble.device.type]
+    lacking = -len(crops) % at_once
+    filled = np.concatenate([crops, np.zeros((lacking, *crops.shape[1:]), np.uint8)])
+    return ensemble.predict_members(filled, at_once)[:, : len(crops)]
+
+
+def encode_rows(image_ids: list[str], p_members: np.ndarray, threshold: float) -> list[list[str]]:
+    """The rows of predictions.csv: image_id, p_atypical, class and the members, rounded to `DECIMALS`.
+
+    The class follows from the rounded probability, so that the file does not contradict itself.
+    """
+    p_atypical = p_members.mean(axis=0).round(DECIMALS)
+    return [
+        [image_id, _digits(p), CLASS_NAMES[int(p >= threshold)], *map(_digits, members)]
+        for image_id, p, members in zip(image_ids, p_atypical, p_members.T, strict=True)
+    ]
+
+
+def _digits(p: float) -> str:
+    """A probability as the file states it."""
+    return f"{p:.{DECIMALS}f}"
+
+
+def _mark(listing: Listing, ensemble: Ensemble, shard: tuple[int, int]) -> dict[str, Any]:
+    """What decides a prediction to the byte: crops, weights, code and machine."""
+    manifest = (ensemble.bundle.folder / MANIFEST).read_bytes()
+    return {
+        "shard": list(shard),
+        "listing": {"files": listing.n_files, "sha256": listing.sha256},
+        "bundle": {
+            "name": ensemble.bundle.name,
+            "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+            "threshold": ensemble.bundle.threshold.value,
+            "rule": ensemble.bundle.threshold.rule,
+        },
+        "device": ensemble.device.type,
+        "precision": ensemble.precision,
+        "decimals": DECIMALS,
+        "commit": read_commit(),
+        "versions": {"python": sys.version.split()[0], **{name: version(name) for name in ("torch", "timm", "numpy")}},
+        "machines": [describe_machine()],
+    }
+
+
+@dataclass
+class _Tally:
+    """What a part held."""
+
+    n_crops: int = 0
+    n_greyscale: int = 0
+    n_unreadable: int = 0
+
+
+def _score(
+    ensemble: Ensemble, blocks: Iterator[Block], files: tuple[TextIO, TextIO], n_files: int, strict: bool
+) -> tuple[_Tally, str]:
+    """Write the rows of both files; returns what was found and the SHA-256 of all pixels."""
+    scores, reasons = (csv.writer(file, lineterminator="\n") for file in files)
+    scores.writerow([*PREDICTION_COLUMNS, *(f"member_{k}" for k in range(len(ensemble.bundle.members)))])
+    reasons.writerow(["image_id", "reason"])
+    tally, pixels, n_done = _Tally(), hashlib.sha256(), 0
+    with tqdm(total=n_files, unit=" files", disable=None) as bar:  # None: on a terminal alone
+        for block in blocks:
+            for image_id, reason in block.unreadable:
+                reasons.writerow([image_id, reason])
+                tqdm.write(f"unreadable: {image_id}: {reason}", file=sys.stderr)
+            tally.n_crops += len(block.image_ids)
+            tally.n_greyscale += count_greyscale(block.crops)
+            tally.n_unreadable += len(block.unreadable)
+            pixels.update(block.crops.tobytes())
+            if block.image_ids and not (strict and tally.n_unreadable):
+                p_members = predict_block(ensemble, block.crops)
+                scores.writerows(encode_rows(block.image_ids, p_members, ensemble.bundle.threshold.value))
+            bar.update(block.n_files)
+            if bar.disable and (n_done + block.n_files) // TELL_EVERY > n_done // TELL_EVERY:
+                print(f"{n_done + block.n_files:,} of {n_files:,} files", flush=True)
+            n_done += block.n_files
+    return tally, pixels.hexdigest()

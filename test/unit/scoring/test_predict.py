@@ -1,0 +1,171 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from model.ensemble import Ensemble
+from scoring.cli import main
+from scoring.shards import UNREADABLE_CODE
+from scoring.tables import find_threshold, read_predictions
+
+
+@pytest.fixture
+def crops(tmp_path, data):
+    """Forty crops as PNGs, more than two forward passes."""
+    folder = tmp_path / "crops"
+    folder.mkdir()
+    for number, crop in enumerate(data.crops[:40]):
+        Image.fromarray(crop).save(folder / f"{number:02d}.png")
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path, tiny_bundle, crops):
+    """A function (out, *more) that runs predict and gives exit code and path."""
+
+    def run(out, *more):
+        path = tmp_path / out
+        given = ["--crops", crops, "--weights", tiny_bundle, "--device", "cpu", "--out", path, *more]
+        return main(["predict", *map(str, given)]), path
+
+    return run
+
+
+def test_the_file_states_what_the_ensemble_says(run, data, tiny_bundle):
+    code, path = run("predictions.csv")
+    p_members = Ensemble.load(tiny_bundle, device="cpu").predict_members(np.array(data.crops[:40]))
+    predictions = read_predictions(path)
+    assert code == 0
+    np.testing.assert_allclose(predictions["p_atypical"], p_members.mean(axis=0), atol=2e-6)
+    np.testing.assert_allclose(predictions.filter(like="member_").T, p_members, atol=2e-6)
+    assert list(predictions["class"]) == ["atypical" if p >= 0.5 else "normal" for p in predictions["p_atypical"]]
+    assert path.read_text().startswith(
+        "image_id,p_atypical,class,member_0,member_1,member_2,member_3,member_4\n00.png,"
+    )
+    assert find_threshold(path, predictions) == 0.5
+
+
+def test_batch_size_threads_and_a_second_run_change_no_byte(run):
+    reference = run("a.csv")[1].read_bytes()
+    before = torch.get_num_threads()
+    try:
+        for threads in (1, 2):
+            torch.set_num_threads(threads)
+            for batch_size in (1, 64):
+                _, path = run(f"{threads}-{batch_size}.csv", "--batch-size", batch_size)
+                assert path.read_bytes() == reference
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_a_crop_is_scored_alike_whatever_stands_beside_it(run, crops):
+    whole = read_predictions(run("a.csv")[1]).set_index("image_id")
+    for number in range(7):
+        (crops / f"{number:02d}.png").unlink()
+    rest = read_predictions(run("b.csv")[1]).set_index("image_id")
+    pd.testing.assert_frame_equal(rest, whole.iloc[7:])
+
+
+def test_a_finished_prediction_is_left_as_it_is(run, capsys, crops):
+    _, path = run("a.csv")
+    before = path.stat().st_mtime_ns
+    run("a.csv")
+    assert "is finished: nothing to do" in capsys.readouterr().out
+    assert path.stat().st_mtime_ns == before
+    (crops / "00.png").unlink()
+    run("a.csv")
+    assert len(read_predictions(path)) == 39
+
+
+def test_by_default_an_unreadable_crop_leaves_everything_as_it_was(run, crops, tmp_path, capsys):
+    run("a.csv")
+    before = (tmp_path / "a.csv").read_bytes()
+    (crops / "05.png").write_bytes(b"no image")
+    (crops / "07.png").write_bytes(b"")
+    code, _ = run("a.csv")
+    said = capsys.readouterr().err.splitlines()
+    assert code == UNREADABLE_CODE
+    assert [line.split(":")[1].strip() for line in said[:2]] == ["05.png", "07.png"]
+    assert said[-1].startswith("error: 2 of 40 files cannot be read")
+    assert (tmp_path / "a.csv").read_bytes() == before
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.csv.json", "crops"]
+
+
+def test_without_strict_the_rest_is_scored_and_the_lost_are_listed(run, crops, tmp_path):
+    (crops / "05.png").write_bytes(b"no image")
+    code, path = run("a.csv", "--no-strict")
+    assert code == UNREADABLE_CODE
+    assert len(read_predictions(path)) == 39
+    assert list(pd.read_csv(tmp_path / "a.csv.unreadable.csv")["image_id"]) == ["05.png"]
+    assert json.loads((tmp_path / "a.csv.json").read_text())["crops"]["n_unreadable"] == 1
+    assert run("a.csv", "--no-strict")[0] == UNREADABLE_CODE  # finished, and still not whole
+
+
+def test_greyscale_is_counted(run, crops, capsys):
+    Image.open(crops / "03.png").convert("L").save(crops / "03.png")
+    _, path = run("a.csv")
+    assert "1 crops are greyscale" in capsys.readouterr().out
+    assert json.loads(path.with_name("a.csv.json").read_text())["crops"]["n_greyscale"] == 1
+
+
+def test_shards_merge_to_the_same_bytes(run, tmp_path):
+    _, whole = run("whole.csv")
+    shards = [run(f"{number}.csv", "--shard", f"{number}/3")[1] for number in (1, 2, 3)]
+    assert main(["merge", *map(str, reversed(shards)), "--out", str(tmp_path / "merged.csv")]) == 0
+    assert (tmp_path / "merged.csv").read_bytes() == whole.read_bytes()
+    record = json.loads((tmp_path / "merged.csv.json").read_text())
+    assert record["crops"]["n_crops"] == 40
+    assert record["csv_sha256"] == json.loads((tmp_path / "whole.csv.json").read_text())["csv_sha256"]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "said"),
+    [([1, 3], "without ['2/3']"), ([1, 2, 2, 3], "['1/3', '2/3', '2/3', '3/3']"), ([2], "without ['1/3', '3/3']")],
+)
+def test_a_merge_refuses_gaps_and_duplicates(run, tmp_path, capsys, numbers, said):
+    shards = []
+    for place, number in enumerate(numbers):
+        shards.append(run(f"{place}.csv", "--shard", f"{number}/3")[1])
+    assert main(["merge", *map(str, shards), "--out", str(tmp_path / "merged.csv")]) == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "merged.csv").exists()
+
+
+def test_a_merge_refuses_a_changed_shard(run, tmp_path, capsys):
+    shards = [run(f"{number}.csv", "--shard", f"{number}/2")[1] for number in (1, 2)]
+    shards[1].write_text(shards[1].read_text() + "\n")
+    assert main(["merge", *map(str, shards), "--out", str(tmp_path / "merged.csv")]) == 1
+    assert "2.csv was changed" in capsys.readouterr().err
+
+
+def test_a_merge_refuses_shards_of_other_crops(run, crops, tmp_path, capsys):
+    _, first = run("1.csv", "--shard", "1/2")
+    (crops / "39.png").unlink()
+    _, second = run("2.csv", "--shard", "2/2")
+    assert main(["merge", str(first), str(second), "--out", str(tmp_path / "merged.csv")]) == 1
+    assert "2.csv is of another prediction: got listing" in capsys.readouterr().err
+
+
+def test_a_merge_keeps_the_lists_of_the_lost(run, crops, tmp_path):
+    for name in ("05.png", "35.png"):
+        (crops / name).write_bytes(b"no image")
+    shards = [run(f"{number}.csv", "--shard", f"{number}/3", "--no-strict")[1] for number in (1, 2, 3)]
+    assert main(["merge", *map(str, shards), "--out", str(tmp_path / "merged.csv")]) == UNREADABLE_CODE
+    assert list(pd.read_csv(tmp_path / "merged.csv.unreadable.csv")["image_id"]) == ["05.png", "35.png"]
+
+
+def test_more_shards_than_files_is_fine(run, crops, tmp_path):
+    for path in sorted(crops.iterdir())[2:]:
+        path.unlink()
+    shards = [run(f"{number}.csv", "--shard", f"{number}/3")[1] for number in (1, 2, 3)]
+    assert main(["merge", *map(str, shards), "--out", str(tmp_path / "merged.csv")]) == 0
+    assert len(read_predictions(tmp_path / "merged.csv")) == 2
+
+
+def test_an_output_folder_that_cannot_be_written_is_one_line(run, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run("file/a.csv")[0] == 1
+    assert capsys.readouterr().err.count("\n") == 1

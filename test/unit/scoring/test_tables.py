@@ -1,0 +1,113 @@
+import json
+
+import pandas as pd
+import pytest
+
+from model.errors import DataError
+from scoring.tables import find_labels, find_threshold, join_labels, read_labels, read_predictions
+
+
+@pytest.fixture
+def save(tmp_path):
+    """A function (text, name) that writes a file."""
+
+    def save(text, name="t.csv"):
+        path = tmp_path / name
+        path.write_text(text, encoding="utf-8")
+        return path
+
+    return save
+
+
+def test_members_come_in_their_order(save):
+    path = save("image_id,member_10,p_atypical,member_2,class,memberless\n007,0.1,0.5,0.9,atypical,x\n")
+    table = read_predictions(path)
+    assert list(table) == ["image_id", "p_atypical", "class", "member_2", "member_10"]
+    assert table.iloc[0].tolist() == ["007", 0.5, "atypical", 0.9, 0.1]
+
+
+def test_names_stay_as_they_are(save):
+    table = read_predictions(save("image_id,p_atypical,class\nNA,0.5,atypical\n001,0.5,atypical\nnull,1,atypical\n"))
+    assert list(table["image_id"]) == ["NA", "001", "null"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("image_id,p_atypical\na,0.5\n", "no class"),
+        ("image_id,p_atypical,class\n", "no rows"),
+        ("", "cannot be read"),
+        ("image_id,p_atypical,class\na,0.5,normal\na,0.6,normal\n", "names a crop twice"),
+        ("image_id,p_atypical,class\na,1.5,normal\n", "no probability: got 1.5"),
+        ("image_id,p_atypical,class\na,high,normal\n", "no probability: got nan"),
+        ("image_id,p_atypical,class\na,0.5,AMF\n", "unknown class"),
+        ("image_id,p_atypical,class,member_0\na,0.5,normal,2\n", "no probability: got 2.0"),
+        ("image_id,p_atypical,class\n,0.5,normal\n", "empty image_id: got line 2"),
+    ],
+)
+def test_unusable_predictions_are_refused(save, text, said):
+    with pytest.raises(DataError, match=said):
+        read_predictions(save(text))
+
+
+def test_labels_of_both_vocabularies(save):
+    table = read_labels(save("image_id,label,domain,other\na,AMF,breast,1\nb,NMF,,2\nc,normal,lung,3\nd,atypical,,4\n"))
+    assert list(table["label"]) == ["atypical", "normal", "normal", "atypical"]
+    assert list(table["domain"]) == ["breast", None, "lung", None]
+    assert list(table["case"]) == [None] * 4
+
+
+def test_an_unknown_label_is_refused(save):
+    with pytest.raises(DataError, match=r"unknown label: got \['AMM'\]"):
+        read_labels(save("image_id,label\na,AMM\n"))
+
+
+def test_labels_from_folders():
+    image_ids = pd.Series(["x/Atypical/1.png", "NMF/1.png", "y/normal/2.png"])
+    assert list(find_labels("folders", image_ids)["label"]) == ["atypical", "normal", "normal"]
+    with pytest.raises(DataError, match=r"1 crops have no label: got '1.png'"):
+        find_labels("folders", pd.Series(["AMF/1.png", "1.png"]))
+
+
+@pytest.mark.parametrize(
+    ("labelled", "said"),
+    [
+        (["a"], "1 predictions have no label: got 'b'"),
+        (["a", "b", "c", "d"], "2 labels have no prediction: got 'c', 'd'"),
+    ],
+)
+def test_nothing_is_scored_on_a_part(labelled, said):
+    labels = pd.DataFrame({"image_id": labelled, "label": "normal", "domain": None, "case": None})
+    with pytest.raises(DataError, match=said):
+        join_labels(pd.DataFrame({"image_id": ["a", "b"]}), labels)
+
+
+@pytest.mark.parametrize(
+    ("classes", "threshold"),
+    [
+        (["normal", "normal", "atypical"], 0.7),
+        (["atypical"] * 3, 0.1),
+        (["normal"] * 3, 0.95),
+        (["atypical", "normal", "atypical"], None),
+    ],
+)
+def test_the_threshold_is_read_from_the_classes(tmp_path, classes, threshold):
+    predictions = pd.DataFrame({"image_id": list("abc"), "p_atypical": [0.2, 0.5, 0.9], "class": classes})
+    assert find_threshold(tmp_path / "p.csv", predictions) == (threshold and pytest.approx(threshold))
+
+
+def test_the_record_knows_the_threshold_and_the_user_knows_better(save):
+    path = save("image_id,p_atypical,class\na,0.2,normal\nb,0.8,atypical\n", "p.csv")
+    save(json.dumps({"bundle": {"threshold": 0.7}}), "p.csv.json")
+    predictions = read_predictions(path)
+    assert find_threshold(path, predictions) == 0.7
+    assert find_threshold(path, predictions, 0.3) == 0.3
+    with pytest.raises(DataError, match="1 classes contradict the threshold of --threshold"):
+        find_threshold(path, predictions, 0.9)
+
+
+def test_a_record_that_is_none_is_refused(save):
+    path = save("image_id,p_atypical,class\na,0.2,normal\n", "p.csv")
+    save("{}", "p.csv.json")
+    with pytest.raises(DataError, match="KeyError"):
+        find_threshold(path, read_predictions(path))
