@@ -21,10 +21,10 @@ import torch
 from torch import Tensor
 
 from model.contract import CROP_PX
+from scoring.provenance import describe_machine, read_commit
 from train.config import FitConfig, configure
 from train.data import CropDataset, training_batches
 from train.module import FoldModule
-from scoring.provenance import describe_machine, read_commit
 from train.table import COLUMNS, KNOWN_BY_SOME, read_data, write_data
 
 PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
