@@ -8,7 +8,7 @@ import pandas as pd
 
 from model.errors import DataError
 from scoring.metrics import weighted_roc_auc
-from scoring.predictions import Array, check_predictions, check_threshold
+from scoring.predictions import Array, Decision, check_predictions, decide
 from scoring.thresholds import Rule
 
 CHUNK_CELLS = 1_000_000  # draws × crops at once: 8 MB an array
@@ -50,7 +50,7 @@ class Intervals:
 def bootstrap(
     is_atypical: Array,
     p_atypical: Array,
-    threshold: float | Rule,
+    threshold: Decision | Rule,
     case: Array | None = None,
     *,
     n_draws: int = 2000,
@@ -65,21 +65,22 @@ def bootstrap(
     Args:
         is_atypical: bool (N,), both classes.
         p_atypical: float (N,) in [0, 1].
-        threshold: A number in [0, 1], held fixed; or a rule of `scoring.thresholds`, refitted on each draw.
+        threshold: A number in [0, 1], held fixed; or a rule of `scoring.thresholds`, refitted on each draw; or
+            bool (N,), the crops that are called atypical.
         case: (N,), the cases' names, unique over all that is given; None or NaN where unknown, alone or for a crop.
         n_draws: Draws.
         seed: Of the draws; the same seed gives the same intervals.
 
     Raises:
-        DataError: The predictions are unusable (see `check_predictions`), the threshold is not in [0, 1] or cannot be
+        DataError: The predictions are unusable (see `check_predictions`), the threshold is (see `decide`) or cannot be
             fitted, the cases are not one a crop, or all crops are of one case.
     """
     is_atypical, p_atypical = check_predictions(is_atypical, p_atypical)
-    threshold = threshold if callable(threshold) else check_threshold(threshold)
-    cluster, n_cases = _clusters(case, len(p_atypical))
+    rule = threshold if callable(threshold) else decide(p_atypical, threshold)
+    cluster, n_cases = cluster_crops(case, len(p_atypical))
     samples, n_redrawn = [], 0  # float (draws, 4) each
-    for weights, n_lacking in _draws(cluster, is_atypical, n_draws, seed):
-        samples.append(_statistics(is_atypical, p_atypical, weights, threshold))
+    for weights, n_lacking in draw_weights(cluster, is_atypical, n_draws, seed):
+        samples.append(weighted_statistics(is_atypical, p_atypical, weights, rule))
         n_redrawn += n_lacking
     low, high = np.percentile(np.concatenate(samples), (2.5, 97.5), axis=0).tolist()
     auc, balanced, sensitivity, specificity = zip(low, high, strict=True)
@@ -97,15 +98,21 @@ def bootstrap(
     )
 
 
-def _statistics(is_atypical: Array, p_atypical: Array, weights: Array, threshold: float | Rule) -> Array:
-    """float (B, 4): ROC AUC, balanced accuracy, sensitivity and specificity of each row of weights (B, N)."""
-    cut: float | Array
-    if callable(threshold):
+def weighted_statistics(is_atypical: Array, p_atypical: Array, weights: Array, called: Array | Rule) -> Array:
+    """The statistics of many drawn samples at once.
+
+    Args:
+        is_atypical: bool (N,).
+        p_atypical: float (N,) in [0, 1].
+        weights: int (B, N), as `draw_weights` gives them.
+        called: bool (N,), the crops that are called atypical; or a rule of `scoring.thresholds`, fitted on each sample.
+
+    Returns:
+        float (B, 4): ROC AUC, balanced accuracy, sensitivity and specificity.
+    """
+    if callable(called):
         drawn = ((np.repeat(is_atypical, row), np.repeat(p_atypical, row)) for row in weights)
-        cut = np.array([[threshold(*crops)] for crops in drawn])  # (B, 1)
-    else:
-        cut = threshold
-    called = p_atypical >= cut  # (N,) or (B, N)
+        called = p_atypical >= np.array([[called(*crops)] for crops in drawn])  # (B, N)
     atypical, normal = weights * is_atypical, weights * ~is_atypical
     sensitivity = (atypical * called).sum(axis=1) / atypical.sum(axis=1)
     specificity = (normal * ~called).sum(axis=1) / normal.sum(axis=1)
@@ -113,8 +120,19 @@ def _statistics(is_atypical: Array, p_atypical: Array, weights: Array, threshold
     return np.stack([auc, (sensitivity + specificity) / 2, sensitivity, specificity], axis=1)
 
 
-def _draws(cluster: Array, is_atypical: Array, n_draws: int, seed: int) -> Iterator[tuple[Array, int]]:
-    """How often each crop was drawn, int (B, N) with both classes in each row, and how many draws lacked one."""
+def draw_weights(cluster: Array, is_atypical: Array, n_draws: int, seed: int) -> Iterator[tuple[Array, int]]:
+    """Draw clusters with replacement, as many as there are.
+
+    Args:
+        cluster: int (N,), as `cluster_crops` gives them.
+        is_atypical: bool (N,), both classes.
+        n_draws: Draws that count.
+        seed: Of the draws.
+
+    Yields:
+        How often each crop was drawn, int (B, N) with both classes in each row, and how many draws lacked one; as
+        often as it takes for n_draws rows.
+    """
     random, n_clusters = np.random.default_rng(seed), int(cluster.max()) + 1
     rows = max(1, CHUNK_CELLS // len(cluster))
     while n_draws > 0:
@@ -126,8 +144,19 @@ def _draws(cluster: Array, is_atypical: Array, n_draws: int, seed: int) -> Itera
         yield weights[whole], int((~whole).sum())
 
 
-def _clusters(case: Array | None, n_crops: int) -> tuple[Array, int]:
-    """The number of each crop's cluster, int (N,) from 0 on, and how many of them are known cases."""
+def cluster_crops(case: Array | None, n_crops: int) -> tuple[Array, int]:
+    """Say which crops are drawn together.
+
+    Args:
+        case: As `bootstrap` takes it.
+        n_crops: N.
+
+    Returns:
+        The number of each crop's cluster, int (N,) from 0 on, and how many of the clusters are known cases.
+
+    Raises:
+        DataError: The cases are not one a crop, or all crops are of one case.
+    """
     names = np.full(n_crops, None) if case is None else np.asarray(case, dtype=object)
     if names.shape != (n_crops,):
         raise DataError(

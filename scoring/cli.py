@@ -3,6 +3,7 @@
 import argparse
 from pathlib import Path
 
+from model.errors import DataError
 from scoring.command import run_command
 
 
@@ -36,6 +37,12 @@ def _merge(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> None:
     from scoring.evaluate import evaluate, evaluate_platform
 
+    of_table = {"--labels": options.labels, "--threshold": options.threshold}
+    idle = of_table if options.predictions_json else {"--ground-truth-json": options.ground_truth_json}
+    for name, value in idle.items():
+        if value is not None:
+            given = "--predictions-json" if options.predictions_json else "--predictions"
+            raise DataError(f"{name} says nothing about {given}", got=value, expected="none", remedy="leave it out")
     if options.predictions_json:
         print(evaluate_platform(options.predictions_json, options.ground_truth_json, options.out, options.seed))
     else:
@@ -46,7 +53,9 @@ def _evaluate(options: argparse.Namespace) -> None:
 def _compare(options: argparse.Namespace) -> None:
     from scoring.paired import compare
 
-    print(compare(*options.predictions, options.labels, options.out, options.seed))
+    first, second = options.predictions
+    print(compare(first, second, options.labels, options.out, options.seed))
+    print(f"wrote {options.out}")
 
 
 def _report(options: argparse.Namespace) -> None:
@@ -80,7 +89,7 @@ def _check(options: argparse.Namespace) -> int:
 def _stress(options: argparse.Namespace) -> None:
     from scoring.stress import stress
 
-    print(stress(options.crops, options.out, weights=options.weights, device=options.device, labels_csv=options.labels))
+    print(stress(options.crops, options.out, weights=options.weights, device=options.device, labels=options.labels))
     print(f"wrote {options.out}")
 
 
@@ -121,7 +130,7 @@ def _parser() -> argparse.ArgumentParser:
     what = evaluate.add_mutually_exclusive_group(required=True)
     what.add_argument("--predictions", type=Path, metavar="CSV", help="written by predict; needs --labels")
     what.add_argument("--predictions-json", type=Path, metavar="JSON", help="the platform's; needs --ground-truth-json")
-    evaluate.add_argument("--ground-truth-json", type=Path, metavar="JSON", help="the platform's")
+    evaluate.add_argument("--ground-truth-json", "--ground-truth", type=Path, metavar="JSON", help="the platform's")
     evaluate.add_argument("--threshold", type=float, metavar="T", help="default: the one in the predictions' record")
     evaluate.set_defaults(command=_evaluate)
 

@@ -1,36 +1,49 @@
 """The figures that predictions are judged by, with atypical as the positive class."""
 
 import numpy as np
-from sklearn.metrics import balanced_accuracy_score, roc_auc_score
+from grand_challenge_metrics.stats import calculate_confusion_matrix
+from sklearn.metrics import roc_auc_score
 
-from scoring.predictions import Array, check_predictions, check_threshold
+from scoring.predictions import Array, Decision, check_predictions, decide
 
 
-def figures(is_atypical: Array, p_atypical: Array, threshold: float) -> dict[str, float]:
+def figures(is_atypical: Array, p_atypical: Array, threshold: Decision) -> dict[str, float]:
     """What the leaderboard reports, with atypical as the positive class.
 
     Args:
         is_atypical: bool (N,), both classes.
         p_atypical: float (N,) in [0, 1].
-        threshold: In [0, 1]; a crop is called atypical when its probability is at least this.
+        threshold: In [0, 1]; a crop is called atypical when its probability is at least this. Or bool (N,), the crops
+            that are called so; ROC AUC never depends on it.
 
     Returns:
         n_crops, n_atypical, roc_auc, balanced_accuracy, accuracy, sensitivity, specificity; shares are in [0, 1].
 
     Raises:
-        DataError: The predictions are unusable (see `check_predictions`), or the threshold is not in [0, 1].
+        DataError: The predictions are unusable (see `check_predictions`), or the threshold is (see `decide`).
     """
     is_atypical, p_atypical = check_predictions(is_atypical, p_atypical)
-    called = p_atypical >= check_threshold(threshold)
+    (rejected, false_alarms), (missed, found) = count_calls(is_atypical, decide(p_atypical, threshold)).tolist()
+    sensitivity, specificity = found / (found + missed), rejected / (rejected + false_alarms)
     return {
         "n_crops": len(is_atypical),
         "n_atypical": int(is_atypical.sum()),
         "roc_auc": float(roc_auc_score(is_atypical, p_atypical)),
-        "balanced_accuracy": float(balanced_accuracy_score(is_atypical, called)),
-        "accuracy": float((called == is_atypical).mean()),
-        "sensitivity": float(called[is_atypical].mean()),
-        "specificity": float((~called[~is_atypical]).mean()),
+        "balanced_accuracy": (sensitivity + specificity) / 2,
+        "accuracy": (found + rejected) / len(is_atypical),
+        "sensitivity": sensitivity,
+        "specificity": specificity,
     }
+
+
+def count_calls(is_atypical: Array, called: Array) -> Array:
+    """The confusion matrix, int (2, 2): a row for each label, a column for each call, normal first.
+
+    Args:
+        is_atypical: bool (N,), the labels; one class may be missing.
+        called: bool (N,), the crops that are called atypical.
+    """
+    return np.asarray(calculate_confusion_matrix(is_atypical, called, [False, True]))
 
 
 def weighted_roc_auc(is_atypical: Array, p_atypical: Array, weights: Array) -> Array:

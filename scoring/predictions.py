@@ -5,6 +5,9 @@ import numpy as np
 from model.errors import DataError
 
 Array = np.ndarray
+# What makes the classes: a threshold in [0, 1], from which on a crop is called atypical; or, where no threshold
+# explains them, bool (N,), the crops that are called so.
+Decision = float | Array
 REMEDY = "correct the predictions or their labels"
 
 
@@ -63,4 +66,26 @@ def check_threshold(threshold: float) -> float:
     """
     if not 0 <= threshold <= 1:
         raise DataError("the threshold is unusable", got=threshold, expected="a number in [0, 1]", remedy="correct it")
+    return threshold
+
+
+def decide(p_atypical: Array, threshold: Decision) -> Array:
+    """The crops that are called atypical.
+
+    Args:
+        p_atypical: float (N,) in [0, 1].
+        threshold: In [0, 1]; a crop is called atypical when its probability is at least this. Or bool (N,), the crops
+            that are called so.
+
+    Returns:
+        bool (N,).
+
+    Raises:
+        DataError: The threshold is not in [0, 1], or the classes are not a bool a crop.
+    """
+    if not isinstance(threshold, np.ndarray):
+        return np.asarray(p_atypical >= check_threshold(threshold))
+    if threshold.shape != p_atypical.shape or threshold.dtype != bool:
+        got = f"{threshold.dtype} {threshold.shape} for {len(p_atypical)} crops"
+        raise DataError("the classes do not match the predictions", got=got, expected="a bool a crop", remedy=REMEDY)
     return threshold

@@ -9,11 +9,12 @@ import numpy as np
 
 from model.ensemble import Ensemble
 from scoring.bootstrap import bootstrap
+from scoring.files import write_json
+from scoring.groups import Group
 from scoring.metrics import figures
-from scoring.plots import Group, plot_confusion_matrices, plot_roc_curves
+from scoring.plots import plot_confusion_matrices, plot_roc_curves
 from scoring.provenance import describe_machine, read_commit
 from scoring.thresholds import BATCH_RULES, THRESHOLD_RULES, Rule
-from train.files import write_json
 from train.members import describe_bundle, load_ensemble
 from train.study import Study
 from train.tables import BEST, render_overview, render_rules, render_table_2

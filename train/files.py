@@ -1,18 +1,10 @@
-"""JSON files that are written whole or not at all, and read with one clear line when they are not as they should be."""
+"""JSON files that are read with one clear line when they are not as they should be."""
 
 import json
 from pathlib import Path
 from typing import Any
 
 from model.errors import DataError
-
-
-def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write beside the file first, then rename: a reader sees the old content or the new, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:

@@ -20,9 +20,9 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 
 from model.contract import CLASS_NAMES
 from model.errors import DataError
+from scoring.files import write_json
 from train.config import FitConfig
 from train.data import CropDataset, training_batches, validation_batches
-from train.files import write_json
 from train.folds import Folds
 from train.marks import claimed, fold_mark, is_done, write_done
 from train.module import FoldModule

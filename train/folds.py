@@ -12,7 +12,8 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from model.bundle import N_MEMBERS
 from model.errors import DataError
-from train.files import read_json, write_json
+from scoring.files import write_json
+from train.files import read_json
 from train.table import CropData
 
 FORMAT = 1

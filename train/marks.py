@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import DataError
+from scoring.files import write_json
 from scoring.provenance import read_commit
-from train.files import read_json, write_json
+from train.files import read_json
 from train.folds import Folds
 from train.table import CropData
 

@@ -15,7 +15,8 @@ import submitit
 from submitit.core.utils import FailedJobError
 
 from model.errors import DataError
-from train.files import read_json, write_json
+from scoring.files import write_json
+from train.files import read_json
 from train.launch import KEEP_MEMORY, ROOT, FitJob
 from train.marks import DONE
 from train.slurm_job import Resources, SlurmFit

@@ -12,9 +12,10 @@ import pandas as pd
 
 from model.bundle import N_MEMBERS
 from model.errors import DataError
+from scoring.files import write_json
 from scoring.provenance import describe_machine
 from train.config import configure, hash_settings
-from train.files import read_json, write_json
+from train.files import read_json
 from train.folds import Folds, held_out_mask, read_folds, split, write_folds
 from train.launch import FitJob
 from train.marks import DONE, fold_mark, is_done

@@ -2,6 +2,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from grand_challenge_metrics.roc import get_bootstrapped_roc_ci_curves
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 
 import scoring.bootstrap
@@ -85,6 +86,20 @@ def test_crops_of_unknown_case_are_drawn_one_by_one_and_counted() -> None:
     assert (nowhere.n_cases, nowhere.n_without_case) == (0, 400)
     apart = bootstrap(TRUTH, SCORES, 0.4, np.arange(400), n_draws=50)
     assert apart == replace(nowhere, n_cases=400, n_without_case=0)
+
+
+def test_the_last_crop_is_drawn_like_any_other_where_the_library_never_draws_it() -> None:
+    truth, scores = np.zeros(20, dtype=bool), np.full(20, 0.5)
+    truth[[0, -1]], scores[[0, -1]] = True, (0.1, 0.9)  # the last crop alone lifts ROC AUC above 0
+    assert get_bootstrapped_roc_ci_curves(scores, truth, num_bootstraps=200).high_az_val == 0
+    assert bootstrap(truth, scores, 0.5, n_draws=200).roc_auc == (0, 1)
+    order = np.arange(20)[::-1]
+    assert get_bootstrapped_roc_ci_curves(scores[order], truth[order], num_bootstraps=200).low_az_val == 1
+
+
+def test_classes_as_given_are_held_fixed() -> None:
+    as_given = bootstrap(TRUTH, SCORES, SCORES >= 0.4, CASE, n_draws=100)
+    assert as_given == bootstrap(TRUTH, SCORES, 0.4, CASE, n_draws=100)
 
 
 def test_a_draw_that_lacks_a_class_is_replaced_and_counted() -> None:

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+from grand_challenge_metrics.stats import accuracies_from_confusion_matrix
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 from model.errors import DataError
-from scoring.metrics import figures, weighted_roc_auc
+from scoring.metrics import count_calls, figures, weighted_roc_auc
 
 RANDOM = np.random.default_rng(0)
 TRUTH = np.arange(400) % 4 == 0
@@ -28,11 +29,31 @@ def test_figures_are_those_of_scikit_learn() -> None:
     assert got["specificity"] == pytest.approx(recall_score(~TRUTH, ~called))
 
 
+def test_figures_of_classes_as_given_are_those_of_the_classes() -> None:
+    called = RANDOM.random(400) < 0.5  # whatever the scores say
+    got = figures(TRUTH, SCORES, called)
+    assert got["sensitivity"] == pytest.approx(recall_score(TRUTH, called))
+    assert got["specificity"] == pytest.approx(recall_score(~TRUTH, ~called))
+    assert got["roc_auc"] == pytest.approx(roc_auc_score(TRUTH, SCORES))
+    assert figures(TRUTH, SCORES, SCORES >= 0.41) == figures(TRUTH, SCORES, 0.41)
+
+
+def test_accuracy_is_a_share_where_the_library_s_own_rounds_it_down() -> None:
+    called = SCORES >= 0.41
+    counts = count_calls(TRUTH, called)
+    assert counts.tolist() == [[(~called[~TRUTH]).sum(), called[~TRUTH].sum()],
+                               [(~called[TRUTH]).sum(), called[TRUTH].sum()]]  # fmt: skip
+    assert accuracies_from_confusion_matrix(counts).tolist() == [0, 0]  # it divides with //
+    assert figures(TRUTH, SCORES, 0.41)["accuracy"] == pytest.approx((called == TRUTH).mean())
+
+
 def test_figures_refuse_what_has_none() -> None:
     with pytest.raises(DataError, match="a class is missing"):
         figures(TRUTH[TRUTH], SCORES[TRUTH], 0.5)
     with pytest.raises(DataError, match="the threshold is unusable"):
         figures(TRUTH, SCORES, np.nan)
+    with pytest.raises(DataError, match=r"the classes do not match the predictions: got int64 \(400,\) for 400 crops"):
+        figures(TRUTH, SCORES, TRUTH.astype(int))
 
 
 @pytest.mark.parametrize("decimals", [1, 2, 16], ids=["many ties", "some ties", "no ties"])

@@ -16,12 +16,17 @@ from sklearn.metrics import confusion_matrix
 import scoring.plots
 from model.errors import DataError
 from scoring.bootstrap import bootstrap
+from scoring.curves import plot_precision_recall_curves
+from scoring.groups import Group
 from scoring.metrics import figures
-from scoring.plots import Group, plot_confusion_matrices, plot_roc_curves
+from scoring.panels import plot_calibration, plot_sweeps
+from scoring.plots import plot_confusion_matrices, plot_roc_curves
 
 ROOT = Path(__file__).resolve().parents[3]
 Plot = Callable[[Sequence[Group], Path], None]
-both = pytest.mark.parametrize("plot", [plot_roc_curves, plot_confusion_matrices])
+PLOTS = [plot_roc_curves, plot_confusion_matrices, plot_precision_recall_curves, plot_calibration, plot_sweeps]
+SQUARES = (plot_roc_curves, plot_precision_recall_curves)
+each = pytest.mark.parametrize("plot", PLOTS)
 
 
 def make_groups(number: int) -> list[Group]:
@@ -35,13 +40,19 @@ def make_groups(number: int) -> list[Group]:
 
 
 @pytest.fixture
-def draw(monkeypatch: pytest.MonkeyPatch) -> Callable[[Plot, list[Group]], Figure]:
+def draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Plot, list[Group]], Figure]:
     """A function (plot, groups) that gives the figure which the plot would save."""
 
     def figure_of(plot: Plot, groups: list[Group]) -> Figure:
         saved: list[Figure] = []
-        monkeypatch.setattr(scoring.plots, "_save", lambda figure, _path: saved.append(figure))
-        plot(groups, Path("picture.svg"))
+
+        def save(figure: Figure, path: Path, **_: object) -> None:
+            saved.append(figure)
+            path.touch()
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Figure, "savefig", save)
+            plot(groups, tmp_path / "picture.svg")
         return saved[0]
 
     return figure_of
@@ -50,27 +61,47 @@ def draw(monkeypatch: pytest.MonkeyPatch) -> Callable[[Plot, list[Group]], Figur
 def test_each_curve_has_its_own_look_its_figures_and_its_operating_point(
     draw: Callable[[Plot, list[Group]], Figure],
 ) -> None:
-    groups = make_groups(12)
+    groups = make_groups(14)
     figure = draw(plot_roc_curves, groups)
     diagonal, *drawn = figure.axes[0].lines
     curves, points = drawn[::2], drawn[1::2]
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
     assert figure.axes[0].get_aspect() == 1
-    assert len({(curve.get_color(), curve.get_linestyle()) for curve in curves}) == 12
+    assert len({(curve.get_color(), curve.get_linestyle()) for curve in curves}) == 14
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
-    for group, curve, point, label in zip(groups, curves, points, labels[:12], strict=True):
+    for group, curve, point, label in zip(groups, curves, points, labels[:14], strict=True):
         at = figures(group.is_atypical, group.p_atypical, group.threshold)
         low, high = bootstrap(group.is_atypical, group.p_atypical, group.threshold, group.case).roc_auc
         assert label == f"{at['roc_auc']:.3f} [{low:.3f}, {high:.3f}]  {group.name}"
         assert np.trapezoid(*curve.get_xydata().T[::-1]) == pytest.approx(at["roc_auc"])
         assert point.get_xydata()[0] == pytest.approx([1 - at["specificity"], at["sensitivity"]])
         assert point.get_color() == curve.get_color()
-    assert labels[12] == "at each one's own threshold"
+    assert labels[14] == "at each one's own threshold"
 
 
 def test_one_fixed_threshold_is_named(draw: Callable[[Plot, list[Group]], Figure]) -> None:
     figure = draw(plot_roc_curves, make_groups(1) * 2)
     assert figure.legends[0].get_texts()[-1].get_text() == "at the threshold 0.400"
+
+
+def test_classes_that_no_threshold_explains_have_no_point_on_the_curve(
+    draw: Callable[[Plot, list[Group]], Figure],
+) -> None:
+    group = make_groups(1)[0]
+    as_given = replace(group, threshold=group.is_atypical)
+    for plot in SQUARES:
+        axes_of, legends = draw(plot, [as_given]).axes[0], draw(plot, [as_given]).legends
+        assert not [line for line in axes_of.lines if line.get_marker() == "o"]
+        assert len(legends[0].get_texts()) == 1
+    (panel,) = draw(plot_confusion_matrices, [as_given]).axes
+    assert panel.get_title() == "cancer 0\nclasses as given"
+    assert [text.get_text() for text in panel.texts] == ["64\n100.0 %", "0\n0.0 %", "0\n0.0 %", "16\n100.0 %"]
+
+
+def test_a_group_of_one_case_has_a_curve_without_an_interval(draw: Callable[[Plot, list[Group]], Figure]) -> None:
+    group = replace(make_groups(1)[0], case=np.full(80, "slide1"))
+    label = draw(plot_roc_curves, [group]).legends[0].get_texts()[0].get_text()
+    assert label == f"{group.figures['roc_auc']:.3f} [one case]  cancer 0"
 
 
 def test_each_panel_holds_its_counts_and_the_shares_of_its_rows(draw: Callable[[Plot, list[Group]], Figure]) -> None:
@@ -89,8 +120,8 @@ def test_each_panel_holds_its_counts_and_the_shares_of_its_rows(draw: Callable[[
     assert [label.get_text() for label in panels[0].get_yticklabels()] == ["Normal", "Atypical"]
 
 
-@both
-@pytest.mark.parametrize("number", [1, 2, 3, 7, 12])
+@each
+@pytest.mark.parametrize("number", [1, 2, 3, 7, 14])
 def test_nothing_is_cut_off_or_squeezed(plot: Plot, number: int, draw: Callable[[Plot, list[Group]], Figure]) -> None:
     long = replace(make_groups(1)[0], name="_canine cutaneous mast cell tumor of a dog that cost $_$5")
     figure = draw(plot, [long] * number)
@@ -99,10 +130,10 @@ def test_nothing_is_cut_off_or_squeezed(plot: Plot, number: int, draw: Callable[
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert width <= 3.5
     assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= 0
-    assert figure.axes[0].get_window_extent().height / figure.dpi >= (2.8 if plot is plot_roc_curves else 0.9)
+    assert figure.axes[0].get_window_extent().height / figure.dpi >= (2.8 if plot in SQUARES else 0.85)
 
 
-@both
+@each
 @pytest.mark.parametrize("suffix", [".svg", ".png"])
 def test_pictures_are_whole_and_the_same_in_every_process(plot: Plot, suffix: str, tmp_path: Path) -> None:
     here, there = tmp_path / "new" / f"here{suffix}", tmp_path / f"there{suffix}"
@@ -110,11 +141,12 @@ def test_pictures_are_whole_and_the_same_in_every_process(plot: Plot, suffix: st
     plot(make_groups(2), here)
     assert dict(matplotlib.rcParams) == before
     code = (
-        "import sys; from pathlib import Path; import numpy as np; from scoring import plots\n"
+        "import sys; from pathlib import Path; import numpy as np\n"
+        f"from {plot.__module__} import {plot.__name__}; from scoring.groups import Group\n"
         "truth, case = np.arange(80) % 5 == 0, np.arange(80) // 4\n"
         "scores = [np.random.default_rng(k).beta(2, 4, 80) * 0.7 + truth * 0.2 for k in (0, 1)]\n"
-        "groups = [plots.Group(f'cancer {k}', truth, scores[k], 0.4 + k / 100, case) for k in (0, 1)]\n"
-        f"plots.{plot.__name__}(groups, Path({str(there)!r}))\n"
+        "groups = [Group(f'cancer {k}', truth, scores[k], 0.4 + k / 100, case) for k in (0, 1)]\n"
+        f"{plot.__name__}(groups, Path({str(there)!r}))\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
     subprocess.run([sys.executable, "-W", "error", "-c", code], cwd=ROOT, check=True, timeout=120)
@@ -129,19 +161,11 @@ def test_pictures_are_whole_and_the_same_in_every_process(plot: Plot, suffix: st
             assert image.info["dpi"] == pytest.approx((300, 300), abs=0.1)
 
 
-@both
+@each
 def test_what_cannot_be_drawn_is_refused_and_leaves_nothing(plot: Plot, tmp_path: Path) -> None:
-    for number in (0, 13):
+    for number in (0, 15):
         with pytest.raises(DataError, match=f"these groups cannot share a picture: got {number} groups, expected 1 to"):
             plot(make_groups(number), tmp_path / "picture.svg")
     with pytest.raises(DataError, match=r"picture\.pdf cannot be drawn: got '\.pdf', expected \.svg or \.png"):
         plot(make_groups(1), tmp_path / "picture.pdf")
     assert not list(tmp_path.iterdir())
-
-
-def test_a_group_that_is_unusable_is_named() -> None:
-    truth, scores = np.array([True, False]), np.array([0.9, 0.1])
-    with pytest.raises(DataError, match="^melanoma: a class is missing: got 2 crops, all atypical"):
-        Group("melanoma", truth | True, scores, 0.5)
-    with pytest.raises(DataError, match="^melanoma: the threshold is unusable: got nan"):
-        Group("melanoma", truth, scores, np.nan)

@@ -1,0 +1,126 @@
+"""Scores like the leaderboard's, and what the leaderboard does not say, from a table or the platform's own files."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from model.errors import DataError
+from scoring.curves import plot_precision_recall_curves
+from scoring.files import hash_files, write_json, write_text
+from scoring.groups import Group
+from scoring.judge import find_domains, judge, make_groups, truth_and_calls
+from scoring.markdown import render_summary
+from scoring.panels import plot_calibration, plot_sweeps
+from scoring.platform import find_results, platform_metrics, read_results
+from scoring.plots import MOST_GROUPS, plot_confusion_matrices, plot_roc_curves
+from scoring.sources import describe_code, describe_file, describe_labels, describe_predictions
+from scoring.tables import find_labels, find_threshold, join_labels, read_predictions, record_of
+
+PICTURES = {
+    "roc.svg": plot_roc_curves,
+    "precision_recall.svg": plot_precision_recall_curves,
+    "confusion.svg": plot_confusion_matrices,
+    "calibration.svg": plot_calibration,
+    "sweep.svg": plot_sweeps,
+}
+SWEEP = "sweep.svg"  # the one that needs a threshold
+FROM_CLASSES = "the classes: the middle of the gap between them"
+
+
+def evaluate(predictions_csv: Path, labels: str | None, out: Path, threshold: float | None, seed: int) -> str:
+    """Judge predictions.csv: metrics.json, figures.json, summary.md and five pictures.
+
+    Args:
+        predictions_csv: See `scoring.tables.read_predictions`.
+        labels: See `scoring.tables.find_labels`.
+        out: The folder for the results; those that lie there are replaced.
+        threshold: The one that made the classes; None: see `scoring.tables.find_threshold`.
+        seed: Of the bootstrap.
+
+    Returns:
+        The summary, in Markdown.
+
+    Raises:
+        DataError: There are no labels, or predictions and labels cannot be used together.
+    """
+    if labels is None:
+        raise _lacking("--predictions", "--labels", "labels.csv, or the word folders")
+    predictions = read_predictions(predictions_csv)
+    table = join_labels(predictions, find_labels(labels, predictions["image_id"]))
+    value, record = find_threshold(predictions_csv, predictions, threshold), record_of(predictions_csv)
+    origin = "--threshold" if threshold is not None else record.name if record.is_file() else FROM_CLASSES
+    inputs = {"predictions": describe_predictions(predictions_csv), "labels": describe_labels(labels)}
+    return _evaluate(table, value, origin, inputs, out, seed)
+
+
+def evaluate_platform(predictions_json: Path, ground_truth_json: Path | None, out: Path, seed: int) -> str:
+    """Judge the platform's own files, as `evaluate` does.
+
+    Args:
+        predictions_json: See `scoring.platform.find_results`; the results lie beside it.
+        ground_truth_json: See `scoring.platform.read_results`.
+        out: The folder for the results; those that lie there are replaced.
+        seed: Of the bootstrap.
+
+    Returns:
+        The summary, in Markdown.
+
+    Raises:
+        DataError: There is no ground truth, or the platform's evaluator would fail, too.
+    """
+    if ground_truth_json is None:
+        raise _lacking("--predictions-json", "--ground-truth-json", "the platform's ground_truth.json")
+    results = find_results(predictions_json)
+    table = read_results(results, ground_truth_json)
+    inputs = {
+        "predictions": {
+            **describe_file(predictions_json),
+            "results_sha256": hash_files(results[image] for image in sorted(results)),
+            "record": None,
+        },
+        "labels": describe_file(ground_truth_json),
+    }
+    return _evaluate(table, find_threshold(predictions_json, table), FROM_CLASSES, inputs, out, seed)
+
+
+def _evaluate(
+    table: pd.DataFrame, threshold: float | None, origin: str, inputs: dict[str, Any], out: Path, seed: int
+) -> str:
+    """Compute everything, then write it; returns the summary."""
+    pooled, domains = make_groups(table, threshold, seed)
+    parts = {name: group for name, group in domains.items() if len(group.is_atypical) < len(table)}
+    drawn = _choose(pooled, parts)
+    results = {
+        **describe_code(),
+        "inputs": inputs,
+        "seed": seed,
+        "threshold": None if threshold is None else {"value": threshold, "origin": origin},
+        **judge(table, pooled, domains),
+        "not_drawn": [name for name, group in parts.items() if group not in drawn],
+    }
+    is_atypical, called = truth_and_calls(table)
+    metrics = platform_metrics(is_atypical, table["p_atypical"].to_numpy(), called, find_domains(table))
+    summary = render_summary(results)
+    write_json(out / "metrics.json", metrics)
+    write_json(out / "figures.json", results)
+    write_text(out / "summary.md", summary)
+    for name, plot in PICTURES.items():
+        if name == SWEEP and threshold is None:
+            (out / name).unlink(missing_ok=True)  # an older one would belong to other figures
+        else:
+            plot(drawn, out / name)
+    return summary
+
+
+def _choose(pooled: Group, parts: dict[str, Group]) -> list[Group]:
+    """What the pictures show: all crops, and the largest parts of them as far as there is room, in their order."""
+    largest = sorted(parts.values(), key=lambda group: len(group.is_atypical), reverse=True)[: MOST_GROUPS - 1]
+    return [pooled, *(group for group in parts.values() if group in largest)]
+
+
+def _lacking(given: str, lacking: str, expected: str) -> DataError:
+    """The error for half of what a comparison needs."""
+    return DataError(
+        f"{given} has nothing to be judged by", got=f"no {lacking}", expected=expected, remedy=f"name it with {lacking}"
+    )

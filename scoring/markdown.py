@@ -1,0 +1,126 @@
+"""The figures of an evaluation as tables for a reader, in Markdown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from scoring.groups import spell_domain
+
+Figures = dict[str, Any]
+SHARES = ("roc_auc", "balanced_accuracy", "sensitivity", "specificity")
+DISAGREE = (
+    "**Classes and probabilities disagree:** no threshold gives these classes, as when the confidence of the winning "
+    "class was written instead of P(atypical). ROC AUC, average precision and calibration follow the probabilities, "
+    "all else the classes; no threshold is priced."
+)
+NOT_KNOWN_BEFORE = "The best threshold is the best on these very labels, which nobody knows beforehand."
+
+
+def render_summary(results: Figures) -> str:
+    """Tell the results of one evaluation.
+
+    Args:
+        results: The content of figures.json.
+
+    Returns:
+        Markdown, with a new line at its end.
+    """
+    pooled, inputs, threshold = results["pooled"], results["inputs"], results["threshold"]
+    rows = [("all crops", pooled), *((spell_domain(name), row) for name, row in results["domains"].items())]
+    judged = [(name, row) for name, row in rows if row["roc_auc"] is not None]
+    parts = [
+        f"# {inputs['predictions']['name']} against {inputs['labels']['name']}",
+        f"{pooled['n_crops']:,} crops, {pooled['n_atypical']:,} of them atypical.",
+        f"Threshold {threshold['value']:.4f}, from {threshold['origin']}." if threshold else DISAGREE,
+        _scores(rows),
+        _interval_note(pooled["intervals"]),
+        _prices(judged) if threshold else "",
+        _calibration(judged),
+        _members(results["members"]),
+        _notes(results),
+    ]
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def render_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table; what is in a cell cannot end it."""
+    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def render_share(value: float | None, interval: Sequence[float] | None = None) -> str:
+    """A share in [0, 1] with its interval if there is one; a dash for what is not defined."""
+    if value is None:
+        return "–"
+    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else f"{value:.3f}"
+
+
+def _scores(rows: Sequence[tuple[str, Figures]]) -> str:
+    """The leaderboard's figures with their intervals."""
+    head = ("crops", "n (atypical)", "ROC AUC", "balanced accuracy", "sensitivity", "specificity", "accuracy")
+    lines = []
+    for name, row in rows:
+        shares = [render_share(row[key], (row["intervals"] or {}).get(key)) for key in SHARES]
+        lines.append([name, f"{row['n_crops']:,} ({row['n_atypical']:,})", *shares, render_share(row["accuracy"])])
+    return render_table(head, lines)
+
+
+def _interval_note(intervals: Figures | None) -> str:
+    """What the square brackets hold."""
+    if not intervals:
+        return "All crops are of one case, so no interval can be drawn for them."
+    n_cases, n_loose, seed = (intervals[key] for key in ("n_cases", "n_without_case", "seed"))
+    what = f"[95 % interval]: bootstrap, {intervals['n_draws']:,} draws, seed {seed};"
+    if not n_loose:
+        return f"{what} the {n_cases:,} cases are drawn whole."
+    whole = f"{n_cases:,} cases are drawn whole, and " if n_cases else ""
+    return f"{what} {whole}{n_loose:,} crops of unknown case one by one: too narrow if some of them share a case."
+
+
+def _prices(rows: Sequence[tuple[str, Figures]]) -> str:
+    """What the fixed threshold loses."""
+    head = ("crops", "balanced accuracy at it", "at the best one", "which is", "price in points")
+    lines = []
+    for name, row in rows:
+        sweep = row["sweep"]
+        shares = [render_share(sweep[key]) for key in ("balanced_accuracy", "best_balanced_accuracy")]
+        lines.append([name, *shares, f"{sweep['best_threshold']:.4f}", f"{sweep['price_points']:.1f}"])
+    return f"## What the place of the threshold costs\n\n{render_table(head, lines)}\n\n{NOT_KNOWN_BEFORE}"
+
+
+def _calibration(rows: Sequence[tuple[str, Figures]]) -> str:
+    """Whether the probabilities mean what they say."""
+    head = ("crops", "expected calibration error", "Brier score", "of always saying their share", "average precision")
+    lines = []
+    for name, row in rows:
+        shares = [render_share(row["calibration"][key]) for key in ("ece", "brier", "brier_of_share")]
+        lines.append([name, *shares, render_share(row["average_precision"])])
+    return f"## Are the probabilities to be believed\n\n{render_table(head, lines)}"
+
+
+def _members(members: dict[str, Figures]) -> str:
+    """Each network by itself; nothing where they are not known."""
+    head = ("network", "ROC AUC", "balanced accuracy", "sensitivity", "specificity")
+    lines = [[name.replace("_", " "), *(render_share(row.get(key)) for key in SHARES)] for name, row in members.items()]
+    return f"## Each network by itself\n\n{render_table(head, lines)}" if lines else ""
+
+
+def _notes(results: Figures) -> str:
+    """What the tables and pictures leave out or cannot say."""
+    notes = []
+    for name, row in results["domains"].items():
+        if row["roc_auc"] is None:
+            only = "atypical" if row["n_atypical"] else "normal"
+            notes.append(
+                f"- {spell_domain(name)}: its {row['n_crops']:,} crops are all {only}, so it has no curve; "
+                "metrics.json holds what the platform writes: 0 for the class that is missing, half a balanced "
+                "accuracy, null for ROC AUC."
+            )
+        elif row["intervals"] is None:
+            notes.append(f"- {spell_domain(name)}: all crops are of one case, so no interval can be drawn.")
+    if results["domains"] and results["n_without_domain"]:
+        notes.append(f"- {results['n_without_domain']:,} crops of unknown domain count among all crops alone.")
+    if results["not_drawn"]:
+        notes.append(
+            f"- Not in the pictures, which have no room for more: {', '.join(map(spell_domain, results['not_drawn']))}."
+        )
+    return "\n".join(["## To bear in mind", "", *notes]) if notes else ""

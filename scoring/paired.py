@@ -1,0 +1,185 @@
+"""Two predictions of the same crops: which is better, and whether that may be chance."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scoring.bootstrap import Interval, cluster_crops, draw_weights, weighted_statistics
+from scoring.delong import delong
+from scoring.files import write_json, write_text
+from scoring.groups import Group, spell_domain
+from scoring.judge import find_domains, make_groups
+from scoring.markdown import render_share, render_table
+from scoring.predictions import Array
+from scoring.sources import describe_code, describe_labels, describe_predictions
+from scoring.tables import find_labels, find_threshold, join_labels, read_predictions
+
+N_DRAWS = 2000
+FIGURES = {"roc_auc": "ROC AUC", "balanced_accuracy": "balanced accuracy"}  # as weighted_statistics orders them
+
+
+@dataclass(frozen=True)
+class Lead:
+    """How far the first prediction is ahead of the second in one figure, by a paired bootstrap.
+
+    Attributes:
+        difference: The first's figure less the second's.
+        interval: Of the difference, 95 %, percentiles.
+        p_value: Two-sided: twice the share of draws on the rarer side of 0, with 1 added to both counts, so that it
+            is never 0 (Davison and Hinkley, Bootstrap Methods and their Application, 1997).
+    """
+
+    difference: float
+    interval: Interval
+    p_value: float
+
+
+def bootstrap_lead(first: Group, second: Group, n_draws: int = N_DRAWS) -> dict[str, Lead]:
+    """Test whether ROC AUC and balanced accuracy differ; the same drawn cases judge both predictions.
+
+    Cases are drawn whole, as in `scoring.bootstrap.bootstrap`.
+
+    Args:
+        first: The crops with one prediction; its seed is the draws'.
+        second: The same crops in the same order, with the other prediction.
+        n_draws: Draws.
+
+    Returns:
+        By ``roc_auc`` and ``balanced_accuracy``.
+
+    Raises:
+        DataError: All crops are of one case.
+    """
+    cluster, _ = cluster_crops(first.case, len(first.is_atypical))
+    draws = draw_weights(cluster, first.is_atypical, n_draws, first.seed)
+    drawn = np.concatenate([_statistics(first, weights) - _statistics(second, weights) for weights, _ in draws])
+    return {name: _measure_lead(first.figures[name] - second.figures[name], column)
+            for name, column in zip(FIGURES, drawn.T, strict=True)}  # fmt: skip
+
+
+def compare(first_csv: Path, second_csv: Path, labels: str, out: Path, seed: int) -> str:
+    """Compare two predictions.csv of the same crops: comparison.json and summary.md.
+
+    Args:
+        first_csv: See `scoring.tables.read_predictions`.
+        second_csv: The other; it may name the crops in another order.
+        labels: See `scoring.tables.find_labels`.
+        out: The folder for the results; those that lie there are replaced.
+        seed: Of the bootstrap.
+
+    Returns:
+        The summary, in Markdown.
+
+    Raises:
+        DataError: The predictions and labels cannot be used together, or a class is missing in all crops.
+    """
+    paths = (first_csv, second_csv)
+    tables = [read_predictions(path) for path in paths]
+    truth = find_labels(labels, tables[0]["image_id"])
+    first, second = (join_labels(table, truth) for table in tables)
+    second = second.set_index("image_id").loc[first["image_id"]].reset_index()
+    thresholds = [find_threshold(path, table) for path, table in zip(paths, tables, strict=True)]
+    (all_1, domains_1), (all_2, domains_2) = (
+        make_groups(table, threshold, seed) for table, threshold in zip((first, second), thresholds, strict=True)
+    )
+    results = {
+        **describe_code(),
+        "inputs": {
+            "first": describe_predictions(first_csv),
+            "second": describe_predictions(second_csv),
+            "labels": describe_labels(labels),
+        },
+        "seed": seed,
+        "n_draws": N_DRAWS,
+        "thresholds": dict(zip(("first", "second"), thresholds, strict=True)),
+        "pooled": _compare(all_1, all_2),
+        "domains": {name: _compare(group, domains_2[name]) for name, group in domains_1.items()},
+        "one_class": [name for name in find_domains(first) if name not in domains_1],
+    }
+    summary = render_comparison(results)
+    write_json(out / "comparison.json", results)
+    write_text(out / "summary.md", summary)
+    return summary
+
+
+def _compare(first: Group, second: Group) -> dict[str, Any]:
+    """One group's figures by either prediction, and the tests."""
+    leads = {} if first.is_one_case else bootstrap_lead(first, second)
+    return {
+        "n_crops": len(first.is_atypical),
+        "n_atypical": int(first.is_atypical.sum()),
+        "delong": asdict(delong(first.is_atypical, first.p_atypical, second.p_atypical)),
+        **{
+            name: {
+                "first": first.figures[name],
+                "second": second.figures[name],
+                "bootstrap": asdict(leads[name]) if leads else None,
+            }
+            for name in FIGURES
+        },
+    }
+
+
+def _statistics(group: Group, weights: Array) -> Array:
+    """float (B, 2): the figures of `FIGURES` in each drawn sample."""
+    return weighted_statistics(group.is_atypical, group.p_atypical, weights, group.called)[:, : len(FIGURES)]
+
+
+def _measure_lead(difference: float, drawn: Array) -> Lead:
+    """What the draws, float (n_draws,), say of one figure's difference."""
+    low, high = np.percentile(drawn, (2.5, 97.5)).tolist()
+    rarer = min((drawn <= 0).sum(), (drawn >= 0).sum())
+    return Lead(difference, (low, high), min(1.0, float(2 * (1 + rarer) / (1 + len(drawn)))))
+
+
+def render_comparison(results: dict[str, Any]) -> str:
+    """Tell the results of one comparison.
+
+    Args:
+        results: The content of comparison.json.
+
+    Returns:
+        Markdown, with a new line at its end.
+    """
+    inputs, pooled = results["inputs"], results["pooled"]
+    rows = _rows("all crops", pooled)
+    rows += [cells for name, row in results["domains"].items() for cells in _rows(spell_domain(name), row)]
+    head = ("crops", "figure", "A", "B", "A − B [95 % interval]", "p", "DeLong's p")
+    parts = [
+        f"# A against B, by {inputs['labels']['name']}",
+        "\n".join(f"- {letter}: {inputs[key]['name']}, SHA-256 {inputs[key]['sha256'][:12]}…{_warn(results, key)}"
+                  for letter, key in (("A", "first"), ("B", "second"))),
+        f"{pooled['n_crops']:,} crops, {pooled['n_atypical']:,} of them atypical.",
+        render_table(head, rows),
+        f"Interval and p: paired bootstrap, {results['n_draws']:,} draws of whole cases (of crops where the case is "
+        f"not known), seed {results['seed']}. DeLong's test takes every crop as a case of its own.",
+        "\n".join(f"- {spell_domain(name)}: its crops are all of one class, nothing to compare."
+                  for name in results["one_class"]),
+    ]  # fmt: skip
+    return "\n\n".join(filter(None, parts)) + "\n"
+
+
+def _rows(name: str, row: dict[str, Any]) -> list[list[str]]:
+    """One group's two lines."""
+    lines = []
+    for key, spelled in FIGURES.items():
+        shares, lead = [row[key][which] for which in ("first", "second")], row[key]["bootstrap"]
+        interval = "[{:+.3f}, {:+.3f}]".format(*lead["interval"]) if lead else "(one case)"
+        tests = [lead and lead["p_value"], row["delong"]["p_value"] if key == "roc_auc" else None]
+        difference = f"{shares[0] - shares[1]:+.3f} {interval}"
+        lines.append([name, spelled, *map(render_share, shares), difference, *map(_render_p, tests)])
+    return lines
+
+
+def _render_p(value: float | None) -> str:
+    """A p-value; a dash where there is none."""
+    if value is None:
+        return "–"
+    return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+
+
+def _warn(results: dict[str, Any], key: str) -> str:
+    """What is to be said of a prediction whose classes and probabilities disagree."""
+    return "" if results["thresholds"][key] is not None else " — **no threshold gives its classes**"
