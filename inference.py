@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from model.ensemble import Ensemble
 
 STDERR_LIMIT = 1000  # Grand Challenge cuts the line at 1,024 characters
+PAGES_NAMED = 8  # of those unlike the training crops; a log's line has an end
 
 
 @dataclass(frozen=True)
@@ -48,11 +49,14 @@ class Case:
         stack: The file that was read.
         p_members: float64 (5, N), P(atypical) in [0, 1] by member and page.
         records: What was written, one record a page.
+        outliers: For each page the names of what lies outside of the training crops (`model.stain.find_outliers`), or
+            None where the bundle does not describe them. The log alone shows it.
     """
 
     stack: Path
     p_members: np.ndarray
     records: list[Record]
+    outliers: list[list[str]] | None
 
 
 class Stopwatch:
@@ -110,7 +114,17 @@ def score_stack(input_dir: Path, output_dir: Path, get_ensemble: Callable[[], "E
     with watch.stage("write"):
         records = encode_result(p_members.mean(axis=0), ensemble.bundle.threshold.value)
         write_result(output_dir, records)
-    return Case(stack, p_members, records)
+    with watch.stage("compare"):
+        outliers = compare_crops(crops, ensemble)
+    return Case(stack, p_members, records, outliers)
+
+
+def compare_crops(crops: np.ndarray, ensemble: "Ensemble") -> list[list[str]] | None:
+    """In what each of uint8 (N, 128, 128, 3) crops is unlike the training crops, where the bundle describes them."""
+    from model.stain import find_outliers, measure_crops  # it imports torch
+
+    training = ensemble.bundle.training_crops
+    return None if training is None else find_outliers(measure_crops(crops), training)
 
 
 HANDLERS: dict[tuple[str, ...], Callable[[Path, Path, Callable[[], "Ensemble"], Stopwatch], Case]]
@@ -153,8 +167,20 @@ def describe_case(case: Case, watch: Stopwatch) -> list[str]:
     seconds = "  ".join(f"{stage} {spent_s:.2f}" for stage, spent_s in watch.seconds.items())
     return [
         f"pages     {len(case.records)} in {case.stack.name!r}: {classes}",
+        f"unlike    {describe_outliers(case.outliers)}",
         f"seconds   {seconds}  total {watch.total_s():.2f}",
     ]
+
+
+def describe_outliers(outliers: list[list[str]] | None) -> str:
+    """Which pages lie outside of the training crops, and in what; the first few of them by number."""
+    if outliers is None:
+        return "not known: the bundle does not describe its training crops"
+    unlike = [f"page {page} ({', '.join(names)})" for page, names in enumerate(outliers, start=1) if names]
+    verb = "lies" if len(unlike) == 1 else "lie"
+    said = f"{len(unlike)} of {len(outliers)} pages {verb} outside of the training crops"
+    more = [f"and {len(unlike) - PAGES_NAMED} more"] if len(unlike) > PAGES_NAMED else []
+    return f"{said}: {', '.join(unlike[:PAGES_NAMED] + more)}" if unlike else said
 
 
 def tabulate(case: Case) -> list[str]:

@@ -51,7 +51,7 @@ trap clean_up EXIT
 mkdir "$work/output" "$work/model" "$work/check"
 cp -R "$input" "$work/input"
 cp -R "$expected" "$work/check/expected"
-cp "$root/test/check_output.py" "$work/check/"
+cp -R "$root/scoring" "$work/check/"
 chmod -R a+rX "$work"
 chmod 777 "$work/output"
 
@@ -73,9 +73,9 @@ baked=$(docker image inspect --format '{{index .Config.Labels "bundle.name"}} {{
 lite=$(sha256sum "$root/weights/lite/manifest.json" 2>/dev/null | cut -d ' ' -f 1) || lite=
 compare=()
 if [[ -n ${EXPECTED:-} || (-n $lite && ${baked##* } == "$lite") ]]; then
+    compare=(--expected "/check/expected/$result" --tolerance "$tolerance" --class-margin "$class_margin")
     echo "test.sh: checking format and values against $expected (bundle ${baked% *}, tolerance $tolerance)"
 else
-    compare=(--format-only)
     echo "test.sh: checking the format only: the image carries ${baked% *}, the expected values are those of weights/lite"
 fi
 
@@ -92,10 +92,13 @@ echo "test.sh: the container ran for $((SECONDS - start)) s"
 ((status == 0)) || failures+=("the container ended with exit code $status")
 [[ ! -s $work/stderr ]] || failures+=("the container wrote on stderr")
 
-docker run --rm --network none --read-only --cap-drop ALL --security-opt no-new-privileges \
-    -v "$work/check:/check:ro" -v "$work/output:/output:ro" --entrypoint python "$image" \
-    /check/check_output.py /output /check/expected --manifest /opt/app/weights/manifest.json \
-    --tolerance "$tolerance" --class-margin "$class_margin" "${compare[@]}" \
+# The check is the checkout's: the image holds model/ alone.
+stacks=("$input"/images/*/*)
+docker run --rm --platform linux/amd64 --network none --read-only --cap-drop ALL --security-opt no-new-privileges \
+    --memory 15g --tmpfs /tmp:rw,exec,mode=1777 \
+    -v "$work/check/scoring:/opt/app/scoring:ro" -v "$work/check/expected:/check/expected:ro" \
+    -v "$work/input:/input:ro" -v "$work/output:/output:ro" --entrypoint python "$image" \
+    -m scoring check "/output/$result" --stack "/input${stacks[0]#"$input"}" --weights /opt/app/weights "${compare[@]}" \
     || failures+=("the output is wrong, as said above")
 
 if ((${#failures[@]})); then

@@ -20,6 +20,7 @@ from torch import Tensor
 from model.contract import describe_folder
 from model.errors import WeightsError
 from model.preprocess import InputSpec
+from model.stain import FeatureRange, TrainingCrops
 
 FORMAT = 1
 N_MEMBERS = 5
@@ -59,7 +60,11 @@ class Member:
 
 @dataclass(frozen=True)
 class Bundle:
-    """A verified manifest and the folder it was read from. The fields are the manifest's."""
+    """A verified manifest and the folder it was read from. The fields are the manifest's.
+
+    ``training_crops`` is None where a manifest says nothing of them: older bundles do not, and nothing but the hint at
+    crops that are unlike them needs it.
+    """
 
     folder: Path
     name: str
@@ -69,6 +74,7 @@ class Bundle:
     members: tuple[Member, ...]
     positive_class: str = "atypical"
     training: Mapping[str, Any] = field(default_factory=dict)
+    training_crops: TrainingCrops | None = None
 
 
 def find_bundle(weights: Path | None = None) -> Path:
@@ -137,11 +143,20 @@ def read_bundle(folder: Path) -> Bundle:
             members=tuple(Member(**member) for member in manifest["members"]),
             positive_class=manifest["positive_class"],
             training=manifest["training"],
+            training_crops=_training_crops(manifest.get("training_crops")),
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, AttributeError) as error:
         raise _fault(f"{folder / MANIFEST} is malformed", got=error, expected="the fields of format 1") from error
     _check_members(bundle)
     return bundle
+
+
+def _training_crops(described: Mapping[str, Any] | None) -> TrainingCrops | None:
+    """The manifest's training crops, if it describes them."""
+    if described is None:
+        return None
+    features = {name: FeatureRange(**values) for name, values in described["features"].items()}
+    return TrainingCrops(described["n_crops"], features)
 
 
 def _check_members(bundle: Bundle) -> None:

@@ -9,18 +9,13 @@ import math
 from dataclasses import dataclass
 
 import torch
-from skimage.color import rgb_from_hed
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from model.contract import CROP_PX
 from model.errors import DataError
 from model.preprocess import InputSpec, normalise
-
-RGB_FROM_HED = torch.tensor(rgb_from_hed, dtype=torch.float32)
-HED_FROM_RGB = torch.linalg.inv(RGB_FROM_HED.double()).float()
-LOG_FLOOR = math.log(1e-6)  # skimage's unit: a stain of 1 absorbs all but a millionth
-
+from model.stain import hed_to_rgb, rgb_to_hed
 
 LIMITS = {
     **{"stain_scale": 1, "stain_shift": 1, "zoom": 1, "stretch": 1, "translate_px": CROP_PX / 2, "brightness": 1},
@@ -143,17 +138,6 @@ def perturb_stain(images: Tensor, scale: float, shift: float, generator: Generat
     offset = shift * (2 * torch.rand(shape, generator=generator, device=images.device) - 1)
     stains = rgb_to_hed(images) * factor[:, :, None, None] + offset[:, :, None, None]
     return hed_to_rgb(stains)
-
-
-def rgb_to_hed(images: Tensor) -> Tensor:
-    """Stain amounts of RGB: float (B, 3, H, W) in [0, 1] → float (B, 3, H, W) as skimage's rgb2hed, unclipped."""
-    density = images.clamp(min=1e-6).log() / LOG_FLOOR
-    return torch.einsum("bchw,cs->bshw", density, HED_FROM_RGB.to(images.device))
-
-
-def hed_to_rgb(stains: Tensor) -> Tensor:
-    """RGB of stain amounts: the inverse of `rgb_to_hed`, not clipped above 1."""
-    return (torch.einsum("bshw,sc->bchw", stains, RGB_FROM_HED.to(stains.device)) * LOG_FLOOR).exp()
 
 
 def _perturb_light(images: Tensor, config: AugmentConfig, generator: Generator) -> Tensor:

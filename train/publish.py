@@ -1,6 +1,6 @@
 """A finished study → a weights bundle with its threshold, provenance and model card."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from model.bundle import N_MEMBERS, Bundle, write_bundle
 from model.ensemble import Ensemble, load_member
 from model.errors import DataError
+from model.stain import TrainingCrops, describe_crops, measure_crops
 from train.evaluate import Results, predict_held_out, summarise
 from train.members import describe_bundle, read_states
 from train.study import Study
@@ -24,6 +25,7 @@ is *atypical*. Input: the central {crop_px} × {crop_px} px of a 128 × 128 px H
 
 - Trained on: {data}. {start}.
 - Threshold: rule `{rule}`, fitted on {fitted_on}. Weights: the {kept} epoch's, averaged.
+- The manifest also holds the stain and sharpness of these crops; inference names the pages that lie outside of them.
 - Licence of these weights: MIT. The data's stand above.
 
 | crops | n (atypical) | networks | ROC AUC | balanced accuracy | sensitivity | specificity |
@@ -61,12 +63,19 @@ def publish(study: Study, out: Path, rule: str) -> list[str]:
             expected=str(N_MEMBERS),
             remedy="run it without --members",
         )
-    bundle = write_bundle(describe_bundle(study, rule, out.name, out), read_states(study))
+    described = replace(describe_bundle(study, rule, out.name, out), training_crops=_training_crops(study))
+    bundle = write_bundle(described, read_states(study))
     ensemble = Ensemble.load(out)
     _check_members(study, ensemble)
     results = summarise(study, ensemble, predict_held_out(study, ensemble))
     (out / "README.md").write_text(_card(bundle, study, results), encoding="utf-8")
     return _rows(results)
+
+
+def _training_crops(study: Study) -> TrainingCrops:
+    """Stain and sharpness of the crops that the study was trained on."""
+    rows = study.data.rows_of(study.out_of_fold()["image_id"].tolist())
+    return describe_crops(measure_crops(study.data.crops[rows]))
 
 
 def _check_members(study: Study, ensemble: Ensemble) -> None:

@@ -16,9 +16,11 @@ import safetensors.torch
 import torch
 from PIL import Image
 
+from model.bundle import read_bundle
 from model.contract import OUTPUT_NAME
 from model.ensemble import Ensemble, load_member
 from model.preprocess import preprocess
+from model.stain import describe_crops, measure_crops
 from scoring.thresholds import THRESHOLD_RULES
 from train.study import read_studies, read_study
 
@@ -75,6 +77,16 @@ def test_the_published_bundle_gives_the_validation_probabilities_of_fit(study: P
         got = load_member(ensemble.bundle, member)(images).detach().sigmoid().squeeze(1).numpy()
         assert np.ptp(validation["p_atypical"]) > 0.1
         np.testing.assert_allclose(got, validation["p_atypical"], atol=1e-3)
+
+
+def test_the_published_bundle_describes_its_training_crops(study: Path, bundle: Path) -> None:
+    finished, described = read_study(study), read_bundle(bundle).training_crops
+    rows = finished.data.rows_of(finished.out_of_fold()["image_id"].tolist())
+    assert sorted(finished.data.table["source"].iloc[rows].unique()) == ["made"]  # the other source was held out
+    expected = describe_crops(measure_crops(finished.data.crops[rows]))
+    assert described.n_crops == expected.n_crops == 70
+    for name, known in expected.features.items():
+        assert vars(described.features[name]) == pytest.approx(vars(known), abs=1e-6)
 
 
 def test_inference_runs_on_the_published_bundle(bundle: Path, data_folder: Path, tmp_path: Path) -> None:

@@ -2,9 +2,8 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
 import warnings
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +17,8 @@ from PIL import Image
 import inference
 from model.contract import IMAGES_FOLDER, OUTPUT_NAME
 from model.ensemble import Ensemble
+from model.stain import describe_crops, measure_crops
+from scoring.check import check
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ def confidences(written):
 # ---- a good case
 
 
-def test_a_case_becomes_one_record_a_page_and_five_lines(score, case):
+def test_a_case_becomes_one_record_a_page_and_six_lines(score, case):
     status, out, err, written = score(case)
     assert (status, err, list(written)) == (0, [], [OUTPUT_NAME])
     records = json.loads(written[OUTPUT_NAME])
@@ -76,10 +77,11 @@ def test_a_case_becomes_one_record_a_page_and_five_lines(score, case):
         assert isinstance(record["confidence"], float)
         assert record["class"] == ("atypical" if record["confidence"] >= 0.5 else "normal")
     assert {record["class"] for record in records} == {"normal", "atypical"}
-    assert [line.split()[0] for line in out] == ["versions", "device", "bundle", "pages", "seconds"]
+    assert [line.split()[0] for line in out] == ["versions", "device", "bundle", "pages", "unlike", "seconds"]
     assert "CPU" in out[1]
     assert "16 in '0b5a.tif'" in out[3]
-    assert out[4].split()[1::2] == ["read", "imports", "weights", "forward", "write", "total"]
+    assert out[4] == "unlike    not known: the bundle does not describe its training crops"
+    assert out[5].split()[1::2] == ["read", "imports", "weights", "forward", "write", "compare", "total"]
 
 
 def test_the_table_shows_every_page_and_the_spread(score, case, tiny_bundle, stack):
@@ -119,17 +121,58 @@ def test_the_bundle_in_git_gives_the_expected_result_in_git(run_inference, tmp_p
         *("--weights", bundle, "--device", "cpu"),
     )
     assert done.returncode == 0, done.stderr
-    check = [sys.executable, root / "test" / "check_output.py", tmp_path, expected]
-    checked = subprocess.run(
-        [*map(str, check), "--manifest", str(bundle / "manifest.json")], capture_output=True, text=True, check=False
+    checked = check(
+        tmp_path / OUTPUT_NAME,
+        inference.find_stack(root / "test" / "input" / "interf0" / IMAGES_FOLDER),
+        weights=bundle,
+        expected=expected / OUTPUT_NAME,
     )
-    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked == 0
+
+
+def describe(bundle, folder, crops):
+    """A copy of a bundle that says it was trained on these crops."""
+    shutil.copytree(bundle, folder)
+    edit_manifest(folder, training_crops=asdict(describe_crops(measure_crops(crops))))
+    return folder
+
+
+def test_pages_unlike_the_training_crops_are_named_and_the_result_stays_the_same(
+    score, make_case, stack, save_tiff, tiny_bundle, tmp_path
+):
+    pages = stack.copy()
+    pages[2] = pages[2] // 8
+    pages[6] = (200, 150, 180)
+    folder = make_case()
+    save_tiff(folder / IMAGES_FOLDER / "s.tif", pages)
+    status, out, err, written = score(folder, describe(tiny_bundle, tmp_path / "described", stack))
+    assert (status, err) == (0, [])
+    [line] = [line for line in out if line.startswith("unlike")]
+    assert line.startswith("unlike    2 of 16 pages lie outside of the training crops: page 3 (haematoxylin mean")
+    assert "), page 7 (" in line
+    assert line.endswith("sharpness)")
+    assert written == score(folder)[3]  # to the byte
+
+
+def test_pages_like_the_training_crops_are_said_to_be(score, case, tiny_bundle, stack, tmp_path):
+    _, out, _, _ = score(case, describe(tiny_bundle, tmp_path / "described", stack))
+    assert "unlike    0 of 16 pages lie outside of the training crops" in out
+
+
+def test_the_line_of_unlike_pages_is_bounded():
+    named = [["eosin mean"]] * 1024
+    line = inference.describe_outliers([[], *named[1:]])
+    assert line.startswith("1023 of 1024 pages lie outside of the training crops: page 2 (eosin mean), ")
+    assert line.endswith(", page 9 (eosin mean), and 1015 more")
+    assert inference.describe_outliers([["sharpness"], []]) == (
+        "1 of 2 pages lies outside of the training crops: page 1 (sharpness)"
+    )
 
 
 def test_it_runs_as_a_process_with_a_silent_stderr(run_inference, case, tmp_path, tiny_bundle):
     done = run_inference("--input", case, "--output", tmp_path / "output", "--weights", tiny_bundle)
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(done.stdout.splitlines()) == 5
+    assert len(done.stdout.splitlines()) == 6
     assert list((tmp_path / "output").iterdir()) == [tmp_path / "output" / OUTPUT_NAME]
 
 

@@ -1,8 +1,9 @@
 import json
 import shutil
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
@@ -10,6 +11,7 @@ import torch
 from model import bundle as module
 from model.bundle import Threshold, find_bundle, read_bundle, read_member, write_bundle
 from model.errors import WeightsError
+from model.stain import describe_crops
 
 
 @pytest.fixture
@@ -27,6 +29,19 @@ def test_what_is_written_reads_back(tiny_bundle: Path) -> None:
     bundle = read_bundle(tiny_bundle)
     assert (bundle.name, bundle.architecture, bundle.positive_class) == ("tiny", "efficientvit_b0", "atypical")
     assert [member.file for member in bundle.members] == [f"fold{k}.safetensors" for k in range(5)]
+
+
+@pytest.mark.parametrize("described", [True, False])
+def test_the_training_crops_read_back_and_older_bundles_have_none(copy: Path, described: bool) -> None:
+    bundle = read_bundle(copy)
+    assert bundle.training_crops is None
+    training_crops = describe_crops(np.random.default_rng(0).normal(size=(50, 7))) if described else None
+    states = [read_member(bundle, member) for member in bundle.members]
+    assert write_bundle(replace(bundle, training_crops=training_crops), states).training_crops == training_crops
+    manifest = json.loads((copy / "manifest.json").read_text())
+    assert manifest.pop("training_crops") == (asdict(training_crops) if training_crops else None)
+    (copy / "manifest.json").write_text(json.dumps(manifest))  # as it was written before there was such a field
+    assert read_bundle(copy).training_crops is None
 
 
 def test_kernels_are_stored_in_half_precision_and_vectors_whole(tiny_bundle: Path) -> None:
@@ -48,6 +63,10 @@ def test_kernels_are_stored_in_half_precision_and_vectors_whole(tiny_bundle: Pat
             "crop_px=63",
         ),
         ({"input": 3}, "malformed"),
+        ({"training_crops": 3}, "malformed"),
+        ({"training_crops": {"n_crops": 1, "features": []}}, "malformed"),
+        ({"training_crops": {"n_crops": 1, "features": {"sharpness": {"mean": 0}}}}, "malformed"),
+        ({"training_crops": {"n_crops": 1, "features": {}}}, "training crops are not described"),
     ],
 )
 def test_an_unusable_manifest_is_explained(copy: Path, changes: dict[str, object], message: str) -> None:
