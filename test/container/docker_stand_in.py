@@ -57,14 +57,22 @@ def run(arguments: list[str]) -> int:
         print('could not select device driver "" with capabilities: [[gpu]]', file=sys.stderr)
         return 125
     if entrypoint == "python":  # the check itself runs for real, on the folders that would be mounted
-        check = Path(mounts["/check"])
-        mounts |= {f"/check/{name}": str(check / name) for name in ("check_output.py", "expected")}
-        mounts["/opt/app/weights/manifest.json"] = str(MANIFEST)
-        command = arguments[arguments.index("/check/check_output.py") :]
-        return subprocess.run([sys.executable, *(mounts.get(word, word) for word in command)], check=False).returncode
+        mounts["/opt/app/weights"] = str(BUNDLE)
+        command = [place(word, mounts) for word in arguments[arguments.index("-m") :]]
+        packages = (Path(mounts["/opt/app/scoring"]).parent, Path.cwd())  # the latter for model/, which the image holds
+        environment = os.environ | {"PYTHONPATH": ":".join(map(str, packages))}
+        return subprocess.run([sys.executable, "-P", *command], check=False, env=environment).returncode
     shutil.copytree(os.environ["OUTPUT"], mounts["/output"], dirs_exist_ok=True)
     sys.stderr.write(os.environ.get("STDERR", ""))
     return int(os.environ.get("STATUS", "0"))
+
+
+def place(word: str, mounts: dict[str, str]) -> str:
+    """Where a path of the container lies outside."""
+    for inside, outside in mounts.items():
+        if word == inside or word.startswith(f"{inside}/"):
+            return outside + word.removeprefix(inside)
+    return word
 
 
 def copy(arguments: list[str]) -> int:

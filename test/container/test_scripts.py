@@ -63,8 +63,7 @@ def checkout(tmp_path: Path) -> Checkout:
         "inference.py",
     ):
         shutil.copy(ROOT / name, root / name)
-    shutil.copy(ROOT / "test/check_output.py", root / "test")
-    for folder in ("model", "weights/lite", "test/input", "test/expected"):
+    for folder in ("model", "scoring", "weights/lite", "test/input", "test/expected"):
         shutil.copytree(ROOT / folder, root / folder)
     docker = tmp_path / "bin/docker"
     docker.parent.mkdir()
