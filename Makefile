@@ -7,7 +7,7 @@ LITE   := runs/lite
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
           --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
 
-.PHONY: run test check lint lite benchmark ablations leave-one-out data expected lock clean help
+.PHONY: run test check lint lite benchmark ablations leave-one-out external data expected lock clean help
 
 run: $(VENV)/.run  ## score the fixture with weights/lite and print a table
 	@$(BIN)/python inference.py --input test/input/interf0 --output test/output --weights weights/lite --table
@@ -53,6 +53,16 @@ leave-one-out: data
 	$(BIN)/python -m train run --data runs/data --out runs/leave-one-out --preset lite --set epochs=30 \
 	    --set input.size_px=96 --leave-one-out cohort
 	$(BIN)/python -m train evaluate --study runs/leave-one-out --out docs/results/leave-one-out
+
+# weights/lite on AtNorM-Br, which it never saw, as published: 746 crops, duplicates included.
+external: $(VENV)/.run
+	$(BIN)/python -m scoring predict --crops $(DATA)/AtNorM-Br --weights weights/lite --out docs/results/atnorm-br/predictions.csv
+	$(BIN)/python -m scoring evaluate --predictions docs/results/atnorm-br/predictions.csv --labels folders \
+	    --out docs/results/atnorm-br
+	$(BIN)/python -m scoring report --predictions docs/results/atnorm-br/predictions.csv --labels folders \
+	    --crops $(DATA)/AtNorM-Br --weights weights/lite --out runs/atnorm-br.html
+	$(BIN)/python -m scoring stress --crops $(DATA)/AtNorM-Br --labels folders --weights weights/lite \
+	    --out docs/results/atnorm-br/stress
 
 data: $(VENV)/.dev
 	$(BIN)/python -m train prepare --out runs/data --atnorm-br $(DATA)/AtNorM-Br \

@@ -53,6 +53,11 @@ class Ensemble:
             raise _out_of_memory(place, error) from error
         return cls(bundle, members, place, chosen)
 
+    @property
+    def members(self) -> tuple[nn.Module, ...]:
+        """The networks, in the members' order: float (B, 3, size_px, size_px) → logit of *atypical* (B, 1)."""
+        return tuple(self._members)
+
     def predict_members(self, crops: np.ndarray, batch_size: int = 64) -> np.ndarray:
         """Ask every member about every crop.
 

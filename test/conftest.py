@@ -145,3 +145,34 @@ def data_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def data(data_folder: Path) -> CropData:
     return read_data(data_folder)
+
+
+@pytest.fixture(scope="session")
+def scored_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with 130 crops in crops/, predictions.csv without a record (threshold 0.5 or near), and labels.csv.
+
+    The first crop's name and the first domain's are markup that would run a script where it is taken for such.
+    """
+    folder, number = tmp_path_factory.mktemp("scored"), np.arange(130)
+    names = ["<img src=x onerror=alert(1)>.png", *(f"{k:03}.png" for k in number[1:])]
+    (folder / "crops").mkdir()
+    for name, shade in zip(names, np.random.default_rng(0).integers(90, 250, (130, 3), np.uint8), strict=True):
+        crop = np.full((128, 128, 3), shade)
+        crop[54:74, 58:70] = (70, 40, 110)
+        Image.fromarray(crop).save(folder / "crops" / name)
+    p = number * 37 % 130 / 130 + 0.002
+    spread = np.linspace(-0.1, 0.1, 5) * (number % 5)[:, None]  # (130, 5)
+    members = {f"member_{k}": (p[:, None] + spread).clip(0, 1).round(6)[:, k] for k in range(5)}
+    called = np.where(p >= 0.5, "atypical", "normal")
+    pd.DataFrame({"image_id": names, "p_atypical": p.round(6), "class": called, **members}).to_csv(
+        folder / "predictions.csv", index=False
+    )
+    truth = p + (number * 17 % 130 / 130 - 0.5) * 0.6 > 0.5
+    domains = np.array(["</script><script>alert(3)</script>", "lung", "skin"])[number % 3]
+    labels = {
+        "label": np.where(truth, "atypical", "normal"),
+        "domain": domains,
+        "case": [f"slide{k // 3}" for k in number],
+    }
+    pd.DataFrame({"image_id": names, **labels}).to_csv(folder / "labels.csv", index=False)
+    return folder
