@@ -1,0 +1,159 @@
+"""The crops of a report: each one's picture and Grad-CAM as small text, and all that the page sorts and filters by."""
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from tqdm import tqdm
+
+from model.contract import CLASS_NAMES, CROP_PX
+from model.errors import DataError
+from scoring.listing import open_listing, read_blocks
+from scoring.saliency import Saliency, quantise
+from scoring.tables import member_columns
+
+WEBP = {"quality": 88, "method": 4}  # 5,000 crops of AMi-Br or AtNorM-Br are 32 MB of base64
+BLOCK_CROPS = 64
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the page shows of each crop.
+
+    Attributes:
+        images: image_id → base64 of a WebP, 128 × 128 px.
+        maps: image_id → base64 of int8 (H, W) row by row, see `scoring.saliency.quantise`; None without saliency.
+        map_cells: (H, W); None without saliency.
+        n_others: Crops that were found and have no prediction, the unreadable ones among them.
+    """
+
+    images: dict[str, str]
+    maps: dict[str, str] | None
+    map_cells: tuple[int, int] | None
+    n_others: int
+
+
+def read_pictures(paths: Sequence[Path], image_ids: Sequence[str], saliency: Saliency | None) -> Pictures:
+    """Read the crops that were predicted.
+
+    Args:
+        paths: See `scoring.listing.open_listing`.
+        image_ids: Of the predictions.
+        saliency: Makes the maps; None: none are made.
+
+    Raises:
+        DataError: A prediction's crop is not there or cannot be read.
+    """
+    wanted, reasons, n_others = set(image_ids), dict[str, str](), 0
+    images: dict[str, str] = {}
+    maps: dict[str, str] = {}
+    cells: tuple[int, int] | None = None
+    with open_listing(paths) as listing, tqdm(total=listing.n_files, unit=" files", disable=None) as bar:
+        for block in read_blocks(listing, BLOCK_CROPS):
+            bar.update(block.n_files)
+            reasons.update(block.unreadable)
+            known = [number for number, image_id in enumerate(block.image_ids) if image_id in wanted]
+            n_others += len(block.image_ids) - len(known)
+            if not known:
+                continue
+            names, crops = [block.image_ids[number] for number in known], block.crops[known]
+            images.update(zip(names, map(encode_image, crops), strict=True))
+            if saliency:
+                found = quantise(saliency.maps(crops))  # int8 (B, H, W)
+                cells = (found.shape[1], found.shape[2])
+                maps.update(zip(names, map(_base64, found), strict=True))
+    _check_whole(image_ids, images, reasons)
+    return Pictures(images, maps if saliency else None, cells, n_others + len(reasons))
+
+
+def encode_image(crop: np.ndarray) -> str:
+    """Base64 of a WebP: uint8 (128, 128, 3) → text; the same crop gives the same text."""
+    buffer = io.BytesIO()
+    Image.fromarray(crop).save(buffer, "WEBP", **WEBP)
+    return base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def page_data(
+    table: pd.DataFrame,
+    pictures: Pictures,
+    threshold: float,
+    frame_px: int | None,
+    unlike: Mapping[str, Sequence[str]] | None = None,
+) -> dict[str, Any]:
+    """All that the page's script knows, column by column.
+
+    Args:
+        table: Predictions, with labels, domain and case if labels were given (`scoring.tables.join_labels`).
+        pictures: Of the same crops.
+        threshold: A crop is called atypical when its probability is at least this.
+        frame_px: Side of the central square that the networks see, in pixels of the crop; None if unknown.
+        unlike: image_id → what about the crop lies outside of the training data, in words; None if nobody looked.
+
+    Returns:
+        What `json.dumps` takes. Classes are 0 for normal, 1 for atypical.
+
+    Raises:
+        DataError: A reason in `unlike` is of a crop that was not predicted.
+    """
+    image_ids = table["image_id"].tolist()
+    strangers = sorted(set(unlike or ()) - set(image_ids))
+    if strangers:
+        raise DataError(
+            "what is unlike the training data was not predicted",
+            got=f"{strangers[0]!r} and {len(strangers)} such",
+            expected="crops of the predictions",
+            remedy="look at the same crops",
+        )
+    return {
+        "threshold": threshold,
+        "crop_px": CROP_PX,
+        "frame_px": frame_px,
+        "map_cells": pictures.map_cells,
+        "image_id": image_ids,
+        "p_atypical": table["p_atypical"].tolist(),
+        "members": table[member_columns(table)].to_numpy().tolist(),
+        "called": _class_numbers(table["class"]),
+        "label": _class_numbers(table["label"]) if "label" in table else None,
+        "domain": _known(table, "domain"),
+        "case": _known(table, "case"),
+        "unlike": None if unlike is None else [list(unlike.get(image_id, ())) for image_id in image_ids],
+        "image": [pictures.images[image_id] for image_id in image_ids],
+        "map": None if pictures.maps is None else [pictures.maps[image_id] for image_id in image_ids],
+    }
+
+
+def _class_numbers(names: pd.Series) -> list[int]:
+    """0 for normal, 1 for atypical."""
+    return [CLASS_NAMES.index(name) for name in names]
+
+
+def _known(table: pd.DataFrame, name: str) -> list[str | None] | None:
+    """A column, None where a value is unknown; None for a column of which nothing is known."""
+    if name not in table or table[name].isna().all():
+        return None
+    return [None if pd.isna(value) else value for value in table[name]]
+
+
+def _base64(values: np.ndarray) -> str:
+    """The bytes of an array, row by row."""
+    return base64.b64encode(values.tobytes()).decode("ascii")
+
+
+def _check_whole(image_ids: Sequence[str], images: Mapping[str, str], reasons: Mapping[str, str]) -> None:
+    """Refuse predictions whose crops are not there: a gallery with holes would hide just the crops that are odd."""
+    lacking = [image_id for image_id in image_ids if image_id not in images]
+    if not lacking:
+        return
+    reason = reasons.get(lacking[0].rpartition("#")[0], reasons.get(lacking[0]))
+    raise DataError(
+        f"{len(lacking)} predictions have no crop",
+        got=f"{', '.join(map(repr, lacking[:3]))}{' …' if len(lacking) > 3 else ''}{f' ({reason})' if reason else ''}",
+        expected="every image_id of the predictions among the crops",
+        remedy="name the same paths with --crops as for predict",
+    )

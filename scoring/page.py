@@ -1,0 +1,57 @@
+"""One HTML file that needs no other: style, script, data and pictures are put into it, and it may load nothing."""
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+TEMPLATES = Path(__file__).resolve().parent / "templates"
+SCRIPTS = ("rows.js", "filters.js", "looks.js", "cards.js", "detail.js", "main.js")  # in the order they need each other
+
+
+def render(data: Mapping[str, Any], words: Mapping[str, Any]) -> str:
+    """Make the page.
+
+    Args:
+        data: For the page's script; numbers, texts, lists and dicts.
+        words: For the template. Text in it is escaped, whoever wrote it.
+
+    Returns:
+        HTML; the same input gives the same bytes.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    script = "\n".join(_read(name) for name in SCRIPTS)
+    return environment.get_template("report.html.j2").render(
+        **words,
+        style=Markup(_read("report.css")),  # our own files, and data that `encode_data` made harmless
+        script=Markup(script),
+        script_hash=_source_hash(script),
+        data=Markup(encode_data(data)),
+    )
+
+
+def encode_data(data: Mapping[str, Any]) -> str:
+    """JSON that may stand in a script element: without ``<``, no text in it can end the element or open a comment."""
+    text = json.dumps(data, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c")
+
+
+def _source_hash(script: str) -> str:
+    """What the content security policy knows the one allowed script by."""
+    return "sha256-" + base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
+
+
+def _read(name: str) -> str:
+    """A file that goes into the page."""
+    return (TEMPLATES / name).read_text(encoding="utf-8")

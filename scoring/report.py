@@ -1,0 +1,145 @@
+"""predictions.csv and its crops → one HTML file that a pathologist can open: figures above, every crop below."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from model.bundle import MANIFEST, Bundle, find_bundle, read_bundle
+from model.ensemble import Ensemble
+from model.errors import DataError
+from scoring.files import hash_files, write_text
+from scoring.gallery import page_data, read_pictures
+from scoring.judge import judge, make_groups
+from scoring.overview import count_crops, count_outcomes, describe_figures, describe_intervals, make_histogram
+from scoring.page import render
+from scoring.pictures import embed_pictures
+from scoring.provenance import read_commit
+from scoring.saliency import Saliency
+from scoring.sources import describe_labels, describe_predictions
+from scoring.tables import find_labels, find_threshold, join_labels, member_columns, read_predictions
+
+SEED = 0  # of the intervals, as evaluate's
+
+
+def report(
+    predictions_csv: Path,
+    crops: Sequence[Path],
+    out: Path,
+    *,
+    labels_csv: str | None = None,
+    weights: Path | None = None,
+    device: str = "auto",
+    saliency: bool = True,
+    unlike: Mapping[str, Sequence[str]] | None = None,
+) -> None:
+    """Write the report, and say on stdout which crops are not in it.
+
+    Args:
+        predictions_csv: Written by `scoring.predict.predict`, or such a table.
+        crops: Where they lie, see `scoring.listing.open_listing`; the names must be those of the predictions.
+        out: The HTML file; replaced if it is there. The same input gives the same bytes.
+        labels_csv: See `scoring.tables.find_labels`; None: there are none.
+        weights: The bundle that predicted; None: see `model.bundle.find_bundle`.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``: where the maps are computed, in fp32.
+        saliency: Draw what the networks looked at, for every crop.
+        unlike: image_id → what about a crop lies outside of the training data, in words; None: nobody looked.
+
+    Raises:
+        MitosisError: A table, crop or bundle is unusable, a prediction has no crop, or another bundle predicted.
+    """
+    table = read_predictions(predictions_csv)
+    threshold = find_threshold(predictions_csv, table)
+    if threshold is None:
+        raise DataError(
+            f"no threshold explains the classes of {predictions_csv}",
+            got="a normal crop with a higher p_atypical than an atypical one",
+            expected="atypical from one threshold on, else normal",
+            remedy="predict again, or correct the classes",
+        )
+    if labels_csv:
+        table = join_labels(table, find_labels(labels_csv, table["image_id"]))
+    bundle, origin = read_bundle(find_bundle(weights)), describe_predictions(predictions_csv)
+    _check_bundle(bundle, origin)
+    maker = Saliency(Ensemble.load(bundle.folder, device=device, precision="fp32")) if saliency else None
+    pictures = read_pictures(crops, table["image_id"].tolist(), maker)
+    if pictures.n_others:
+        print(f"passed over {pictures.n_others:,} crops without a prediction")
+    frame_px = bundle.input.crop_px if saliency or origin["record"] else None
+    words = {
+        "scored": ", ".join(path.resolve().name for path in crops),
+        "threshold": threshold,
+        "saliency": saliency,
+        "frame_px": frame_px,
+        "unlike": unlike is not None,
+        "has_domains": "domain" in table and bool(table["domain"].notna().any()),
+        "n_members": len(member_columns(table)),
+        **_describe_origin(bundle, origin, labels_csv, saliency),
+        **_describe_table(table, threshold, unlike),
+    }
+    write_text(out, render(page_data(table, pictures, threshold, frame_px, unlike), words))
+
+
+def _check_bundle(bundle: Bundle, origin: Mapping[str, Any]) -> None:
+    """Refuse a bundle that did not predict, if that can be known."""
+    made = (origin["record"] or {}).get("bundle", {})
+    digest = hash_files([bundle.folder / MANIFEST])
+    if made.get("manifest_sha256", digest) != digest:
+        raise DataError(
+            f"{origin['name']} was predicted by another bundle",
+            got=f"{bundle.name} with the manifest {digest[:12]}…",
+            expected=f"{made.get('name')} with {made['manifest_sha256'][:12]}…",
+            remedy="name the bundle that predicted with --weights",
+        )
+
+
+def _describe_origin(
+    bundle: Bundle, origin: Mapping[str, Any], labels_csv: str | None, saliency: bool
+) -> dict[str, Any]:
+    """Weights, rule and versions for the page; nothing that differs from day to day or from folder to folder."""
+    rows = [("predictions", f"{origin['name']}, sha256 {origin['sha256']}")]
+    rule, record = "as the classes say: no record lies beside the predictions", origin["record"]
+    if labels_csv:
+        labels = describe_labels(labels_csv)
+        rows.append(("labels", f"{labels['name']}, sha256 {labels['sha256']}" if labels["sha256"] else labels["name"]))
+    if record:
+        made, fitted = record["bundle"], bundle.threshold
+        rule = f"{fitted.rule}, fitted on {fitted.n_crops:,} {fitted.fitted_on} predictions"
+        if record.get("csv_sha256") != origin["sha256"]:
+            rows.append(("warning", "the predictions were changed after they were made"))
+        rows += [
+            ("weights", f"{bundle.name} ({bundle.architecture}), manifest sha256 {made.get('manifest_sha256')}"),
+            ("predicted on", f"{record.get('device')}, {record.get('precision')}"),
+            ("predicted with", ", ".join(f"{package} {number}" for package, number in record["versions"].items())),
+            ("predicted by code", str(record.get("commit"))),
+        ]
+    drawn = f"Grad-CAM of {bundle.name} by captum {version('captum')}, mean of the networks"
+    rows += [("saliency", drawn if saliency else "left out (--no-saliency)"), ("report by code", read_commit())]
+    return {"bundle": bundle.name if record else None, "drawn_by": bundle.name, "rule": rule, "provenance": rows}
+
+
+def _describe_table(
+    table: pd.DataFrame, threshold: float, unlike: Mapping[str, Sequence[str]] | None
+) -> dict[str, Any]:
+    """The summary for the page."""
+    words = {
+        "counts": count_crops(table, threshold, unlike),
+        "histogram": make_histogram(table),
+        **dict.fromkeys(("figures", "interval_note", "outcomes", "domains", "pictures")),
+    }
+    if "label" in table:
+        pooled, domains = make_groups(table, threshold, SEED)
+        judged = judge(table, pooled, domains)
+        words |= {
+            "figures": describe_figures(judged["pooled"]),
+            "interval_note": describe_intervals(judged["pooled"]["intervals"]),
+            "outcomes": count_outcomes(table),
+            "domains": [
+                {"name": name, **domain, "figures": describe_figures(domain)}
+                for name, domain in judged["domains"].items()
+            ],
+            "pictures": embed_pictures(pooled),
+        }
+    return words

@@ -1,0 +1,41 @@
+// The page's data, one object a crop. Names of crops, domains and reasons are other people's text: they only ever
+// become text nodes and attributes, never markup.
+const data = JSON.parse(document.getElementById("data").textContent);
+const labelled = data.label !== null;
+const CLASSES = ["normal", "atypical"];
+
+function outcomeOf(called, label) {
+  if (called === label) return `true ${label}`;
+  return label === "atypical" ? "missed" : "false alarm";
+}
+
+const rows = data.image_id.map((image_id, number) => {
+  const members = data.members[number] ?? [];
+  const called = CLASSES[data.called[number]];
+  const label = labelled ? CLASSES[data.label[number]] : null;
+  const p = data.p_atypical[number];
+  return {
+    number, image_id, members, called, label, p,
+    lowered: image_id.toLowerCase(),
+    disagreement: members.length ? Math.max(...members) - Math.min(...members) : 0,
+    distance: Math.abs(p - data.threshold),
+    outcome: labelled ? outcomeOf(called, label) : null,
+    domain: data.domain?.[number] ?? null,
+    caseName: data.case?.[number] ?? null,
+    unlike: data.unlike?.[number] ?? [],
+  };
+});
+
+const isWrong = (row) => row.outcome === "missed" || row.outcome === "false alarm";
+const OUTCOMES = { "missed": "missed", "false alarm": "false alarm", "true atypical": "found", "true normal": "right" };
+const imageOf = (row) => `data:image/webp;base64,${data.image[row.number]}`;
+
+function element(name, properties = {}, ...children) {
+  const made = Object.assign(document.createElement(name), properties);
+  made.append(...children.filter((child) => child !== null));
+  return made;
+}
+
+function tag(text, kind) {
+  return element("span", { className: `tag ${kind}`, textContent: text });
+}
