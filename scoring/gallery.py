@@ -14,6 +14,7 @@ from tqdm import tqdm
 
 from model.contract import CLASS_NAMES, CROP_PX
 from model.errors import DataError
+from model.stain import TrainingCrops, find_outliers, measure_crops
 from scoring.listing import open_listing, read_blocks
 from scoring.saliency import Saliency, quantise
 from scoring.tables import member_columns
@@ -30,22 +31,27 @@ class Pictures:
         images: image_id → base64 of a WebP, 128 × 128 px.
         maps: image_id → base64 of int8 (H, W) row by row, see `scoring.saliency.quantise`; None without saliency.
         map_cells: (H, W); None without saliency.
+        unlike: image_id → in what the crop is unlike the training crops; None where the bundle does not describe them.
         n_others: Crops that were found and have no prediction, the unreadable ones among them.
     """
 
     images: dict[str, str]
     maps: dict[str, str] | None
     map_cells: tuple[int, int] | None
+    unlike: dict[str, list[str]] | None
     n_others: int
 
 
-def read_pictures(paths: Sequence[Path], image_ids: Sequence[str], saliency: Saliency | None) -> Pictures:
+def read_pictures(
+    paths: Sequence[Path], image_ids: Sequence[str], saliency: Saliency | None, training: TrainingCrops | None
+) -> Pictures:
     """Read the crops that were predicted.
 
     Args:
         paths: See `scoring.listing.open_listing`.
         image_ids: Of the predictions.
         saliency: Makes the maps; None: none are made.
+        training: What the bundle was trained on; None: unknown.
 
     Raises:
         DataError: A prediction's crop is not there or cannot be read.
@@ -53,6 +59,7 @@ def read_pictures(paths: Sequence[Path], image_ids: Sequence[str], saliency: Sal
     wanted, reasons, n_others = set(image_ids), dict[str, str](), 0
     images: dict[str, str] = {}
     maps: dict[str, str] = {}
+    unlike: dict[str, list[str]] = {}
     cells: tuple[int, int] | None = None
     with open_listing(paths) as listing, tqdm(total=listing.n_files, unit=" files", disable=None) as bar:
         for block in read_blocks(listing, BLOCK_CROPS):
@@ -64,12 +71,14 @@ def read_pictures(paths: Sequence[Path], image_ids: Sequence[str], saliency: Sal
                 continue
             names, crops = [block.image_ids[number] for number in known], block.crops[known]
             images.update(zip(names, map(encode_image, crops), strict=True))
+            if training:
+                unlike.update(zip(names, find_outliers(measure_crops(crops), training), strict=True))
             if saliency:
                 found = quantise(saliency.maps(crops))  # int8 (B, H, W)
                 cells = (found.shape[1], found.shape[2])
                 maps.update(zip(names, map(_base64, found), strict=True))
     _check_whole(image_ids, images, reasons)
-    return Pictures(images, maps if saliency else None, cells, n_others + len(reasons))
+    return Pictures(images, maps if saliency else None, cells, unlike if training else None, n_others + len(reasons))
 
 
 def encode_image(crop: np.ndarray) -> str:
@@ -79,13 +88,7 @@ def encode_image(crop: np.ndarray) -> str:
     return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def page_data(
-    table: pd.DataFrame,
-    pictures: Pictures,
-    threshold: float,
-    frame_px: int | None,
-    unlike: Mapping[str, Sequence[str]] | None = None,
-) -> dict[str, Any]:
+def page_data(table: pd.DataFrame, pictures: Pictures, threshold: float, frame_px: int | None) -> dict[str, Any]:
     """All that the page's script knows, column by column.
 
     Args:
@@ -93,23 +96,11 @@ def page_data(
         pictures: Of the same crops.
         threshold: A crop is called atypical when its probability is at least this.
         frame_px: Side of the central square that the networks see, in pixels of the crop; None if unknown.
-        unlike: image_id → what about the crop lies outside of the training data, in words; None if nobody looked.
 
     Returns:
         What `json.dumps` takes. Classes are 0 for normal, 1 for atypical.
-
-    Raises:
-        DataError: A reason in `unlike` is of a crop that was not predicted.
     """
-    image_ids = table["image_id"].tolist()
-    strangers = sorted(set(unlike or ()) - set(image_ids))
-    if strangers:
-        raise DataError(
-            "what is unlike the training data was not predicted",
-            got=f"{strangers[0]!r} and {len(strangers)} such",
-            expected="crops of the predictions",
-            remedy="look at the same crops",
-        )
+    image_ids, unlike = table["image_id"].tolist(), pictures.unlike
     return {
         "threshold": threshold,
         "crop_px": CROP_PX,
@@ -122,7 +113,7 @@ def page_data(
         "label": _class_numbers(table["label"]) if "label" in table else None,
         "domain": _known(table, "domain"),
         "case": _known(table, "case"),
-        "unlike": None if unlike is None else [list(unlike.get(image_id, ())) for image_id in image_ids],
+        "unlike": None if unlike is None else [unlike[image_id] for image_id in image_ids],
         "image": [pictures.images[image_id] for image_id in image_ids],
         "map": None if pictures.maps is None else [pictures.maps[image_id] for image_id in image_ids],
     }

@@ -33,7 +33,6 @@ def report(
     weights: Path | None = None,
     device: str = "auto",
     saliency: bool = True,
-    unlike: Mapping[str, Sequence[str]] | None = None,
 ) -> None:
     """Write the report, and say on stdout which crops are not in it.
 
@@ -45,7 +44,6 @@ def report(
         weights: The bundle that predicted; None: see `model.bundle.find_bundle`.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``: where the maps are computed, in fp32.
         saliency: Draw what the networks looked at, for every crop.
-        unlike: image_id → what about a crop lies outside of the training data, in words; None: nobody looked.
 
     Raises:
         MitosisError: A table, crop or bundle is unusable, a prediction has no crop, or another bundle predicted.
@@ -64,7 +62,7 @@ def report(
     bundle, origin = read_bundle(find_bundle(weights)), describe_predictions(predictions_csv)
     _check_bundle(bundle, origin)
     maker = Saliency(Ensemble.load(bundle.folder, device=device, precision="fp32")) if saliency else None
-    pictures = read_pictures(crops, table["image_id"].tolist(), maker)
+    pictures = read_pictures(crops, table["image_id"].tolist(), maker, bundle.training_crops)
     if pictures.n_others:
         print(f"passed over {pictures.n_others:,} crops without a prediction")
     frame_px = bundle.input.crop_px if saliency or origin["record"] else None
@@ -73,13 +71,13 @@ def report(
         "threshold": threshold,
         "saliency": saliency,
         "frame_px": frame_px,
-        "unlike": unlike is not None,
+        "unlike": pictures.unlike is not None,
         "has_domains": "domain" in table and bool(table["domain"].notna().any()),
         "n_members": len(member_columns(table)),
         **_describe_origin(bundle, origin, labels_csv, saliency),
-        **_describe_table(table, threshold, unlike),
+        **_describe_table(table, threshold, pictures.unlike),
     }
-    write_text(out, render(page_data(table, pictures, threshold, frame_px, unlike), words))
+    write_text(out, render(page_data(table, pictures, threshold, frame_px), words))
 
 
 def _check_bundle(bundle: Bundle, origin: Mapping[str, Any]) -> None:

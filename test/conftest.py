@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -175,4 +176,21 @@ def scored_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "case": [f"slide{k // 3}" for k in number],
     }
     pd.DataFrame({"image_id": names, **labels}).to_csv(folder / "labels.csv", index=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def strict_bundle(tiny_bundle: Path, scored_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny bundle, said to be trained on crops less sharp than 001.png of the scored crops, and else on all."""
+    from model.stain import FEATURES, measure_crops
+
+    with Image.open(scored_crops / "crops" / "001.png") as image:
+        sharpness = measure_crops(np.asarray(image)[None])[0, -1]
+    folder = tmp_path_factory.mktemp("bundles") / "strict"
+    shutil.copytree(tiny_bundle, folder)
+    manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+    features = {name: {"mean": 0.0, "std": 0.0, "low": -99.0, "high": 99.0} for name in FEATURES}
+    features["sharpness"]["high"] = sharpness - 1e-9
+    manifest["training_crops"] = {"n_crops": 1, "features": features}
+    (folder / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
     return folder

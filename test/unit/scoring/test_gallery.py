@@ -33,7 +33,7 @@ def crops(tmp_path: Path, stack: np.ndarray, save_tiff: Callable[..., Path]) -> 
 
 def test_every_prediction_gets_its_own_picture_and_map(crops: Path, stack: np.ndarray, tiny_bundle: Path) -> None:
     saliency = Saliency(Ensemble.load(tiny_bundle, device="cpu"))
-    pictures = read_pictures([crops], ["three.tif#3", "b/1.png"], saliency)
+    pictures = read_pictures([crops], ["three.tif#3", "b/1.png"], saliency, None)
     assert pictures.n_others == 3
     assert pictures.map_cells == (8, 8)
     assert pictures.maps is not None
@@ -45,14 +45,14 @@ def test_every_prediction_gets_its_own_picture_and_map(crops: Path, stack: np.nd
 
 
 def test_without_saliency_there_are_no_maps(crops: Path) -> None:
-    pictures = read_pictures([crops], ["a/1.png"], None)
+    pictures = read_pictures([crops], ["a/1.png"], None, None)
     assert pictures.maps is None
     assert pictures.map_cells is None
 
 
 def test_a_prediction_without_its_crop_is_refused(crops: Path) -> None:
     with pytest.raises(DataError, match=r"2 predictions have no crop: got 'a/2.png', 'c', expected every image_id"):
-        read_pictures([crops], ["a/1.png", "a/2.png", "c"], None)
+        read_pictures([crops], ["a/1.png", "a/2.png", "c"], None, None)
 
 
 @pytest.mark.parametrize("name", ["broken.png", "broken.tif#2"])
@@ -61,12 +61,12 @@ def test_a_prediction_whose_crop_cannot_be_read_is_refused_with_the_reason(name:
     with pytest.raises(
         DataError, match=rf"1 predictions have no crop: got '{name}' \('broken\.(png|tif)' is no usable"
     ):
-        read_pictures([crops], ["a/1.png", name], None)
+        read_pictures([crops], ["a/1.png", name], None, None)
 
 
 def test_what_cannot_be_read_and_was_not_predicted_is_counted(crops: Path) -> None:
     (crops / "broken.png").write_bytes(b"no image")
-    assert read_pictures([crops], ["a/1.png"], None).n_others == 5
+    assert read_pictures([crops], ["a/1.png"], None, None).n_others == 5
 
 
 def test_five_thousand_pictures_of_tissue_take_less_than_40_mb() -> None:
@@ -90,8 +90,8 @@ def test_the_columns_belong_together() -> None:
             "case": [None, None],
         }
     )
-    pictures = Pictures({"y": "Y", "x": "X"}, {"y": "m", "x": "n"}, (8, 8), 0)
-    assert page_data(table, pictures, 0.5, 64, {"y": ["stain"]}) == {
+    pictures = Pictures({"y": "Y", "x": "X"}, {"y": "m", "x": "n"}, (8, 8), {"y": ["stain"], "x": []}, 0)
+    assert page_data(table, pictures, 0.5, 64) == {
         "threshold": 0.5,
         "crop_px": 128,
         "frame_px": 64,
@@ -107,5 +107,3 @@ def test_the_columns_belong_together() -> None:
         "image": ["X", "Y"],
         "map": ["n", "m"],
     }
-    with pytest.raises(DataError, match="was not predicted: got 'z' and 1 such"):
-        page_data(table, pictures, 0.5, 64, {"z": ["stain"]})

@@ -1,3 +1,4 @@
+import json
 import re
 import shutil
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from PIL import Image
 
 from model.errors import DataError, WeightsError
+from model.stain import FEATURES, measure_crops
 from scoring.cli import main
 from scoring.predict import predict
 from scoring.report import report
@@ -92,15 +94,18 @@ def test_predictions_with_a_record_name_their_weights(
     assert not (tmp_path / "other.html").exists()
 
 
-def test_reasons_to_be_unlike_the_training_data_are_counted(
-    scored_crops: Path, tiny_bundle: Path, tmp_path: Path
+def test_crops_unlike_the_training_crops_are_counted_and_named(
+    scored_crops: Path, strict_bundle: Path, tmp_path: Path
 ) -> None:
-    out = tmp_path / "r.html"
-    report(scored_crops / "predictions.csv", [scored_crops / "crops"], out, weights=tiny_bundle, saliency=False,
-           unlike={"001.png": ["stain", "sharpness"], "002.png": []})  # fmt: skip
-    page = out.read_text(encoding="utf-8")
-    assert "unlike the training data 1" in text_of(page)
-    assert '"unlike":[[],["stain","sharpness"],[],' in page
+    names = pd.read_csv(scored_crops / "predictions.csv")["image_id"]
+    crops = np.stack([np.asarray(Image.open(scored_crops / "crops" / name)) for name in names])
+    sharpness = measure_crops(crops)[:, FEATURES.index("sharpness")]
+    unlike = sharpness > sharpness[1] - 1e-9
+    assert 1 <= unlike.sum() < len(unlike)
+    page = make(scored_crops, tmp_path / "r.html", "--no-saliency", "--weights", strict_bundle)
+    assert f"unlike the training data {unlike.sum()}" in text_of(page)
+    told = json.dumps([["sharpness"] if one else [] for one in unlike], separators=(",", ":"))
+    assert f'"unlike":{told}' in page
 
 
 def test_what_cannot_be_reported_is_refused(scored_crops: Path, tiny_bundle: Path, tmp_path: Path) -> None:
