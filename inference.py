@@ -111,11 +111,11 @@ def score_stack(input_dir: Path, output_dir: Path, get_ensemble: Callable[[], "E
     ensemble = get_ensemble()
     with watch.stage("forward"):
         p_members = ensemble.predict_members(crops)  # (5, N)
+    with watch.stage("compare"):
+        outliers = compare_crops(crops, ensemble)
     with watch.stage("write"):
         records = encode_result(p_members.mean(axis=0), ensemble.bundle.threshold.value)
         write_result(output_dir, records)
-    with watch.stage("compare"):
-        outliers = compare_crops(crops, ensemble)
     return Case(stack, p_members, records, outliers)
 
 

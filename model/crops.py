@@ -24,6 +24,7 @@ PILLOW_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA")
 # Pillow warns of these and goes on with what is left; all else that it warns of leaves the pixels whole.
 DAMAGE = r"(?i).*(corrupt|truncated|larger than file|offset too large)"
 MHA_HEADER_BYTES = 65536
+LONGEST_PATH = 200  # in a message, which has 1,000 characters
 
 
 def find_stack(folder: Path, *, root: Path | None = None) -> Path:
@@ -241,7 +242,7 @@ def _check_compressed(path: Path, header: bytes, n_bytes: int) -> None:
 def _fault(path: Path, got: str, expected: str) -> InputError:
     """The error for a file that cannot be read as a stack."""
     return InputError(
-        f"{path.name[:80]!r} is no usable stack",
+        f"{str(path)[-LONGEST_PATH:]!r} cannot be read as crops",
         got=got[:300],
         expected=expected,
         remedy=f"write {CROP_PX} x {CROP_PX} px crops as 8-bit RGB: PNG, JPEG, or pages of one TIFF or MHA",

@@ -163,7 +163,7 @@ def _parser() -> argparse.ArgumentParser:
                              help="folders of crops, stacks, or an index CSV with image_id and path")  # fmt: skip
         command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if any")
     for command in (predict, report, check, stress):
-        command.add_argument("--weights", type=Path, metavar="DIR", help="a bundle; default: weights/lite")
+        command.add_argument("--weights", type=Path, metavar="DIR", help="a bundle; default: as inference.py")
     for command in (evaluate, compare, report, stress):
         command.add_argument("--labels", metavar="CSV|folders", required=command is compare,
                              help="labels.csv; or the word folders: Atypical/ and Normal/ say it")  # fmt: skip

@@ -7,14 +7,14 @@ import pandas as pd
 
 from model.errors import DataError
 from scoring.curves import plot_precision_recall_curves
-from scoring.files import hash_files, write_json, write_text
+from scoring.files import hash_file, write_json, write_text
 from scoring.groups import Group
 from scoring.judge import find_domains, judge, make_groups, truth_and_calls
 from scoring.markdown import render_summary
 from scoring.panels import plot_calibration, plot_sweeps
 from scoring.platform import find_results, platform_metrics, read_results
 from scoring.plots import MOST_GROUPS, plot_confusion_matrices, plot_roc_curves
-from scoring.sources import describe_code, describe_file, describe_labels, describe_predictions
+from scoring.provenance import describe_code, describe_file, describe_labels, describe_predictions
 from scoring.tables import find_labels, find_threshold, join_labels, read_predictions, record_of
 
 PICTURES = {
@@ -76,7 +76,7 @@ def evaluate_platform(predictions_json: Path, ground_truth_json: Path | None, ou
     inputs = {
         "predictions": {
             **describe_file(predictions_json),
-            "results_sha256": hash_files(results[image] for image in sorted(results)),
+            "results_sha256": [hash_file(results[image]) for image in sorted(results)],
             "record": None,
         },
         "labels": describe_file(ground_truth_json),

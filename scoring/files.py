@@ -2,9 +2,10 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from model.errors import DataError
 
 
 def write_text(path: Path, text: str) -> None:
@@ -23,9 +24,17 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
 
 
-def hash_files(paths: Iterable[Path]) -> str:
-    """The SHA-256 of the files' bytes, one file after the other."""
-    digest = hashlib.sha256()
-    for path in paths:
-        digest.update(path.read_bytes())
-    return digest.hexdigest()
+def check_file(out: Path) -> None:
+    """Refuse a folder where a file is to be written, before anything is computed for it.
+
+    Raises:
+        DataError: It is one.
+    """
+    if out.is_dir():
+        raise DataError(f"{out} is a folder", got="a folder", expected="a file's name after --out", remedy="add one")
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

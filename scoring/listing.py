@@ -9,12 +9,14 @@ import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from model.contract import CROP_PX
 from model.crops import READERS, read_crops
 from model.errors import DataError, InputError, MitosisError
 
@@ -31,12 +33,14 @@ class Listing:
         n_files: How many.
         n_others: Files in the folders that are no images by their names, and hidden ones.
         sha256: Of all names and sizes, in order.
+        newest_s: When the last of the files was changed, in seconds since 1970.
     """
 
     database: sqlite3.Connection
     n_files: int
     n_others: int
-    sha256: str
+    sha256: str = ""
+    newest_s: float = 0.0
 
     def files(self, first: int = 0, last: int | None = None) -> Iterator[tuple[str, Path]]:
         """image_id and path of the files from `first` to before `last`, counted from 0."""
@@ -87,8 +91,12 @@ def open_listing(paths: Sequence[Path]) -> Iterator[Listing]:
         (n_files,) = database.execute("SELECT count(*) FROM ordered").fetchone()
         if not n_files:
             raise _fault("there are no crops", got=f"no image in {', '.join(map(str, paths))}")
-        listing = Listing(database, n_files, n_others, "")
-        yield Listing(database, n_files, n_others, _hash(listing))
+        listing = Listing(database, n_files, n_others)
+        yield replace(listing, **_stat(listing))
+    except sqlite3.OperationalError as error:  # its file lies in the temporary folder
+        raise DataError(
+            "the list of crops cannot be kept", got=error, expected="space for it in TMPDIR", remedy="free space there"
+        ) from error
     finally:
         database.close()
 
@@ -122,7 +130,7 @@ def _blocks(files: Iterable[tuple[str, Path]], batch_size: int) -> Iterator[Bloc
             crops = read_crops(path)
         except InputError as error:
             unreadable.append((image_id, str(error)))
-            crops = np.empty((0, 128, 128, 3), np.uint8)
+            crops = np.empty((0, CROP_PX, CROP_PX, 3), np.uint8)
         image_ids += [image_id] if len(crops) == 1 else [f"{image_id}#{page}" for page in range(1, len(crops) + 1)]
         held.append(crops)
         while len(image_ids) >= batch_size:
@@ -167,13 +175,17 @@ def _insert(database: sqlite3.Connection, number: int, path: Path) -> int:
 
 
 def _walk(folder: Path, number: int, others: list[int]) -> Iterator[Row]:
-    """The images below a folder, in no order; counts what is passed over."""
-    waiting = [str(folder)]
+    """The images below a folder, in no order, links followed; counts what is passed over."""
+    waiting, seen = [str(folder)], set[str]()
     while waiting:
-        with os.scandir(waiting.pop()) as entries:
+        place = waiting.pop()
+        if os.path.realpath(place) in seen:  # a link to a folder above it has no end
+            raise _fault(f"{place} leads to a folder that is read already", got="a link")
+        seen.add(os.path.realpath(place))
+        with os.scandir(place) as entries:
             for entry in entries:
                 hidden = entry.name.startswith(".")
-                if entry.is_dir(follow_symlinks=False) and not hidden:
+                if entry.is_dir() and not hidden:
                     waiting.append(entry.path)
                 elif not hidden and os.path.splitext(entry.name)[1].lower() in READERS:  # noqa: PTH122 - a million times
                     yield os.path.relpath(entry.path, folder), entry.path, number, 0
@@ -196,16 +208,16 @@ def _read_index(path: Path, number: int) -> Iterator[Row]:
         raise _fault(f"{path} cannot be read", got=str(error)) from error
 
 
-def _hash(listing: Listing) -> str:
-    """SHA-256 of the names and the files' sizes; a file that is missing counts as one of size -1."""
-    digest = hashlib.sha256()
+def _stat(listing: Listing) -> dict[str, Any]:
+    """What a listing says of the files' names, sizes and times; a file that is missing counts as one of size -1."""
+    digest, newest_s = hashlib.sha256(), 0.0
     for image_id, path in listing.files():
-        try:
-            size = path.stat().st_size
-        except OSError:
-            size = -1
+        size = -1
+        with suppress(OSError):
+            found = path.stat()
+            size, newest_s = found.st_size, max(newest_s, found.st_mtime)
         digest.update(f"{image_id}\0{size}\n".encode())
-    return digest.hexdigest()
+    return {"sha256": digest.hexdigest(), "newest_s": newest_s}
 
 
 def _fault(what: str, got: str) -> MitosisError:

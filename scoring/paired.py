@@ -13,7 +13,7 @@ from scoring.groups import Group, spell_domain
 from scoring.judge import find_domains, make_groups
 from scoring.markdown import render_share, render_table
 from scoring.predictions import Array
-from scoring.sources import describe_code, describe_labels, describe_predictions
+from scoring.provenance import describe_code, describe_labels, describe_predictions
 from scoring.tables import find_labels, find_threshold, join_labels, read_predictions
 
 N_DRAWS = 2000
@@ -60,7 +60,7 @@ def bootstrap_lead(first: Group, second: Group, n_draws: int = N_DRAWS) -> dict[
 
 
 def compare(first_csv: Path, second_csv: Path, labels: str, out: Path, seed: int) -> str:
-    """Compare two predictions.csv of the same crops: comparison.json and summary.md.
+    """Compare two predictions.csv of the same crops: comparison.json and comparison.md.
 
     Args:
         first_csv: See `scoring.tables.read_predictions`.
@@ -100,7 +100,7 @@ def compare(first_csv: Path, second_csv: Path, labels: str, out: Path, seed: int
     }
     summary = render_comparison(results)
     write_json(out / "comparison.json", results)
-    write_text(out / "summary.md", summary)
+    write_text(out / "comparison.md", summary)
     return summary
 
 

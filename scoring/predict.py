@@ -16,9 +16,10 @@ from model.bundle import MANIFEST
 from model.contract import CLASS_NAMES
 from model.crops import count_greyscale
 from model.ensemble import Ensemble
+from scoring.files import hash_file
 from scoring.listing import Block, Listing, open_listing, read_blocks
 from scoring.provenance import describe_machine, read_commit
-from scoring.shards import UNREADABLE_CODE, is_finished, keep, partial_files, tell, unreadable_of
+from scoring.shards import UNREADABLE_CODE, check_shard, draft, is_finished, tell, unreadable_of
 from scoring.tables import DECIMALS, PREDICTION_COLUMNS
 
 # How many crops a network sees at once, the last ones filled up: torch chooses its kernels, and so the last bits of a
@@ -43,7 +44,8 @@ def predict(
     Args:
         paths: See `scoring.listing.open_listing`.
         out: predictions.csv, replaced if it is there; its record is written beside it (`scoring.shards`). A prediction
-            that is there already, of the same crops by the same weights, is left as it is.
+            that is there already, by the same weights and code, of the same files that were not touched since, is left
+            as it is.
         weights: A bundle's folder; None: see `model.bundle.find_bundle`.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
@@ -58,12 +60,13 @@ def predict(
     Raises:
         MitosisError: Anything else that outside data can cause. Nothing has then been written.
     """
-    with open_listing(paths) as listing:
+    with open_listing(paths) as listing, draft(out) as new:
         ensemble = Ensemble.load(weights, device=device, precision=precision)
         mark = _mark(listing, ensemble, shard)
-        if is_finished(out, mark):
+        if is_finished(out, mark, listing.newest_s):
             print(f"{out} is finished: nothing to do")
             return UNREADABLE_CODE if unreadable_of(out).is_file() else 0
+        check_shard(out, mark)
         first, last = ((number * listing.n_files) // shard[1] for number in (shard[0] - 1, shard[0]))
         if listing.n_others:
             print(f"passed over {listing.n_others:,} files that are no images by their names")
@@ -71,14 +74,16 @@ def predict(
               flush=True)  # fmt: skip
         at_once = FORWARD_CROPS[ensemble.device.type]
         blocks = read_blocks(listing, -(-batch_size // at_once) * at_once, first, last)
-        with partial_files(out) as (scores, reasons):
-            with scores.open("w", newline="", encoding="utf-8") as one, reasons.open("w", encoding="utf-8") as two:
-                tally, pixels = _score(ensemble, blocks, (one, two), last - first, strict)
-            if tally.n_unreadable and strict:
-                print(f"error: {tally.n_unreadable:,} of {last - first:,} files cannot be read, as said above: nothing "
-                      "was written; mend them, or score the others with --no-strict", file=sys.stderr)  # fmt: skip
-                return UNREADABLE_CODE
-            keep(out, scores, reasons, {**mark, "crops": {**asdict(tally), "pixels_sha256": [pixels]}})
+        with (
+            new.scores.open("w", newline="", encoding="utf-8") as scores,
+            new.unreadable.open("w", newline="", encoding="utf-8") as reasons,
+        ):
+            tally, pixels = _score(ensemble, blocks, (scores, reasons), last - first, strict)
+        if tally.n_unreadable and strict:
+            print(f"error: {tally.n_unreadable:,} of {last - first:,} files cannot be read, as said above: nothing "
+                  "was written; mend them, or score the others with --no-strict", file=sys.stderr)  # fmt: skip
+            return UNREADABLE_CODE
+        new.keep({**mark, "crops": {**asdict(tally), "pixels_sha256": [pixels]}})
     return tell(out, tally.n_crops, tally.n_greyscale, tally.n_unreadable)
 
 
@@ -117,13 +122,12 @@ def _digits(p: float) -> str:
 
 def _mark(listing: Listing, ensemble: Ensemble, shard: tuple[int, int]) -> dict[str, Any]:
     """What decides a prediction to the byte: crops, weights, code and machine."""
-    manifest = (ensemble.bundle.folder / MANIFEST).read_bytes()
     return {
         "shard": list(shard),
         "listing": {"files": listing.n_files, "sha256": listing.sha256},
         "bundle": {
             "name": ensemble.bundle.name,
-            "manifest_sha256": hashlib.sha256(manifest).hexdigest(),
+            "manifest_sha256": hash_file(ensemble.bundle.folder / MANIFEST),
             "threshold": ensemble.bundle.threshold.value,
             "rule": ensemble.bundle.threshold.rule,
         },

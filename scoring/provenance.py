@@ -1,14 +1,19 @@
-"""What made a result: the code's commit and the machine."""
+"""What a result was computed from, by what and where, without a path of this machine."""
 
 import os
 import platform
 import subprocess
+import sys
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
+from scoring.files import hash_file
+from scoring.tables import BY_FOLDER, read_record, record_of
 
 ROOT = Path(__file__).resolve().parent.parent
+CHANGES = "+changes"  # after the commit, where files differ from it
+LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "grand-challenge-metrics", "matplotlib")
 
 
 def read_commit() -> str:
@@ -18,7 +23,7 @@ def read_commit() -> str:
         return revision.read_text(encoding="utf-8").strip()
     try:
         answer = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"],
+            ["git", "describe", "--always", "--abbrev=40", f"--dirty={CHANGES}", "--exclude=*"],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -31,8 +36,32 @@ def read_commit() -> str:
 
 def describe_machine() -> dict[str, Any]:
     """The processor, how many of its cores this process may use, and the GPUs."""
+    import torch  # here: evaluate and compare need the commit alone, and would wait for it
+
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     processor = models[0].partition(":")[2].strip() if models else platform.processor()
     gpus = [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())]
     cores = len(os.sched_getaffinity(0))
     return {"processor": processor, "cores": cores, "gpus": gpus, "system": platform.system()}
+
+
+def describe_code() -> dict[str, Any]:
+    """The commit, and the versions of what computes."""
+    versions = {"python": sys.version.split()[0], **{name: version(name) for name in LIBRARIES}}
+    return {"commit": read_commit(), "versions": versions}
+
+
+def describe_file(path: Path) -> dict[str, Any]:
+    """A file's name and SHA-256."""
+    return {"name": path.name, "sha256": hash_file(path)}
+
+
+def describe_predictions(predictions_csv: Path) -> dict[str, Any]:
+    """As `describe_file`, with the record that `predict` wrote beside it; None where there is none."""
+    record = record_of(predictions_csv)
+    return {**describe_file(predictions_csv), "record": read_record(record) if record.is_file() else None}
+
+
+def describe_labels(labels: str) -> dict[str, Any]:
+    """As `describe_file`; or that the folders' names are the labels."""
+    return {"name": BY_FOLDER, "sha256": None} if labels == BY_FOLDER else describe_file(Path(labels))

@@ -10,15 +10,14 @@ import pandas as pd
 from model.bundle import MANIFEST, Bundle, find_bundle, read_bundle
 from model.ensemble import Ensemble
 from model.errors import DataError
-from scoring.files import hash_files, write_text
+from scoring.files import check_file, hash_file, write_text
 from scoring.gallery import page_data, read_pictures
 from scoring.judge import judge, make_groups
 from scoring.overview import count_crops, count_outcomes, describe_figures, describe_intervals, make_histogram
 from scoring.page import render
 from scoring.pictures import embed_pictures
-from scoring.provenance import read_commit
+from scoring.provenance import describe_labels, describe_predictions, read_commit
 from scoring.saliency import Saliency
-from scoring.sources import describe_labels, describe_predictions
 from scoring.tables import find_labels, find_threshold, join_labels, member_columns, read_predictions
 
 SEED = 0  # of the intervals, as evaluate's
@@ -48,6 +47,7 @@ def report(
     Raises:
         MitosisError: A table, crop or bundle is unusable, a prediction has no crop, or another bundle predicted.
     """
+    check_file(out)
     table = read_predictions(predictions_csv)
     threshold = find_threshold(predictions_csv, table)
     if threshold is None:
@@ -83,7 +83,7 @@ def report(
 def _check_bundle(bundle: Bundle, origin: Mapping[str, Any]) -> None:
     """Refuse a bundle that did not predict, if that can be known."""
     made = (origin["record"] or {}).get("bundle", {})
-    digest = hash_files([bundle.folder / MANIFEST])
+    digest = hash_file(bundle.folder / MANIFEST)
     if made.get("manifest_sha256", digest) != digest:
         raise DataError(
             f"{origin['name']} was predicted by another bundle",

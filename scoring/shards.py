@@ -1,18 +1,19 @@
 """One prediction on the disk: predictions.csv and its record, in one piece or in shards that are put together again."""
 
-import hashlib
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from model.errors import DataError
-from scoring.tables import read_record, record_of
+from scoring.files import check_file, hash_file, write_json
+from scoring.provenance import CHANGES
+from scoring.tables import RECORD_FORMAT, read_record, record_of
 
 UNREADABLE_CODE = 3  # the exit code when files could not be read; 1 is any other fault, 2 a wrong command line
-FORMAT = 1
 
 
 def unreadable_of(out: Path) -> Path:
@@ -20,45 +21,78 @@ def unreadable_of(out: Path) -> Path:
     return out.with_name(out.name + ".unreadable.csv")
 
 
-@contextmanager
-def partial_files(out: Path) -> Iterator[tuple[Path, Path]]:
-    """Names for a prediction and its unreadable files while they are written; what is left of them is deleted."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    try:
-        yield partial, unreadable_of(partial)
-    finally:
-        partial.unlink(missing_ok=True)
-        unreadable_of(partial).unlink(missing_ok=True)
+@dataclass(frozen=True)
+class Draft:
+    """A prediction while it is written, in a folder of its own beside where it is to lie.
 
-
-def keep(out: Path, scores: Path, reasons: Path, record: dict[str, Any]) -> None:
-    """Put a finished prediction in its place.
-
-    Args:
-        out: predictions.csv.
-        scores: The same under its partial name.
-        reasons: The unreadable files under their partial name.
-        record: What it was made from, by what.
+    Attributes:
+        out: predictions.csv, as it is to be.
+        scores: The same, being written.
+        unreadable: The files that could not be read, being written.
     """
-    content = {**record, "format": FORMAT, "csv_sha256": _hash(scores)}
-    new = record_of(scores)
-    new.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    record_of(out).unlink(missing_ok=True)  # never one's record beside another's scores
-    scores.replace(out)
-    if record["crops"]["n_unreadable"]:
-        reasons.replace(unreadable_of(out))
-    else:
-        unreadable_of(out).unlink(missing_ok=True)
-    new.replace(record_of(out))
+
+    out: Path
+    scores: Path
+    unreadable: Path
+
+    def keep(self, record: dict[str, Any]) -> None:
+        """Put the prediction in its place; record: what it was made from, by what."""
+        content = {**record, "format": RECORD_FORMAT, "csv_sha256": hash_file(self.scores)}
+        new = self.scores.with_name("record.json")
+        write_json(new, content)
+        record_of(self.out).unlink(missing_ok=True)  # never one's record beside another's scores
+        self.scores.replace(self.out)
+        if record["crops"]["n_unreadable"]:
+            self.unreadable.replace(unreadable_of(self.out))
+        else:
+            unreadable_of(self.out).unlink(missing_ok=True)
+        new.replace(record_of(self.out))
 
 
-def is_finished(out: Path, mark: dict[str, Any]) -> bool:
-    """Whether out holds what `keep` wrote under this very mark, unchanged."""
-    if not (out.is_file() and record_of(out).is_file()):
+@contextmanager
+def draft(out: Path) -> Iterator[Draft]:
+    """Begin a prediction; what is not kept of it is deleted.
+
+    Raises:
+        DataError: Where it is to lie is a folder.
+    """
+    check_file(out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+        yield Draft(out, Path(folder) / "scores.csv", Path(folder) / "unreadable.csv")
+
+
+def is_finished(out: Path, mark: dict[str, Any], newest_s: float) -> bool:
+    """Whether out holds what `Draft.keep` wrote under this very mark, later than the newest of the crops' files.
+
+    What was made by code that no commit names is never finished.
+    """
+    path = record_of(out)
+    if not (out.is_file() and path.is_file()) or path.stat().st_mtime <= newest_s or mark["commit"].endswith(CHANGES):
         return False
-    record = read_record(record_of(out))
-    return all(record.get(key) == value for key, value in mark.items()) and record.get("csv_sha256") == _hash(out)
+    try:
+        record = read_record(path)
+    except DataError:
+        return False
+    return all(record.get(key) == value for key, value in mark.items()) and record["csv_sha256"] == hash_file(out)
+
+
+def check_shard(out: Path, mark: dict[str, Any]) -> None:
+    """Refuse to write a shard over another one of the same prediction.
+
+    Raises:
+        DataError: Another one lies there.
+    """
+    try:
+        record = read_record(record_of(out))
+    except DataError:
+        return
+    if record["shard"] != mark["shard"] and all(record.get(key) == mark[key] for key in mark.keys() - {"shard"}):
+        spelt = ["/".join(map(str, shard)) for shard in (record["shard"], mark["shard"])]
+        raise DataError(
+            f"{out} holds another shard", got=f"shard {spelt[0]}", expected=f"nothing, or shard {spelt[1]}",
+            remedy="name another --out for each shard",
+        )  # fmt: skip
 
 
 def tell(out: Path, n_crops: int, n_greyscale: int, n_unreadable: int) -> int:
@@ -85,11 +119,14 @@ def merge(shards: Sequence[Path], out: Path) -> int:
         DataError: A shard is missing, given twice or changed, or they are not of one prediction.
     """
     records = {path: read_record(record_of(path)) for path in shards}
+    if len({path.resolve() for path in shards}) < len(shards):
+        given = ", ".join(map(str, shards))
+        raise DataError("a shard is given twice", got=given, expected="each once", remedy="name each file once")
     ordered = sorted(shards, key=lambda path: records[path]["shard"])
     _check(records)
-    with partial_files(out) as (scores, reasons):
-        _concatenate(ordered, scores)
-        _concatenate([unreadable_of(path) for path in ordered if unreadable_of(path).is_file()], reasons)
+    with draft(out) as new:
+        _concatenate(ordered, new.scores)
+        _concatenate([unreadable_of(path) for path in ordered if unreadable_of(path).is_file()], new.unreadable)
         counts = [records[path]["crops"] for path in ordered]
         crops = {name: sum((count[name] for count in counts[1:]), counts[0][name]) for name in counts[0]}
         machines = [machine for path in ordered for machine in records[path]["machines"]]
@@ -98,7 +135,7 @@ def merge(shards: Sequence[Path], out: Path) -> int:
             "crops": crops,
             "machines": [machine for number, machine in enumerate(machines) if machine not in machines[:number]],
         }
-        keep(out, scores, reasons, {**records[ordered[0]], **own})
+        new.keep({**records[ordered[0]], **own})
     return tell(out, crops["n_crops"], crops["n_greyscale"], crops["n_unreadable"])
 
 
@@ -112,7 +149,7 @@ def _check(records: dict[Path, dict[str, Any]]) -> None:
                 got = f"{key} {record.get(key)}, where {first.name} has {reference[key]}"
                 raise DataError(f"{path} is of another prediction", got=got, expected="the same", remedy=remedy)
     for path, record in records.items():
-        if not path.is_file() or _hash(path) != record["csv_sha256"]:
+        if not path.is_file() or hash_file(path) != record["csv_sha256"]:
             got = "another SHA-256 than its record's" if path.is_file() else "no such file"
             raise DataError(f"{path} was changed", got=got, expected=record["csv_sha256"], remedy="predict it again")
     found = sorted(tuple(record["shard"]) for record in records.values())
@@ -133,9 +170,3 @@ def _concatenate(paths: Sequence[Path], out: Path) -> None:
                 if number == 0:
                     target.write(header)
                 shutil.copyfileobj(source, target)
-
-
-def _hash(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -10,22 +10,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
+from model.bundle import MANIFEST
 from model.contract import CLASS_NAMES
 from model.ensemble import Ensemble
 from model.errors import DataError
-from scoring.files import write_json, write_text
-from scoring.listing import open_listing, read_blocks
+from scoring.files import hash_file, write_json, write_text
+from scoring.listing import Listing, open_listing, read_blocks
 from scoring.markdown import render_share, render_table
 from scoring.metrics import figures
 from scoring.perturb import Perturbation, list_perturbations
 from scoring.plots import PALETTE, STYLE, WIDTH_IN, save_picture
-from scoring.predict import FORWARD_CROPS, predict_block
-from scoring.provenance import describe_machine
-from scoring.sources import describe_code
-from scoring.tables import find_labels, join_labels
+from scoring.predict import predict_block
+from scoring.provenance import describe_code, describe_machine
+from scoring.tables import BY_FOLDER, find_labels, join_labels, read_labels
 
 ACCURACY = ("roc_auc", "balanced_accuracy")
-BLOCK = 256  # crops in memory at once, or a forward pass on a GPU
+BLOCK = 256  # crops in memory at once
 
 
 def stress(
@@ -47,8 +47,11 @@ def stress(
         MitosisError: A crop cannot be read, or lacks a label.
     """
     ensemble = Ensemble.load(weights, device=device)
+    if labels not in (None, BY_FOLDER):
+        read_labels(Path(labels))  # a fault is told before hours are spent
     perturbations = list(list_perturbations())
-    image_ids, p_plain, p_perturbed = _predict(ensemble, paths, perturbations)
+    with open_listing(paths) as listing:
+        image_ids, p_plain, p_perturbed = _predict(ensemble, listing, perturbations)
     is_atypical = None
     if labels:
         crops = pd.DataFrame({"image_id": image_ids})
@@ -63,7 +66,11 @@ def stress(
     record = {
         **describe_code(),
         "machine": describe_machine(),
-        "bundle": ensemble.bundle.name,
+        "bundle": {
+            "name": ensemble.bundle.name,
+            "manifest_sha256": hash_file(ensemble.bundle.folder / MANIFEST),
+        },
+        "listing_sha256": listing.sha256,
         "device": f"{ensemble.device.type} {ensemble.precision}",
         "threshold": threshold,
         "n_crops": len(image_ids),
@@ -77,15 +84,14 @@ def stress(
 
 
 def _predict(
-    ensemble: Ensemble, paths: list[Path], perturbations: Sequence[Perturbation]
+    ensemble: Ensemble, listing: Listing, perturbations: Sequence[Perturbation]
 ) -> tuple[list[str], np.ndarray, list[np.ndarray]]:
     """Names, float64 (N,), and for each perturbation float64 (variants, N)."""
     image_ids: list[str] = []
     plain: list[np.ndarray] = []
     perturbed: list[list[np.ndarray]] = [[] for _ in perturbations]
-    size = max(BLOCK, FORWARD_CROPS[ensemble.device.type])
-    with open_listing(paths) as listing, tqdm(total=listing.n_files, unit=" files", disable=None) as bar:
-        for block in read_blocks(listing, size):
+    with tqdm(total=listing.n_files, unit=" files", disable=None) as bar:
+        for block in read_blocks(listing, BLOCK):
             if block.unreadable:
                 name, reason = block.unreadable[0]
                 raise DataError(

@@ -2,7 +2,7 @@
 
 import json
 import re
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import numpy as np
@@ -15,6 +15,8 @@ from scoring.predictions import check_probabilities
 LABEL_NAMES = {"normal": "normal", "atypical": "atypical", "NMF": "normal", "AMF": "atypical"}
 BY_FOLDER = "folders"
 DECIMALS = 6  # of every probability in predictions.csv
+RECORD_FORMAT = 1
+RECORD_KEYS = ("shard", "crops", "versions", "machines", "device", "precision", "commit", "csv_sha256")
 PREDICTION_COLUMNS = ("image_id", "p_atypical", "class")
 
 
@@ -82,7 +84,7 @@ def find_labels(labels: str, image_ids: pd.Series) -> pd.DataFrame:
     if labels != BY_FOLDER:
         return read_labels(Path(labels))
     names = {name.lower(): label for name, label in LABEL_NAMES.items()}
-    found = image_ids.str.split("/").str[-2].str.lower().map(names)
+    found = image_ids.map(lambda name: PurePosixPath(name).parent.name.lower()).map(names)
     if found.isna().any():
         raise DataError(
             f"{int(found.isna().sum())} crops have no label",
@@ -147,7 +149,8 @@ def find_threshold(predictions_csv: Path, predictions: pd.DataFrame, given: floa
     if value is None:
         highest, lowest = p[~atypical].max(initial=0.0), p[atypical].min(initial=1.0)
         if highest < lowest:
-            return float((highest + lowest) / 2)
+            midway = float((highest + lowest) / 2)
+            return midway if midway > highest else float(lowest)  # two neighbouring floats
         return float(lowest) if atypical.all() else None
     wrong = np.flatnonzero((p >= value) != atypical)
     if len(wrong):
@@ -169,7 +172,11 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        if record["format"] != RECORD_FORMAT:
+            raise ValueError(f"format {record['format']}")
         float(record["bundle"]["threshold"])
+        for key in RECORD_KEYS:
+            record[key]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(
             f"{path} cannot be read",

@@ -142,7 +142,7 @@ def test_an_empty_file_is_refused(tmp_path, name):
 @pytest.mark.parametrize("content", [b"II*\0", b"hello", bytes(1000), b"\x89PNG\r\n\x1a\n" + bytes(50)])
 def test_other_bytes_are_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    assert "is no usable stack" in refusal(tmp_path / name)
+    assert "cannot be read as crops" in refusal(tmp_path / name)
 
 
 def test_another_file_type_is_refused(tmp_path):
@@ -181,7 +181,7 @@ def test_a_truncated_mha_is_refused_wherever_it_ends(tmp_path, stack, compress):
     whole = write_mha(tmp_path / "whole.mha", stack[:2], compress=compress).read_bytes()
     for n_bytes in np.linspace(10, len(whole) - 1, 8).astype(int):
         (tmp_path / "s.mha").write_bytes(whole[:n_bytes])
-        assert "is no usable stack" in refusal(tmp_path / "s.mha")
+        assert "cannot be read as crops" in refusal(tmp_path / "s.mha")
 
 
 @pytest.mark.parametrize("separator", [b" = ", b" : "])  # MetaIO takes both
@@ -204,7 +204,7 @@ def test_other_pixel_types_are_refused(tmp_path, stack, dtype, n_channels):
     pixels = stack[:2, ..., 0].astype(dtype) if n_channels == 1 else stack[:2].astype(dtype)
     photometric = "minisblack" if n_channels == 1 else "rgb"
     tifffile.imwrite(tmp_path / "s.tif", pixels, photometric=photometric)
-    assert "is no usable stack" in refusal(tmp_path / "s.tif")
+    assert "cannot be read as crops" in refusal(tmp_path / "s.tif")
     write_mha(tmp_path / "s.mha", pixels, is_vector=n_channels == 3)
     assert "8-bit unsigned RGB" in refusal(tmp_path / "s.mha")
 
@@ -361,7 +361,7 @@ def test_an_unusable_png_is_refused(tmp_path, stack, save_tiff, fault, got):
             picture.save(path, save_all=True, append_images=[Image.fromarray(stack[1])])
         case "a TIFF by another name":
             save_tiff(tmp_path / "a.tif", stack).rename(path)
-    with pytest.raises(InputError, match=f"'a.png' is no usable stack: got .*({got})"):
+    with pytest.raises(InputError, match=f"a.png' cannot be read as crops: got .*({got})"):
         read_crops(path)
 
 

@@ -143,8 +143,8 @@ def test_the_platform_s_files_and_the_table_of_the_same_crops_have_the_same_figu
     assert below < tree["threshold"]["value"] < above
     assert "from the classes: the middle of the gap between them" in summary
     assert "96 crops of unknown case one by one" in summary
-    results = b"".join((tmp_path / f"job{number}" / "output" / OUTPUT_NAME).read_bytes() for number in range(6))
-    assert tree["inputs"]["predictions"]["results_sha256"] == hashlib.sha256(results).hexdigest()
+    results = [(tmp_path / f"job{number}" / "output" / OUTPUT_NAME).read_bytes() for number in range(6)]
+    assert tree["inputs"]["predictions"]["results_sha256"] == [hashlib.sha256(one).hexdigest() for one in results]
     assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN
 
 

@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from scoring.files import hash_files, write_json, write_text
+from model.errors import DataError
+from scoring.files import check_file, hash_file, write_json, write_text
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
@@ -19,7 +20,12 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_hash_is_that_of_the_bytes_one_file_after_the_other(tmp_path: Path) -> None:
-    for name, content in (("a", b"ab"), ("b", b"c")):
-        (tmp_path / name).write_bytes(content)
-    assert hash_files([tmp_path / "a", tmp_path / "b"]) == hashlib.sha256(b"abc").hexdigest()
+def test_the_hash_is_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"ab")
+    assert hash_file(tmp_path / "a") == hashlib.sha256(b"ab").hexdigest()
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
+    check_file(tmp_path / "new.csv")
+    with pytest.raises(DataError, match="is a folder"):
+        check_file(tmp_path)

@@ -81,6 +81,19 @@ def test_the_hash_is_of_names_and_sizes(folder):
     assert hashed() != before
 
 
+def test_links_are_followed(folder, tmp_path):
+    (tmp_path / "links").mkdir()
+    (tmp_path / "links" / "Atypical").symlink_to(folder / "b")
+    (tmp_path / "links" / "3.PNG").symlink_to(folder / "a" / "3.PNG")
+    assert read([tmp_path / "links"])[0] == ["3.PNG", "Atypical/10.png", "Atypical/2.png"]
+
+
+def test_a_link_without_an_end_is_refused(folder):
+    (folder / "b" / "up").symlink_to(folder)
+    with pytest.raises(DataError, match="up leads to a folder that is read already"), open_listing([folder]):
+        pass
+
+
 def test_a_name_that_comes_twice_is_refused(folder):
     with pytest.raises(DataError, match=r"same name: got '3.PNG' twice"), open_listing([folder / "a", folder / "a"]):
         pass

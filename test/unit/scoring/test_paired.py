@@ -103,7 +103,7 @@ def test_two_files_are_compared_crop_by_crop_whatever_their_order(
     assert list(got["domains"]) == ["lung", "skin"]
     assert got["one_class"] == ["bone"]
     assert "- bone: its crops are all of one class" in summary
-    assert (tmp_path / "out" / "summary.md").read_text() == summary
+    assert (tmp_path / "out" / "comparison.md").read_text() == summary
     assert str(tmp_path) not in json.dumps(got) + summary
 
 

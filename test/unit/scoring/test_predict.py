@@ -69,7 +69,13 @@ def test_a_crop_is_scored_alike_whatever_stands_beside_it(run, crops):
     pd.testing.assert_frame_equal(rest, whole.iloc[7:])
 
 
-def test_a_finished_prediction_is_left_as_it_is(run, capsys, crops):
+@pytest.fixture
+def committed(monkeypatch):
+    """As if no file of the code differed from its commit."""
+    monkeypatch.setattr("scoring.predict.read_commit", lambda: "0" * 40)
+
+
+def test_a_finished_prediction_is_left_as_it_is(run, capsys, crops, committed):
     _, path = run("a.csv")
     before = path.stat().st_mtime_ns
     run("a.csv")
@@ -78,6 +84,48 @@ def test_a_finished_prediction_is_left_as_it_is(run, capsys, crops):
     (crops / "00.png").unlink()
     run("a.csv")
     assert len(read_predictions(path)) == 39
+
+
+def test_crops_that_were_changed_since_are_scored_again(run, crops, committed):
+    for number in range(2):
+        Image.open(crops / f"{number:02d}.png").save(crops / f"{number:02d}.tif")  # uncompressed: of one size
+    before = read_predictions(run("a.csv")[1]).set_index("image_id")["p_atypical"]
+    (crops / "00.tif").write_bytes((crops / "01.tif").read_bytes())
+    after = read_predictions(run("a.csv")[1]).set_index("image_id")["p_atypical"]
+    assert before["00.tif"] != before["01.tif"] == after["00.tif"] == after["01.tif"]
+
+
+def test_code_without_a_commit_scores_again(run, monkeypatch, capsys):
+    monkeypatch.setattr("scoring.predict.read_commit", lambda: "0" * 40 + "+changes")
+    run("a.csv")
+    run("a.csv")
+    assert "nothing to do" not in capsys.readouterr().out
+
+
+def test_a_broken_record_is_made_anew(run, tmp_path):
+    _, path = run("a.csv")
+    record = (tmp_path / "a.csv.json").read_text()
+    (tmp_path / "a.csv.json").write_text(record[:100])
+    assert run("a.csv")[0] == 0
+    assert json.loads((tmp_path / "a.csv.json").read_text())["csv_sha256"] == json.loads(record)["csv_sha256"]
+    assert len(read_predictions(path)) == 40
+
+
+def test_a_shard_does_not_take_the_place_of_another(run, capsys):
+    _, path = run("a.csv", "--shard", "1/2")
+    before = path.read_bytes()
+    assert run("a.csv", "--shard", "2/2")[0] == 1
+    assert "a.csv holds another shard: got shard 1/2" in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_a_folder_as_output_is_refused_before_anything_is_scored(run, tmp_path, capsys):
+    (tmp_path / "out").mkdir()
+    assert run("out")[0] == 1
+    said = capsys.readouterr()
+    assert "out is a folder" in said.err
+    assert "scoring" not in said.out
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["crops", "out"]
 
 
 def test_by_default_an_unreadable_crop_leaves_everything_as_it_was(run, crops, tmp_path, capsys):
@@ -131,6 +179,15 @@ def test_a_merge_refuses_gaps_and_duplicates(run, tmp_path, capsys, numbers, sai
         shards.append(run(f"{place}.csv", "--shard", f"{number}/3")[1])
     assert main(["merge", *map(str, shards), "--out", str(tmp_path / "merged.csv")]) == 1
     assert said in capsys.readouterr().err
+    assert not (tmp_path / "merged.csv").exists()
+
+
+def test_a_merge_refuses_a_file_that_is_given_twice(run, tmp_path, capsys):
+    first, second = (run(f"{number}.csv", "--shard", f"{number}/2")[1] for number in (1, 2))
+    again = tmp_path / "crops" / ".." / "1.csv"
+    for twice in (first, again):
+        assert main(["merge", *map(str, (first, twice, second)), "--out", str(tmp_path / "merged.csv")]) == 1
+        assert "a shard is given twice" in capsys.readouterr().err
     assert not (tmp_path / "merged.csv").exists()
 
 

@@ -53,6 +53,12 @@ def test_without_labels_nothing_is_said_of_accuracy(run):
     assert "ROC AUC" not in (out / "stress.md").read_text()
 
 
+def test_wrong_labels_are_told_before_anything_is_scored(run, tmp_path, capsys):
+    (tmp_path / "labels.csv").write_text("image_id,label\na,AMM\n")
+    assert run("--labels", tmp_path / "labels.csv")[0] == 1
+    assert "unknown label" in capsys.readouterr().err
+
+
 def test_an_unreadable_crop_is_one_line(run, crops, capsys):
     (crops / "Normal" / "z.png").write_bytes(b"no image")
     code, out = run()

@@ -1,10 +1,11 @@
 import json
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from model.errors import DataError
-from scoring.tables import find_labels, find_threshold, join_labels, read_labels, read_predictions
+from scoring.tables import RECORD_KEYS, find_labels, find_threshold, join_labels, read_labels, read_predictions
 
 
 @pytest.fixture
@@ -65,8 +66,9 @@ def test_an_unknown_label_is_refused(save):
 def test_labels_from_folders():
     image_ids = pd.Series(["x/Atypical/1.png", "NMF/1.png", "y/normal/2.png"])
     assert list(find_labels("folders", image_ids)["label"]) == ["atypical", "normal", "normal"]
-    with pytest.raises(DataError, match=r"1 crops have no label: got '1.png'"):
-        find_labels("folders", pd.Series(["AMF/1.png", "1.png"]))
+    for names in (["AMF/1.png", "1.png"], ["1.png"]):
+        with pytest.raises(DataError, match=r"1 crops have no label: got '1.png'"):
+            find_labels("folders", pd.Series(names))
 
 
 @pytest.mark.parametrize(
@@ -96,9 +98,17 @@ def test_the_threshold_is_read_from_the_classes(tmp_path, classes, threshold):
     assert find_threshold(tmp_path / "p.csv", predictions) == (threshold and pytest.approx(threshold))
 
 
+def test_the_threshold_parts_neighbouring_floats(tmp_path):
+    low = 0.7
+    predictions = pd.DataFrame(
+        {"image_id": ["a", "b"], "p_atypical": [low, np.nextafter(low, 1)], "class": ["normal", "atypical"]}
+    )
+    assert low < find_threshold(tmp_path / "p.csv", predictions) <= np.nextafter(low, 1)
+
+
 def test_the_record_knows_the_threshold_and_the_user_knows_better(save):
     path = save("image_id,p_atypical,class\na,0.2,normal\nb,0.8,atypical\n", "p.csv")
-    save(json.dumps({"bundle": {"threshold": 0.7}}), "p.csv.json")
+    save(json.dumps({"format": 1, "bundle": {"threshold": 0.7}, **dict.fromkeys(RECORD_KEYS)}), "p.csv.json")
     predictions = read_predictions(path)
     assert find_threshold(path, predictions) == 0.7
     assert find_threshold(path, predictions, 0.3) == 0.3
@@ -108,6 +118,7 @@ def test_the_record_knows_the_threshold_and_the_user_knows_better(save):
 
 def test_a_record_that_is_none_is_refused(save):
     path = save("image_id,p_atypical,class\na,0.2,normal\n", "p.csv")
-    save("{}", "p.csv.json")
-    with pytest.raises(DataError, match="KeyError"):
-        find_threshold(path, read_predictions(path))
+    for content in ("{}", '{"format": 1, "bundle": {"threshold": 0.5}}', '{"format": 2}', "[]", "{"):
+        save(content, "p.csv.json")
+        with pytest.raises(DataError, match=r"p.csv.json cannot be read: got (Key|Type|Value|JSONDecode)Error"):
+            find_threshold(path, read_predictions(path))
