@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from model.errors import DataError
 from scoring.metrics import weighted_roc_auc
@@ -62,6 +63,9 @@ def bootstrap(
     all crops of a drawn case come along as often as it was drawn. A draw without a crop of each class has no ROC
     curve: it is replaced by another draw and counted.
 
+    Where no draw misses a crop of a class, or none finds one, the interval of that share is Wilson's (1927) with a case
+    as a trial; the percentiles would say that it is certain. An ROC AUC of 1 in every draw stays 1.
+
     Args:
         is_atypical: bool (N,), both classes.
         p_atypical: float (N,) in [0, 1].
@@ -83,7 +87,11 @@ def bootstrap(
         samples.append(weighted_statistics(is_atypical, p_atypical, weights, rule))
         n_redrawn += n_lacking
     low, high = np.percentile(np.concatenate(samples), (2.5, 97.5), axis=0).tolist()
-    auc, balanced, sensitivity, specificity = zip(low, high, strict=True)
+    auc, balanced, *shares = zip(low, high, strict=True)
+    of_class = (is_atypical, ~is_atypical)
+    sensitivity, specificity = (
+        _widen(share, len(np.unique(cluster[rows]))) for share, rows in zip(shares, of_class, strict=True)
+    )
     return Intervals(
         roc_auc=auc,
         balanced_accuracy=balanced,
@@ -96,6 +104,14 @@ def bootstrap(
         seed=seed,
         threshold_refitted=callable(threshold),
     )
+
+
+def _widen(share: Interval, n_clusters: int) -> Interval:
+    """Wilson's interval where every draw gave 0, or every draw 1: a bootstrap cannot see beyond what is there."""
+    if share not in ((0.0, 0.0), (1.0, 1.0)):
+        return share
+    low, high = binomtest(int(share[0]) * n_clusters, n_clusters).proportion_ci(method="wilson")
+    return float(low), float(high)
 
 
 def weighted_statistics(is_atypical: Array, p_atypical: Array, weights: Array, called: Array | Rule) -> Array:

@@ -3,10 +3,7 @@
 The arithmetic is that of the challenge's evaluation container (DeepMicroscopy/MIDOG25_T2_evaluation_docker); it takes
 besides what is refused here: an image without a result, an image twice, a confidence outside [0, 1].
 
-`confidence` is read as P(atypical), whatever the class says. The container's evaluate.py at 0b35ad1 instead takes
-1 − confidence where the class is normal, which gives another ROC AUC. Two things speak against that reading: the
-README's later example has normal pages with confidences near 0, and a finalist who wrote the winning class's
-confidence was given a ROC AUC of 0.21 beside a balanced accuracy of 0.87.
+`confidence` is read as P(atypical), whatever the class says; docs/adr/0007 says why, and who reads it otherwise.
 """
 
 import json

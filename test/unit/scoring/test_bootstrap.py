@@ -123,3 +123,26 @@ def test_what_has_no_interval_is_refused() -> None:
         bootstrap(TRUTH & False, SCORES, 0.4)
     with pytest.raises(DataError, match="no threshold can part the scores"):
         bootstrap(TRUTH, SCORES * 0 + 0.5, otsu)
+
+
+@pytest.mark.parametrize("case", [None, [0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5]])
+def test_a_share_of_one_is_not_certain(case):
+    is_atypical = np.array([True, False] * 6)
+    p_atypical = np.where(is_atypical, 0.9, np.linspace(0, 1, 12))  # every atypical crop is found
+    got = bootstrap(is_atypical, p_atypical, 0.5, case)
+    z2 = 1.959963984540054**2  # Wilson's bound for 6 of 6, written out
+    assert got.sensitivity == pytest.approx((6 / (6 + z2), 1.0))
+    assert got.specificity != got.sensitivity
+    got = bootstrap(~is_atypical, 1 - p_atypical, 0.5, case)
+    assert got.specificity == pytest.approx((6 / (6 + z2), 1.0))
+    missed = bootstrap(is_atypical, np.where(is_atypical, 0.1, 0.2), 0.5, case)
+    assert missed.sensitivity == pytest.approx((0.0, z2 / (6 + z2)))
+
+
+def test_the_last_crop_is_drawn_which_the_platforms_own_library_never_does():
+    is_atypical = np.array([False] * 8 + [True] * 4)
+    p_atypical = np.where(is_atypical, 0.9, 0.1)
+    p_atypical[-1] = 0.0  # the one fault
+    library = get_bootstrapped_roc_ci_curves(p_atypical, is_atypical.astype(int), num_bootstraps=500)
+    assert library.low_az_val == 1.0
+    assert bootstrap(is_atypical, p_atypical, 0.5).roc_auc[0] < 0.9

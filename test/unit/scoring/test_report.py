@@ -103,7 +103,7 @@ def test_crops_unlike_the_training_crops_are_counted_and_named(
     unlike = sharpness > sharpness[1] - 1e-9
     assert 1 <= unlike.sum() < len(unlike)
     page = make(scored_crops, tmp_path / "r.html", "--no-saliency", "--weights", strict_bundle)
-    assert f"unlike the training data {unlike.sum()}" in text_of(page)
+    assert f"unlike the training data of tiny {unlike.sum()}" in text_of(page)
     told = json.dumps([["sharpness"] if one else [] for one in unlike], separators=(",", ":"))
     assert f'"unlike":{told}' in page
 
