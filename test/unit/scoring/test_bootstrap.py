@@ -137,12 +137,3 @@ def test_a_share_of_one_is_not_certain(case):
     assert got.specificity == pytest.approx((6 / (6 + z2), 1.0))
     missed = bootstrap(is_atypical, np.where(is_atypical, 0.1, 0.2), 0.5, case)
     assert missed.sensitivity == pytest.approx((0.0, z2 / (6 + z2)))
-
-
-def test_the_last_crop_is_drawn_which_the_platforms_own_library_never_does():
-    is_atypical = np.array([False] * 8 + [True] * 4)
-    p_atypical = np.where(is_atypical, 0.9, 0.1)
-    p_atypical[-1] = 0.0  # the one fault
-    library = get_bootstrapped_roc_ci_curves(p_atypical, is_atypical.astype(int), num_bootstraps=500)
-    assert library.low_az_val == 1.0
-    assert bootstrap(is_atypical, p_atypical, 0.5).roc_auc[0] < 0.9
