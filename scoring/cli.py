@@ -59,7 +59,7 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from scoring.report import report
+    from scoring.report.build import report
 
     report(
         options.predictions,

@@ -6,14 +6,19 @@ from typing import Any
 import pandas as pd
 
 from model.errors import DataError
-from scoring.curves import plot_precision_recall_curves
 from scoring.files import hash_file, write_json, write_text
 from scoring.groups import Group
 from scoring.judge import find_domains, judge, make_groups, truth_and_calls
 from scoring.markdown import render_summary
-from scoring.panels import plot_calibration, plot_sweeps
 from scoring.platform import find_results, platform_metrics, read_results
-from scoring.plots import MOST_GROUPS, plot_confusion_matrices, plot_roc_curves
+from scoring.plots import (
+    plot_calibration,
+    plot_confusion_matrices,
+    plot_precision_recall_curves,
+    plot_roc_curves,
+    plot_sweeps,
+)
+from scoring.plots.style import MOST_GROUPS
 from scoring.provenance import describe_code, describe_file, describe_labels, describe_predictions
 from scoring.tables import find_labels, find_threshold, join_labels, read_predictions, record_of
 

@@ -19,7 +19,7 @@ from scoring.listing import Listing, open_listing, read_blocks
 from scoring.markdown import render_share, render_table
 from scoring.metrics import figures
 from scoring.perturb import Perturbation, list_perturbations
-from scoring.plots import PALETTE, STYLE, WIDTH_IN, save_picture
+from scoring.plots.style import PALETTE, STYLE, WIDTH_IN, save_picture
 from scoring.predict import predict_block
 from scoring.provenance import describe_code, describe_machine
 from scoring.tables import BY_FOLDER, find_labels, join_labels, read_labels

@@ -14,7 +14,7 @@ from PIL import Image
 
 from model.bundle import MANIFEST
 from model.stain import FEATURES, measure_crops
-from scoring.report import report
+from scoring.report.build import report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
 Browser, Locator, Page, expect = sync_api.Browser, sync_api.Locator, sync_api.Page, sync_api.expect

@@ -8,9 +8,8 @@ from sklearn.metrics import average_precision_score
 
 from model.errors import DataError
 from scoring.calibration import calibrate
-from scoring.curves import plot_precision_recall_curves
 from scoring.groups import Group
-from scoring.panels import plot_calibration, plot_sweeps
+from scoring.plots import plot_calibration, plot_precision_recall_curves, plot_sweeps
 from scoring.sweep import sweep_thresholds
 
 TRUTH = np.arange(80) % 5 == 0

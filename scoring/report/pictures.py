@@ -5,10 +5,8 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scoring.curves import plot_precision_recall_curves
 from scoring.groups import Group
-from scoring.panels import plot_calibration, plot_sweeps
-from scoring.plots import plot_roc_curves
+from scoring.plots import plot_calibration, plot_precision_recall_curves, plot_roc_curves, plot_sweeps
 
 Plot = Callable[[Sequence[Group], Path], None]
 

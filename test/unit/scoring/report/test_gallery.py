@@ -10,8 +10,8 @@ from PIL import Image
 
 from model.ensemble import Ensemble
 from model.errors import DataError
-from scoring.gallery import Pictures, encode_image, page_data, read_pictures
-from scoring.saliency import Saliency, quantise
+from scoring.report.gallery import Pictures, encode_image, page_data, read_pictures
+from scoring.report.saliency import Saliency, quantise
 
 
 def decode(text: str) -> np.ndarray:
@@ -59,7 +59,7 @@ def test_a_prediction_without_its_crop_is_refused(crops: Path) -> None:
 def test_a_prediction_whose_crop_cannot_be_read_is_refused_with_the_reason(name: str, crops: Path) -> None:
     (crops / name.partition("#")[0]).write_bytes(b"no image")
     with pytest.raises(
-        DataError, match=rf"1 predictions have no crop: got '{name}' \('broken\.(png|tif)' is no usable"
+        DataError, match=rf"1 predictions have no crop: got '{name}' \('.*broken\.(png|tif)' cannot be read"
     ):
         read_pictures([crops], ["a/1.png", name], None, None)
 

@@ -1,30 +1,22 @@
-"""The paper's two pictures (Qi et al., arXiv 2509.02589): ROC curves (Fig. 1) and confusion matrices (Fig. 2).
+"""What all pictures share: colours, sizes, legends, panels, and that the same groups give the same bytes."""
 
-What the pictures of `scoring.curves` and `scoring.panels` share with them stands here, too.
-"""
-
-import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from sklearn.metrics import roc_curve
 
 from model.errors import DataError
 from scoring.groups import Group
-from scoring.metrics import count_calls
 from scoring.predictions import Array
 
 MOST_GROUPS = 14  # as many looks as a curve can have
 WIDTH_IN = 3.5  # a journal's column
 PANEL_IN = 1.0  # three of them in a column
 LINE_IN = 0.15  # a line of text and its distance to the next
-CLASSES = ("Normal", "Atypical")
 POINT: dict[str, Any] = {
     "marker": "o",
     "markersize": 5,
@@ -48,42 +40,6 @@ STYLE: dict[Any, Any] = {  # matplotlib's types know each key by name
     "legend.frameon": False,
     "figure.dpi": 300,
 }
-
-
-def plot_roc_curves(groups: Sequence[Group], path: Path) -> None:
-    """Draw one ROC curve a group, its AUC with a 95 % interval clustered by case, and where its threshold lies on it.
-
-    Where no threshold explains the classes, there is no such point. A group of one case has no interval.
-
-    Args:
-        groups: 1 to 14, in the order of the legend.
-        path: The picture, ``.svg`` or ``.png``; the same groups give the same bytes. A picture there is replaced.
-
-    Raises:
-        DataError: There are too few or too many groups, or the suffix is another one.
-    """
-    check_picture(groups, path)
-    labels = [*map(_auc_line, groups), *describe_point(groups)]
-    with matplotlib.rc_context(STYLE):
-        figure, axes = make_square(labels)
-        axes.set(xlabel="False positive rate (1 − specificity)", ylabel="True positive rate (sensitivity)")
-        axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle=":")
-        lines = [_draw_roc_curve(axes, group, number) for number, group in enumerate(groups)]
-        add_legend(figure, lines, labels, "ROC AUC [95 % interval]")
-        save_picture(figure, path)
-
-
-def plot_confusion_matrices(groups: Sequence[Group], path: Path) -> None:
-    """Draw one confusion matrix a group at its threshold: counts, and shares of each row, which are colours too.
-
-    Args:
-        groups: 1 to 14, from left to right and from top to bottom.
-        path: The picture, ``.svg`` or ``.png``; the same groups give the same bytes. A picture there is replaced.
-
-    Raises:
-        DataError: There are too few or too many groups, or the suffix is another one.
-    """
-    draw_panels(groups, path, _draw_confusion_matrix, _panel_title, ("Predicted", "Annotated"))
 
 
 def make_square(labels: Sequence[str]) -> tuple[Figure, Axes]:
@@ -157,42 +113,6 @@ def draw_panels(
         figure.supxlabel(axis_names[0], fontsize=7)
         figure.supylabel(axis_names[1], fontsize=7)
         save_picture(figure, path)
-
-
-def _draw_roc_curve(axes: Axes, group: Group, number: int) -> Line2D:
-    """Draw one curve and the point of its threshold."""
-    false_alarms, found, _ = roc_curve(group.is_atypical, group.p_atypical)
-    at = (1 - group.figures["specificity"], group.figures["sensitivity"])
-    return draw_curve(axes, false_alarms, found, None if group.fixed_threshold is None else at, number)
-
-
-def _auc_line(group: Group) -> str:
-    """The legend's line of one curve."""
-    interval = "[{:.3f}, {:.3f}]".format(*group.intervals.roc_auc) if group.intervals else "[one case]"
-    return f"{group.figures['roc_auc']:.3f} {interval}  {textwrap.fill(group.name, 34)}"
-
-
-def _draw_confusion_matrix(axes: Axes, group: Group) -> None:
-    """Draw one panel."""
-    counts = count_calls(group.is_atypical, group.called)
-    shares = counts / counts.sum(axis=1, keepdims=True)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    for row, column in np.ndindex(2, 2):
-        text = f"{counts[row, column]:,}\n{100 * shares[row, column]:.1f} %"
-        colour = "white" if shares[row, column] > 0.5 else "black"
-        axes.text(column, row, text, ha="center", va="center", color=colour)
-    axes.set_xticks([0, 1], CLASSES)
-    axes.set_yticks([0, 1], CLASSES, rotation=90, va="center")
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-
-
-def _panel_title(group: Group) -> str:
-    """What stands above one panel."""
-    threshold = group.fixed_threshold
-    return (
-        f"{textwrap.fill(group.name, 20)}\n{'classes as given' if threshold is None else f'threshold {threshold:.3f}'}"
-    )
 
 
 def check_picture(groups: Sequence[Group], path: Path) -> None:

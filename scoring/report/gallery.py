@@ -16,7 +16,7 @@ from model.contract import CLASS_NAMES, CROP_PX
 from model.errors import DataError
 from model.stain import TrainingCrops, find_outliers, measure_crops
 from scoring.listing import open_listing, read_blocks
-from scoring.saliency import Saliency, quantise
+from scoring.report.saliency import Saliency, quantise
 from scoring.tables import member_columns
 
 WEBP = {"quality": 88, "method": 4}  # 5,000 crops of AMi-Br or AtNorM-Br are 32 MB of base64
@@ -29,7 +29,7 @@ class Pictures:
 
     Attributes:
         images: image_id → base64 of a WebP, 128 × 128 px.
-        maps: image_id → base64 of int8 (H, W) row by row, see `scoring.saliency.quantise`; None without saliency.
+        maps: image_id → base64 of int8 (H, W) row by row, see `saliency.quantise`; None without saliency.
         map_cells: (H, W); None without saliency.
         unlike: image_id → in what the crop is unlike the training crops; None where the bundle does not describe them.
         n_others: Crops that were found and have no prediction, the unreadable ones among them.

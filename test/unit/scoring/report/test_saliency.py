@@ -11,7 +11,7 @@ from model.ensemble import Ensemble
 from model.errors import DataError
 from model.network import build_network
 from model.preprocess import InputSpec, preprocess
-from scoring.saliency import Saliency, quantise
+from scoring.report.saliency import Saliency, quantise
 
 
 class Brightness(nn.Module):

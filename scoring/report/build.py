@@ -11,13 +11,13 @@ from model.bundle import MANIFEST, Bundle, find_bundle, read_bundle
 from model.ensemble import Ensemble
 from model.errors import DataError
 from scoring.files import check_file, hash_file, write_text
-from scoring.gallery import page_data, read_pictures
 from scoring.judge import judge, make_groups
-from scoring.overview import count_crops, count_outcomes, describe_figures, describe_intervals, make_histogram
-from scoring.page import render
-from scoring.pictures import embed_pictures
 from scoring.provenance import describe_labels, describe_predictions, read_commit
-from scoring.saliency import Saliency
+from scoring.report.gallery import page_data, read_pictures
+from scoring.report.overview import count_crops, count_outcomes, describe_figures, describe_intervals, make_histogram
+from scoring.report.page import render
+from scoring.report.pictures import embed_pictures
+from scoring.report.saliency import Saliency
 from scoring.tables import find_labels, find_threshold, join_labels, member_columns, read_predictions
 
 SEED = 0  # of the intervals, as evaluate's

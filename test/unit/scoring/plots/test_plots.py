@@ -13,16 +13,20 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-import scoring.plots
+import scoring.plots.style
 from model.errors import DataError
 from scoring.bootstrap import bootstrap
-from scoring.curves import plot_precision_recall_curves
 from scoring.groups import Group
 from scoring.metrics import figures
-from scoring.panels import plot_calibration, plot_sweeps
-from scoring.plots import plot_confusion_matrices, plot_roc_curves
+from scoring.plots import (
+    plot_calibration,
+    plot_confusion_matrices,
+    plot_precision_recall_curves,
+    plot_roc_curves,
+    plot_sweeps,
+)
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[4]
 Plot = Callable[[Sequence[Group], Path], None]
 PLOTS = [plot_roc_curves, plot_confusion_matrices, plot_precision_recall_curves, plot_calibration, plot_sweeps]
 SQUARES = (plot_roc_curves, plot_precision_recall_curves)
@@ -125,7 +129,7 @@ def test_each_panel_holds_its_counts_and_the_shares_of_its_rows(draw: Callable[[
 def test_nothing_is_cut_off_or_squeezed(plot: Plot, number: int, draw: Callable[[Plot, list[Group]], Figure]) -> None:
     long = replace(make_groups(1)[0], name="_canine cutaneous mast cell tumor of a dog that cost $_$5")
     figure = draw(plot, [long] * number)
-    with matplotlib.rc_context(scoring.plots.STYLE):
+    with matplotlib.rc_context(scoring.plots.style.STYLE):
         figure.savefig("/dev/null", format="png")
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert width <= 3.5

@@ -12,7 +12,7 @@ from model.errors import DataError, WeightsError
 from model.stain import FEATURES, measure_crops
 from scoring.cli import main
 from scoring.predict import predict
-from scoring.report import report
+from scoring.report.build import report
 
 
 def make(scored: Path, out: Path, *arguments: str | Path) -> str:

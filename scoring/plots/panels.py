@@ -1,4 +1,4 @@
-"""A panel a group: whether the probabilities are to be believed, and what the place of the threshold costs."""
+"""A panel a group: confusion matrix (Fig. 2 of Qi et al., arXiv 2509.02589), calibration, price of the threshold."""
 
 import textwrap
 from collections.abc import Sequence
@@ -10,10 +10,25 @@ from matplotlib.axes import Axes
 from model.errors import DataError
 from scoring.calibration import calibrate
 from scoring.groups import Group
-from scoring.plots import PALETTE, POINT, draw_panels
+from scoring.metrics import count_calls
+from scoring.plots.style import PALETTE, POINT, draw_panels
 from scoring.sweep import Sweep, sweep_curve, sweep_thresholds
 
+CLASSES = ("Normal", "Atypical")
 TICKS = ([0.0, 0.5, 1.0], ["0", "0.5", "1"])
+
+
+def plot_confusion_matrices(groups: Sequence[Group], path: Path) -> None:
+    """Draw one confusion matrix a group at its threshold: counts, and shares of each row, which are colours too.
+
+    Args:
+        groups: 1 to 14, from left to right and from top to bottom.
+        path: The picture, ``.svg`` or ``.png``; the same groups give the same bytes. A picture there is replaced.
+
+    Raises:
+        DataError: There are too few or too many groups, or the suffix is another one.
+    """
+    draw_panels(groups, path, _draw_confusion_matrix, _panel_title, ("Predicted", "Annotated"))
 
 
 def plot_calibration(groups: Sequence[Group], path: Path) -> None:
@@ -97,3 +112,26 @@ def _sweep(group: Group) -> Sweep:
             remedy="write P(atypical), whatever the class says",
         )
     return sweep_thresholds(group.is_atypical, group.p_atypical, group.fixed_threshold)
+
+
+def _draw_confusion_matrix(axes: Axes, group: Group) -> None:
+    """Draw one panel."""
+    counts = count_calls(group.is_atypical, group.called)
+    shares = counts / counts.sum(axis=1, keepdims=True)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    for row, column in np.ndindex(2, 2):
+        text = f"{counts[row, column]:,}\n{100 * shares[row, column]:.1f} %"
+        colour = "white" if shares[row, column] > 0.5 else "black"
+        axes.text(column, row, text, ha="center", va="center", color=colour)
+    axes.set_xticks([0, 1], CLASSES)
+    axes.set_yticks([0, 1], CLASSES, rotation=90, va="center")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+
+
+def _panel_title(group: Group) -> str:
+    """What stands above one panel."""
+    threshold = group.fixed_threshold
+    return (
+        f"{textwrap.fill(group.name, 20)}\n{'classes as given' if threshold is None else f'threshold {threshold:.3f}'}"
+    )

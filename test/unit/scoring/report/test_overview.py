@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from scoring.judge import judge, make_groups
-from scoring.overview import count_crops, count_outcomes, describe_figures, describe_intervals, make_histogram
+from scoring.report.overview import count_crops, count_outcomes, describe_figures, describe_intervals, make_histogram
 
 TABLE = pd.DataFrame(
     {

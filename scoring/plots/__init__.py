@@ -1,0 +1,12 @@
+"""Pictures of predictions."""
+
+from scoring.plots.curves import plot_precision_recall_curves, plot_roc_curves
+from scoring.plots.panels import plot_calibration, plot_confusion_matrices, plot_sweeps
+
+__all__ = [
+    "plot_calibration",
+    "plot_confusion_matrices",
+    "plot_precision_recall_curves",
+    "plot_roc_curves",
+    "plot_sweeps",
+]

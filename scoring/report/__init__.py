@@ -1,0 +1,1 @@
+"""One HTML file with figures above and every crop below."""
