@@ -61,21 +61,22 @@ def check(
     n_pages = len(read_stack(stack))
     threshold = read_bundle(find_bundle(weights)).threshold.value
     wanted = None if expected is None else _read_expected(expected, n_pages)
-    faults = list(_find_folder_faults(output_json))
+    folder_faults = list(_find_folder_faults(output_json))
+    faults: list[str] = []
     try:
         pages = _read_pages(output_json)
     except DataError as error:
-        return _conclude([*faults, str(error)])
+        return _conclude([str(error), *folder_faults])
     if len(pages) != n_pages:
         faults.append(f"the length is wrong: got {len(pages)} pages, expected the {n_pages} of {stack.name}")
         wanted = None
     page_faults = list(_find_page_faults(pages))
     if page_faults:
-        return _conclude(faults + page_faults)
+        return _conclude(faults + page_faults + folder_faults)
     _print_table(pages, wanted)
     faults += _find_class_faults(pages, threshold)
     faults += _find_value_faults(pages, wanted or [], threshold, tolerance, class_margin)
-    return _conclude(faults)
+    return _conclude(faults + folder_faults)
 
 
 def _conclude(faults: list[str]) -> int:
@@ -89,7 +90,7 @@ def _find_folder_faults(output_json: Path) -> Iterator[str]:
     if output_json.name != RESULT:
         yield f"the file is named otherwise: got {output_json.name[:LONGEST]!r}, expected {RESULT}"
     folder = output_json.absolute().parent
-    if folder.is_dir() and any(path.name != output_json.name for path in folder.iterdir()):
+    if output_json.exists() and any(path.name != output_json.name for path in folder.iterdir()):
         yield f"the whole folder is uploaded: got {describe_folder(folder)}, expected {RESULT} alone"
 
 

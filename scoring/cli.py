@@ -131,7 +131,9 @@ def _parser() -> argparse.ArgumentParser:
     what.add_argument("--predictions", type=Path, metavar="CSV", help="written by predict; needs --labels")
     what.add_argument("--predictions-json", type=Path, metavar="JSON", help="the platform's; needs --ground-truth-json")
     evaluate.add_argument("--ground-truth-json", "--ground-truth", type=Path, metavar="JSON", help="the platform's")
-    evaluate.add_argument("--threshold", type=float, metavar="T", help="default: the one in the predictions' record")
+    evaluate.add_argument(
+        "--threshold", type=float, metavar="T", help="judge at this one, not by the classes in the file"
+    )
     evaluate.set_defaults(command=_evaluate)
 
     compare = commands.add_parser(

@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from model.contract import CLASS_NAMES
 from model.errors import DataError
 from scoring.files import hash_file, write_json, write_text
 from scoring.groups import Group
@@ -19,8 +21,9 @@ from scoring.plots import (
     plot_sweeps,
 )
 from scoring.plots.style import MOST_GROUPS
+from scoring.predictions import check_threshold
 from scoring.provenance import describe_code, describe_file, describe_labels, describe_predictions
-from scoring.tables import find_labels, find_threshold, join_labels, read_predictions, record_of
+from scoring.tables import find_labels, find_record, find_threshold, join_labels, read_predictions, record_of
 
 PICTURES = {
     "roc.svg": plot_roc_curves,
@@ -40,7 +43,7 @@ def evaluate(predictions_csv: Path, labels: str | None, out: Path, threshold: fl
         predictions_csv: See `scoring.tables.read_predictions`.
         labels: See `scoring.tables.find_labels`.
         out: The folder for the results; those that lie there are replaced.
-        threshold: The one that made the classes; None: see `scoring.tables.find_threshold`.
+        threshold: Makes the classes anew; None: they stand as they are, see `scoring.tables.find_threshold`.
         seed: Of the bootstrap.
 
     Returns:
@@ -53,8 +56,13 @@ def evaluate(predictions_csv: Path, labels: str | None, out: Path, threshold: fl
         raise _lacking("--predictions", "--labels", "labels.csv, or the word folders")
     predictions = read_predictions(predictions_csv)
     table = join_labels(predictions, find_labels(labels, predictions["image_id"]))
-    value, record = find_threshold(predictions_csv, predictions, threshold), record_of(predictions_csv)
-    origin = "--threshold" if threshold is not None else record.name if record.is_file() else FROM_CLASSES
+    if threshold is None:
+        record = find_record(predictions_csv)
+        value = find_threshold(table, record)
+        origin = FROM_CLASSES if record is None else record_of(predictions_csv).name
+    else:
+        value, origin = check_threshold(threshold), "--threshold"
+        table["class"] = np.where(table["p_atypical"] >= value, *reversed(CLASS_NAMES))
     inputs = {"predictions": describe_predictions(predictions_csv), "labels": describe_labels(labels)}
     return _evaluate(table, value, origin, inputs, out, seed)
 
@@ -86,7 +94,7 @@ def evaluate_platform(predictions_json: Path, ground_truth_json: Path | None, ou
         },
         "labels": describe_file(ground_truth_json),
     }
-    return _evaluate(table, find_threshold(predictions_json, table), FROM_CLASSES, inputs, out, seed)
+    return _evaluate(table, find_threshold(table, None), FROM_CLASSES, inputs, out, seed)
 
 
 def _evaluate(

@@ -78,7 +78,7 @@ def _interval_note(intervals: Figures | None) -> str:
 
 def _prices(rows: Sequence[tuple[str, Figures]]) -> str:
     """What the fixed threshold loses."""
-    head = ("crops", "balanced accuracy at it", "at the best one", "which is", "price in points")
+    head = ("crops", "balanced accuracy at it", "at the best one", "which is", "price in points of balanced accuracy")
     lines = []
     for name, row in rows:
         sweep = row["sweep"]
@@ -89,7 +89,13 @@ def _prices(rows: Sequence[tuple[str, Figures]]) -> str:
 
 def _calibration(rows: Sequence[tuple[str, Figures]]) -> str:
     """Whether the probabilities mean what they say."""
-    head = ("crops", "expected calibration error", "Brier score", "of always saying their share", "average precision")
+    head = (
+        "crops",
+        "expected calibration error",
+        "Brier score",
+        "Brier score of a constant guess",
+        "average precision",
+    )
     lines = []
     for name, row in rows:
         shares = [render_share(row["calibration"][key]) for key in ("ece", "brier", "brier_of_share")]

@@ -14,7 +14,7 @@ from scoring.judge import find_domains, make_groups
 from scoring.markdown import render_share, render_table
 from scoring.predictions import Array
 from scoring.provenance import describe_code, describe_labels, describe_predictions
-from scoring.tables import find_labels, find_threshold, join_labels, read_predictions
+from scoring.tables import find_labels, find_record, find_threshold, join_labels, read_predictions
 
 N_DRAWS = 2000
 FIGURES = {"roc_auc": "ROC AUC", "balanced_accuracy": "balanced accuracy"}  # as weighted_statistics orders them
@@ -80,7 +80,7 @@ def compare(first_csv: Path, second_csv: Path, labels: str, out: Path, seed: int
     truth = find_labels(labels, tables[0]["image_id"])
     first, second = (join_labels(table, truth) for table in tables)
     second = second.set_index("image_id").loc[first["image_id"]].reset_index()
-    thresholds = [find_threshold(path, table) for path, table in zip(paths, tables, strict=True)]
+    thresholds = [find_threshold(table, find_record(path)) for path, table in zip(paths, tables, strict=True)]
     (all_1, domains_1), (all_2, domains_2) = (
         make_groups(table, threshold, seed) for table, threshold in zip((first, second), thresholds, strict=True)
     )

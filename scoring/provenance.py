@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from scoring.files import hash_file
-from scoring.tables import BY_FOLDER, read_record, record_of
+from scoring.tables import BY_FOLDER, find_record
 
 ROOT = Path(__file__).resolve().parent.parent
 CHANGES = "+changes"  # after the commit, where files differ from it
@@ -58,8 +58,7 @@ def describe_file(path: Path) -> dict[str, Any]:
 
 def describe_predictions(predictions_csv: Path) -> dict[str, Any]:
     """As `describe_file`, with the record that `predict` wrote beside it; None where there is none."""
-    record = record_of(predictions_csv)
-    return {**describe_file(predictions_csv), "record": read_record(record) if record.is_file() else None}
+    return {**describe_file(predictions_csv), "record": find_record(predictions_csv)}
 
 
 def describe_labels(labels: str) -> dict[str, Any]:

@@ -119,6 +119,10 @@ def merge(shards: Sequence[Path], out: Path) -> int:
         DataError: A shard is missing, given twice or changed, or they are not of one prediction.
     """
     records = {path: read_record(record_of(path)) for path in shards}
+    if out.resolve() in {path.resolve() for path in shards}:
+        raise DataError(
+            f"{out} is one of the shards", got="it as --out", expected="another name", remedy="name another"
+        )
     if len({path.resolve() for path in shards}) < len(shards):
         given = ", ".join(map(str, shards))
         raise DataError("a shard is given twice", got=given, expected="each once", remedy="name each file once")

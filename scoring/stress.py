@@ -95,7 +95,10 @@ def _predict(
             if block.unreadable:
                 name, reason = block.unreadable[0]
                 raise DataError(
-                    f"{name} cannot be read", got=reason, expected="whole crops", remedy="mend it, or take it out"
+                    f"{len(block.unreadable)} files cannot be read",
+                    got=f"{name}: {reason}",
+                    expected="whole crops",
+                    remedy="predict lists all of them",
                 )
             image_ids += block.image_ids
             plain.append(predict_block(ensemble, block.crops).mean(axis=0))

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -10,7 +11,7 @@ import pandas as pd
 
 from model.contract import CLASS_NAMES
 from model.errors import DataError
-from scoring.predictions import check_probabilities
+from scoring.files import hash_file
 
 LABEL_NAMES = {"normal": "normal", "atypical": "atypical", "NMF": "normal", "AMF": "atypical"}
 BY_FOLDER = "folders"
@@ -36,7 +37,15 @@ def read_predictions(path: Path) -> pd.DataFrame:
     table = _read_csv(path, PREDICTION_COLUMNS)
     members = member_columns(table)
     for name in ("p_atypical", *members):
-        table[name] = check_probabilities(pd.to_numeric(table[name], errors="coerce").to_numpy())
+        values = pd.to_numeric(table[name], errors="coerce")
+        wrong = table[~values.between(0, 1)]  # a NaN is not
+        if len(wrong):
+            row = wrong.iloc[0]
+            got = f"{row[name]} for {row['image_id']!r} and {len(wrong)} such in all"
+            raise DataError(
+                f"{path}: {name} is no probability", got=got, expected="numbers in [0, 1]", remedy="correct it"
+            )
+        table[name] = values
     _check_words(path, table["class"], CLASS_NAMES)
     return table[[*PREDICTION_COLUMNS, *members]]
 
@@ -61,6 +70,12 @@ def read_labels(path: Path) -> pd.DataFrame:
     """
     table = _read_csv(path, ("image_id", "label"))
     _check_words(path, table["label"], tuple(LABEL_NAMES))
+    known = ("domain", "case")
+    misspelt = [name for name in table if str(name).strip().lower() in known and name not in known]
+    if misspelt:
+        raise DataError(
+            f"{path} has columns that are nearly known", got=misspelt, expected=str(known), remedy="rename them"
+        )
     table = table.assign(label=table["label"].map(LABEL_NAMES))
     return (
         table.reindex(columns=["image_id", "label", "domain", "case"]).astype(object).where(lambda t: t.notna(), None)
@@ -124,44 +139,60 @@ def record_of(predictions_csv: Path) -> Path:
     return predictions_csv.with_name(predictions_csv.name + ".json")
 
 
-def find_threshold(predictions_csv: Path, predictions: pd.DataFrame, given: float | None = None) -> float | None:
+def find_record(predictions_csv: Path) -> dict[str, Any] | None:
+    """The record that `predict` wrote beside a predictions.csv; None where there is none.
+
+    Raises:
+        DataError: It is no such record, or the predictions were changed after they were made.
+    """
+    path = record_of(predictions_csv)
+    if not path.is_file():
+        return None
+    record, found = read_record(path), hash_file(predictions_csv)
+    if record["csv_sha256"] != found:
+        raise DataError(
+            f"{predictions_csv} was changed after it was made",
+            got=f"sha256 {found}",
+            expected=f"{record['csv_sha256']}, as in {path.name}",
+            remedy=f"predict again; or give your own table another name, without {path.name} beside it",
+        )
+    return record
+
+
+def find_threshold(predictions: pd.DataFrame, record: Mapping[str, Any] | None) -> float | None:
     """The threshold behind the classes.
 
     Args:
-        predictions_csv: The file, beside which its record may lie.
-        predictions: What was read from it.
-        given: The user's own, which must explain the classes.
+        predictions: As `read_predictions` gives them.
+        record: Theirs, as `find_record` gives it.
 
     Returns:
-        The one given, else the record's, else the middle of the gap between the highest probability that is called
+        The record's, else the middle of the gap between the highest probability that is called
         normal (0 where none is) and the lowest that is called atypical (1 where none is). None where no threshold
         explains the classes, as when the winning class's confidence stands for P(atypical).
 
     Raises:
-        DataError: The one given or the record's does not explain the classes.
+        DataError: The record's does not explain the classes.
     """
-    record = record_of(predictions_csv)
-    value, whence = given, "--threshold"
-    if value is None and record.is_file():
-        value, whence = read_record(record)["bundle"]["threshold"], record.name
     atypical = (predictions["class"] == CLASS_NAMES[1]).to_numpy()
     p = predictions["p_atypical"].to_numpy()
-    if value is None:
+    if record is None:
         highest, lowest = p[~atypical].max(initial=0.0), p[atypical].min(initial=1.0)
         if highest < lowest:
             midway = float((highest + lowest) / 2)
             return midway if midway > highest else float(lowest)  # two neighbouring floats
         return float(lowest) if atypical.all() else None
+    value = float(record["bundle"]["threshold"])
     wrong = np.flatnonzero((p >= value) != atypical)
     if len(wrong):
         row = predictions.iloc[wrong[0]]
         raise DataError(
-            f"{len(wrong)} classes contradict the threshold of {whence}",
+            f"{len(wrong)} classes contradict the threshold of their record",
             got=f"{row['class']} for p_atypical {row['p_atypical']} of {row['image_id']!r}, threshold {value}",
             expected="atypical from the threshold on, else normal",
-            remedy="predict again, or name the threshold that made the classes",
+            remedy="predict again",
         )
-    return float(value)
+    return value
 
 
 def read_record(path: Path) -> dict[str, Any]:

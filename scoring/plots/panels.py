@@ -98,8 +98,8 @@ def _calibration_title(group: Group) -> str:
 def _price_title(group: Group) -> str:
     """What stands above one sweep."""
     sweep = _sweep(group)
-    price = f"threshold {sweep.threshold:.3f}\ncosts {sweep.price_points:.1f} points"
-    return f"{textwrap.fill(group.name, 20)}\n{price}\nbest {sweep.best_threshold:.3f}"
+    price = f"● threshold {sweep.threshold:.3f}\ncosts {sweep.price_points:.1f} points"
+    return f"{textwrap.fill(group.name, 20)}\n{price}\n┊ best {sweep.best_threshold:.3f}"
 
 
 def _sweep(group: Group) -> Sweep:

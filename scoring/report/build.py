@@ -18,7 +18,7 @@ from scoring.report.overview import count_crops, count_outcomes, describe_figure
 from scoring.report.page import render
 from scoring.report.pictures import embed_pictures
 from scoring.report.saliency import Saliency
-from scoring.tables import find_labels, find_threshold, join_labels, member_columns, read_predictions
+from scoring.tables import find_labels, find_record, find_threshold, join_labels, member_columns, read_predictions
 
 SEED = 0  # of the intervals, as evaluate's
 
@@ -49,7 +49,7 @@ def report(
     """
     check_file(out)
     table = read_predictions(predictions_csv)
-    threshold = find_threshold(predictions_csv, table)
+    threshold = find_threshold(table, find_record(predictions_csv))
     if threshold is None:
         raise DataError(
             f"no threshold explains the classes of {predictions_csv}",
@@ -105,8 +105,6 @@ def _describe_origin(
     if record:
         made, fitted = record["bundle"], bundle.threshold
         rule = f"{fitted.rule}, fitted on {fitted.n_crops:,} {fitted.fitted_on} predictions"
-        if record.get("csv_sha256") != origin["sha256"]:
-            rows.append(("warning", "the predictions were changed after they were made"))
         rows += [
             ("weights", f"{bundle.name} ({bundle.architecture}), manifest sha256 {made.get('manifest_sha256')}"),
             ("predicted on", f"{record.get('device')}, {record.get('precision')}"),

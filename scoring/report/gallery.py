@@ -29,7 +29,7 @@ class Pictures:
 
     Attributes:
         images: image_id → base64 of a WebP, 128 × 128 px.
-        maps: image_id → base64 of int8 (H, W) row by row, see `saliency.quantise`; None without saliency.
+        maps: image_id → base64 of uint8 (H, W) row by row, see `saliency.quantise`; None without saliency.
         map_cells: (H, W); None without saliency.
         unlike: image_id → in what the crop is unlike the training crops; None where the bundle does not describe them.
         n_others: Crops that were found and have no prediction, the unreadable ones among them.
@@ -74,7 +74,7 @@ def read_pictures(
             if training:
                 unlike.update(zip(names, find_outliers(measure_crops(crops), training), strict=True))
             if saliency:
-                found = quantise(saliency.maps(crops))  # int8 (B, H, W)
+                found = quantise(saliency.maps(crops))  # uint8 (B, H, W)
                 cells = (found.shape[1], found.shape[2])
                 maps.update(zip(names, map(_base64, found), strict=True))
     _check_whole(image_ids, images, reasons)

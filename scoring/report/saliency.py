@@ -1,7 +1,7 @@
 """Where the networks looked: Grad-CAM (Selvaraju et al., ICCV 2017), by captum.
 
-A network of this project has one output, the logit of *atypical*, so one signed map holds both of the paper's: what
-is above zero is the map of *atypical*, and what is below zero, turned round, the map of *normal*.
+A network of this project has one output, the logit of *atypical*; the map is of that. The paper drops what lies below
+zero; here the whole range is kept, see `quantise`.
 """
 
 import math
@@ -42,14 +42,14 @@ class Saliency:
         self._probes = [_Probe(network, *_choose_stage(network, blank)) for network in ensemble.members]
 
     def maps(self, crops: np.ndarray) -> np.ndarray:
-        """Say which parts of each crop speak for *atypical*, and which against it.
+        """Say which parts of each crop the logit of *atypical* depends on.
 
         Args:
             crops: uint8 (N, 128, 128, 3), RGB in [0, 255].
 
         Returns:
-            float32 (N, H, W): the members' mean map over the central ``crop_px`` square of each crop (`InputSpec`),
-            above zero for *atypical*, below for *normal*, in units of the logit that differ from crop to crop.
+            float32 (N, H, W): the members' mean map over the central ``crop_px`` square of each crop (`InputSpec`), in
+            units of the logit that differ from crop to crop.
         """
         batches = [self._mean_map(crops[i : i + BATCH_SIZE]) for i in range(0, len(crops), BATCH_SIZE)]
         together: np.ndarray = np.concatenate(batches)
@@ -67,10 +67,16 @@ class Saliency:
 
 
 def quantise(maps: np.ndarray) -> np.ndarray:
-    """Give each map the full range: float (N, H, W) → int8 in [-127, 127], its largest magnitude at the end."""
-    largest = np.abs(maps).max(axis=(1, 2), keepdims=True)
-    scaled = np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0)
-    whole: np.ndarray = np.rint(127 * scaled).astype(np.int8)
+    """Give each map the full range: float (N, H, W) → uint8 in [0, 255], from its lowest to its highest value.
+
+    What the page shows is where a picture matters, not for which class: the sign of a map is no evidence. On AtNorM-Br
+    with weights/lite most maps of crops that all networks call atypical lie below zero, yet it is the highest eighth of
+    the cells whose blurring moves the logit most, four times as much as the lowest's, whatever the call
+    (`python -m bench.saliency`).
+    """
+    lowest, highest = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
+    scaled = np.divide(maps - lowest, highest - lowest, out=np.zeros_like(maps), where=highest > lowest)
+    whole: np.ndarray = np.rint(255 * scaled).astype(np.uint8)
     return whole
 
 

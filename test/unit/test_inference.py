@@ -81,7 +81,7 @@ def test_a_case_becomes_one_record_a_page_and_six_lines(score, case):
     assert "CPU" in out[1]
     assert "16 in '0b5a.tif'" in out[3]
     assert out[4] == "unlike    not known: the bundle does not describe its training crops"
-    assert out[5].split()[1::2] == ["read", "imports", "weights", "forward", "write", "compare", "total"]
+    assert out[5].split()[1::2] == ["read", "imports", "weights", "forward", "compare", "write", "total"]
 
 
 def test_the_table_shows_every_page_and_the_spread(score, case, tiny_bundle, stack):

@@ -1,6 +1,5 @@
 // How a crop is drawn: its Grad-CAM over the square that the networks see, and its probabilities on a line.
-const WARM = [255, 190, 0]; // speaks for atypical
-const COOL = [0, 170, 220]; // speaks for normal
+const WARM = [255, 190, 0];
 
 // The square that the networks see, in percent of the crop; the same for every crop.
 function placeSquare(node) {
@@ -11,10 +10,10 @@ function placeSquare(node) {
 
 function drawMap(canvas, row) {
   const [height, width] = data.map_cells;
-  const cells = Int8Array.from(atob(data.map[row.number]), (letter) => letter.charCodeAt(0));
+  const cells = Uint8Array.from(atob(data.map[row.number]), (letter) => letter.charCodeAt(0));
   const pixels = new ImageData(width, height);
   cells.forEach((value, cell) => {
-    pixels.data.set([...(value < 0 ? COOL : WARM), Math.round((255 * Math.abs(value)) / 127)], 4 * cell);
+    pixels.data.set([...WARM, value], 4 * cell);
   });
   const small = element("canvas", { width, height });
   small.getContext("2d").putImageData(pixels, 0, 0);

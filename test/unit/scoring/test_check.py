@@ -111,7 +111,7 @@ def test_every_fault_has_its_line(check, output: Path) -> None:
     (output.parent / "log.txt").touch()
     status, table, verdict = check()
     assert (status, table) == (1, "")
-    starts = ("the whole folder", "the length", "page 2: got class", "page 2: got confidence", "page 6: got confidence")
+    starts = ("the length", "page 2: got class", "page 2: got confidence", "page 6: got confidence", "the whole folder")
     assert len(verdict) == len(starts)
     for line, start in zip(verdict, starts, strict=True):
         assert line.startswith(f"wrong: {start}")

@@ -148,6 +148,13 @@ def test_the_platform_s_files_and_the_table_of_the_same_crops_have_the_same_figu
     assert {path.name for path in (tmp_path / "out").iterdir()} == WRITTEN
 
 
+def test_another_threshold_judges_anew(predictions_csv: Path, labels_csv: Path, tmp_path: Path) -> None:
+    evaluate(predictions_csv, str(labels_csv), tmp_path / "out", 0.6, 0)
+    metrics, _ = read(tmp_path / "out")
+    assert metrics["overall_sensitivity"] == pytest.approx((SCORES[TRUTH] >= 0.6).mean())
+    assert metrics["overall_specificity"] == pytest.approx((SCORES[~TRUTH] < 0.6).mean())
+
+
 def test_what_cannot_be_judged_is_refused_and_leaves_nothing(
     predictions_csv: Path, labels_csv: Path, tmp_path: Path
 ) -> None:
@@ -156,8 +163,8 @@ def test_what_cannot_be_judged_is_refused_and_leaves_nothing(
         evaluate(predictions_csv, None, out, None, 0)
     with pytest.raises(DataError, match="--predictions-json has nothing to be judged by: got no --ground-truth-json"):
         evaluate_platform(tmp_path / "predictions.json", None, out, 0)
-    with pytest.raises(DataError, match="classes contradict the threshold of --threshold"):
-        evaluate(predictions_csv, str(labels_csv), out, 0.3, 0)
+    with pytest.raises(DataError, match="the threshold is unusable: got 1.5"):
+        evaluate(predictions_csv, str(labels_csv), out, 1.5, 0)
     table = pd.read_csv(labels_csv)
     table.assign(label="NMF").to_csv(labels_csv, index=False)
     with pytest.raises(DataError, match="^all crops: a class is missing"):

@@ -9,7 +9,7 @@ from PIL import Image
 from model.ensemble import Ensemble
 from scoring.cli import main
 from scoring.shards import UNREADABLE_CODE
-from scoring.tables import find_threshold, read_predictions
+from scoring.tables import find_record, find_threshold, read_predictions
 
 
 @pytest.fixture
@@ -45,7 +45,7 @@ def test_the_file_states_what_the_ensemble_says(run, data, tiny_bundle):
     assert path.read_text().startswith(
         "image_id,p_atypical,class,member_0,member_1,member_2,member_3,member_4\n00.png,"
     )
-    assert find_threshold(path, predictions) == 0.5
+    assert find_threshold(predictions, find_record(path)) == 0.5
 
 
 def test_batch_size_threads_and_a_second_run_change_no_byte(run):
@@ -189,6 +189,8 @@ def test_a_merge_refuses_a_file_that_is_given_twice(run, tmp_path, capsys):
         assert main(["merge", *map(str, (first, twice, second)), "--out", str(tmp_path / "merged.csv")]) == 1
         assert "a shard is given twice" in capsys.readouterr().err
     assert not (tmp_path / "merged.csv").exists()
+    assert main(["merge", str(first), str(second), "--out", str(first)]) == 1
+    assert "1.csv is one of the shards: got it as --out" in capsys.readouterr().err
 
 
 def test_a_merge_refuses_a_changed_shard(run, tmp_path, capsys):

@@ -63,5 +63,5 @@ def test_an_unreadable_crop_is_one_line(run, crops, capsys):
     (crops / "Normal" / "z.png").write_bytes(b"no image")
     code, out = run()
     assert code == 1
-    assert "Normal/z.png cannot be read" in capsys.readouterr().err.splitlines()[-1]
+    assert "1 files cannot be read: got Normal/z.png: " in capsys.readouterr().err.splitlines()[-1]
     assert not out.exists()

@@ -1,3 +1,4 @@
+import hashlib
 import json
 
 import numpy as np
@@ -5,7 +6,15 @@ import pandas as pd
 import pytest
 
 from model.errors import DataError
-from scoring.tables import RECORD_KEYS, find_labels, find_threshold, join_labels, read_labels, read_predictions
+from scoring.tables import (
+    RECORD_KEYS,
+    find_labels,
+    find_record,
+    find_threshold,
+    join_labels,
+    read_labels,
+    read_predictions,
+)
 
 
 @pytest.fixture
@@ -39,10 +48,10 @@ def test_names_stay_as_they_are(save):
         ("image_id,p_atypical,class\n", "no rows"),
         ("", "cannot be read"),
         ("image_id,p_atypical,class\na,0.5,normal\na,0.6,normal\n", "names a crop twice"),
-        ("image_id,p_atypical,class\na,1.5,normal\n", "no probability: got 1.5"),
-        ("image_id,p_atypical,class\na,high,normal\n", "no probability: got nan"),
+        ("image_id,p_atypical,class\na,1.5,normal\n", "p_atypical is no probability: got 1.5 for 'a'"),
+        ("image_id,p_atypical,class\na,high,normal\n", "no probability: got high for 'a'"),
         ("image_id,p_atypical,class\na,0.5,AMF\n", "unknown class"),
-        ("image_id,p_atypical,class,member_0\na,0.5,normal,2\n", "no probability: got 2.0"),
+        ("image_id,p_atypical,class,member_0\na,0.5,normal,2\n", "member_0 is no probability: got 2 for 'a'"),
         ("image_id,p_atypical,class\n,0.5,normal\n", "empty image_id: got line 2"),
     ],
 )
@@ -93,27 +102,40 @@ def test_nothing_is_scored_on_a_part(labelled, said):
         (["atypical", "normal", "atypical"], None),
     ],
 )
-def test_the_threshold_is_read_from_the_classes(tmp_path, classes, threshold):
+def test_the_threshold_is_read_from_the_classes(classes, threshold):
     predictions = pd.DataFrame({"image_id": list("abc"), "p_atypical": [0.2, 0.5, 0.9], "class": classes})
-    assert find_threshold(tmp_path / "p.csv", predictions) == (threshold and pytest.approx(threshold))
+    assert find_threshold(predictions, None) == (threshold and pytest.approx(threshold))
 
 
-def test_the_threshold_parts_neighbouring_floats(tmp_path):
+def test_the_threshold_parts_neighbouring_floats():
     low = 0.7
     predictions = pd.DataFrame(
         {"image_id": ["a", "b"], "p_atypical": [low, np.nextafter(low, 1)], "class": ["normal", "atypical"]}
     )
-    assert low < find_threshold(tmp_path / "p.csv", predictions) <= np.nextafter(low, 1)
+    assert low < find_threshold(predictions, None) <= np.nextafter(low, 1)
 
 
-def test_the_record_knows_the_threshold_and_the_user_knows_better(save):
+def test_the_record_knows_the_threshold(save):
     path = save("image_id,p_atypical,class\na,0.2,normal\nb,0.8,atypical\n", "p.csv")
-    save(json.dumps({"format": 1, "bundle": {"threshold": 0.7}, **dict.fromkeys(RECORD_KEYS)}), "p.csv.json")
-    predictions = read_predictions(path)
-    assert find_threshold(path, predictions) == 0.7
-    assert find_threshold(path, predictions, 0.3) == 0.3
-    with pytest.raises(DataError, match="1 classes contradict the threshold of --threshold"):
-        find_threshold(path, predictions, 0.9)
+    assert find_record(path) is None
+    known = {"format": 1, **dict.fromkeys(RECORD_KEYS), "csv_sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    for threshold in (0.7, 0.9):
+        save(json.dumps({**known, "bundle": {"threshold": threshold}}), "p.csv.json")
+        predictions, record = read_predictions(path), find_record(path)
+        if threshold == 0.7:
+            assert find_threshold(predictions, record) == 0.7
+        else:
+            with pytest.raises(DataError, match="1 classes contradict the threshold of their record: got atypical for"):
+                find_threshold(predictions, record)
+    path.write_text(path.read_text().replace("0.2", "0.3"))
+    with pytest.raises(DataError, match=r"p.csv was changed after it was made: got sha256"):
+        find_record(path)
+
+
+@pytest.mark.parametrize("header", ["Domain", "CASE", " domain"])
+def test_columns_that_are_nearly_known_are_refused(save, header):
+    with pytest.raises(DataError, match="columns that are nearly known"):
+        read_labels(save(f"image_id,label,{header}\na,AMF,x\n"))
 
 
 def test_a_record_that_is_none_is_refused(save):
@@ -121,4 +143,4 @@ def test_a_record_that_is_none_is_refused(save):
     for content in ("{}", '{"format": 1, "bundle": {"threshold": 0.5}}', '{"format": 2}', "[]", "{"):
         save(content, "p.csv.json")
         with pytest.raises(DataError, match=r"p.csv.json cannot be read: got (Key|Type|Value|JSONDecode)Error"):
-            find_threshold(path, read_predictions(path))
+            find_record(path)

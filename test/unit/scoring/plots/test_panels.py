@@ -54,7 +54,7 @@ def test_the_sweep_marks_the_fixed_threshold_and_names_its_price(saved: list[Fig
     assert best.get_xdata() == [sweep.best_threshold] * 2
     assert point.get_xydata()[0] == pytest.approx([0.45, sweep.balanced_accuracy])
     assert (
-        f"threshold 0.450\ncosts {sweep.price_points:.1f} points\nbest {sweep.best_threshold:.3f}" in axes.get_title()
+        f"● threshold 0.450\ncosts {sweep.price_points:.1f} points\n┊ best {sweep.best_threshold:.3f}" in axes.get_title()
     )
     low, high = axes.get_ylim()
     assert low <= min(np.asarray(curve.get_ydata()))

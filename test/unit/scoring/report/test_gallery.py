@@ -40,7 +40,7 @@ def test_every_prediction_gets_its_own_picture_and_map(crops: Path, stack: np.nd
     for name, page in (("three.tif#3", stack[4]), ("b/1.png", stack[1])):
         difference = np.abs(decode(pictures.images[name]).astype(int) - page)
         assert difference.mean() < 6
-        cells = np.frombuffer(base64.b64decode(pictures.maps[name]), np.int8).astype(int)
+        cells = np.frombuffer(base64.b64decode(pictures.maps[name]), np.uint8).astype(int)
         assert np.abs(cells - quantise(saliency.maps(page[None])).ravel()).max() <= 1
 
 
