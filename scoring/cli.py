@@ -139,7 +139,7 @@ def _parser() -> argparse.ArgumentParser:
     compare = commands.add_parser(
         "compare", help="two predictions of the same crops: which is better, and is it chance"
     )
-    compare.add_argument("predictions", type=Path, nargs=2, metavar="CSV")
+    compare.add_argument("predictions", type=Path, nargs=2, metavar="CSV", help="two, each written by predict")
     compare.set_defaults(command=_compare)
 
     report = commands.add_parser("report", help="one HTML file with figures, plots and every crop")
@@ -172,5 +172,7 @@ def _parser() -> argparse.ArgumentParser:
     for command in (evaluate, compare):
         command.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
     for command in (predict, merge, evaluate, compare, report, stress):
-        command.add_argument("--out", type=Path, required=True, metavar="PATH")
+        is_file = command in (predict, merge, report)
+        command.add_argument("--out", type=Path, required=True, metavar="FILE" if is_file else "DIR",
+                             help="the file to write" if is_file else "the folder for the results")  # fmt: skip
     return parser

@@ -113,7 +113,14 @@ def _describe_origin(
         ]
     drawn = f"Grad-CAM of {bundle.name} by captum {version('captum')}, mean of the networks"
     rows += [("saliency", drawn if saliency else "left out (--no-saliency)"), ("report by code", read_commit())]
-    return {"bundle": bundle.name if record else None, "drawn_by": bundle.name, "rule": rule, "provenance": rows}
+    trained_on = ", ".join(str(data["name"]) for data in bundle.training.get("data", []))
+    return {
+        "trained_on": trained_on,
+        "bundle": bundle.name if record else None,
+        "drawn_by": bundle.name,
+        "rule": rule,
+        "provenance": rows,
+    }
 
 
 def _describe_table(
