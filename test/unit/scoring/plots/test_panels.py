@@ -53,9 +53,8 @@ def test_the_sweep_marks_the_fixed_threshold_and_names_its_price(saved: list[Fig
     assert max(np.asarray(curve.get_ydata())) == pytest.approx(sweep.best_balanced_accuracy)
     assert best.get_xdata() == [sweep.best_threshold] * 2
     assert point.get_xydata()[0] == pytest.approx([0.45, sweep.balanced_accuracy])
-    assert (
-        f"● threshold 0.450\ncosts {sweep.price_points:.1f} points\n┊ best {sweep.best_threshold:.3f}" in axes.get_title()
-    )
+    price = f"● threshold 0.450\ncosts {sweep.price_points:.1f} points\n┊ best {sweep.best_threshold:.3f}"
+    assert price in axes.get_title()
     low, high = axes.get_ylim()
     assert low <= min(np.asarray(curve.get_ydata()))
     assert high >= sweep.best_balanced_accuracy
