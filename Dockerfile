@@ -1,6 +1,7 @@
-# The classifier's image: torch with CUDA 12, the runtime package and one weights bundle. build.sh fills in the arguments.
+# The classifier's image: torch with CUDA 12, the runtime package and one weights bundle. build.sh fills in the arguments
+# and chooses the target: exec or invoke, which differ in nothing but the entry and the label that tells the platform.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
-FROM ${BASE_IMAGE} AS exec
+FROM ${BASE_IMAGE} AS both
 
 # The large layer comes first, so that a change of code or weights does not install torch again. triton leaves in the
 # same layer (640 MB): only torch.compile uses it, and only with a C compiler, which the image has not got.
@@ -23,9 +24,9 @@ WORKDIR /opt/app
 ARG BUNDLE=weights/lite
 COPY ${BUNDLE} weights/
 COPY model/ model/
-COPY inference.py ./
+COPY inference.py serve.py ./
 # A bundle that is not whole fails here, not on the platform.
-RUN python -m compileall -q model inference.py \
+RUN python -m compileall -q model inference.py serve.py \
  && python -c 'from pathlib import Path; from model.ensemble import Ensemble; Ensemble.load(Path("weights"), device="cpu")'
 
 USER 1000:1000
@@ -38,7 +39,14 @@ LABEL org.opencontainers.image.title="atypical-mitosis-classifier" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.grand-challenge.api-method="exec" \
       bundle.name="${BUNDLE_NAME}" \
       bundle.manifest.sha256="${BUNDLE_SHA256}"
+
+FROM both AS exec
+LABEL org.grand-challenge.api-method="exec"
 ENTRYPOINT ["python", "inference.py"]
+
+FROM both AS invoke
+LABEL org.grand-challenge.api-method="invoke"
+EXPOSE 4743
+ENTRYPOINT ["python", "serve.py"]

@@ -21,7 +21,7 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy -p model -p scoring -p train -p bench
-	$(BIN)/mypy inference.py
+	$(BIN)/mypy inference.py serve.py
 	$(BIN)/shellcheck *.sh
 
 # Rebuild the bundle in git from the published AMi-Br and AtNorM-Br crops under DATA, on whatever this machine has.

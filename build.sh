@@ -40,8 +40,6 @@ while (($#)); do
     shift || break
 done
 [[ $api == exec || $api == invoke ]] || die "--api is unusable: got '$api', expected exec or invoke; see ./build.sh --help"
-[[ $api == exec || -f $root/serve.py ]] \
-    || die "the invoke API cannot be built: got no serve.py, expected it in $root; use --api exec"
 
 if [[ -z $bundle ]]; then
     bundle=$root/weights/lite
@@ -74,7 +72,7 @@ arguments=(
 
 # The bundle may lie anywhere, links are followed, and every user of the image may read the files, whatever the umask here.
 tar --create --dereference --owner=0 --group=0 --mode=a+rX,go-w --exclude=__pycache__ --transform='s,^\.,weights,' \
-    -C "$root" Dockerfile requirements.txt inference.py model -C "$(cd "$bundle" && pwd)" . \
+    -C "$root" Dockerfile requirements.txt inference.py serve.py model -C "$(cd "$bundle" && pwd)" . \
     | docker build "${arguments[@]}" - \
     || die "the image was not built: got the error above from docker build, expected success; correct it and run ./build.sh again"
 

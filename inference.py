@@ -8,12 +8,10 @@ stderr, which is all that Grand Challenge shows. On a success stderr stays empty
 import argparse
 import platform
 import sys
-import time
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -33,6 +31,7 @@ from model.contract import (
 )
 from model.crops import find_stack, read_stack
 from model.errors import InputError, MitosisError
+from model.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from model.ensemble import Ensemble
@@ -57,25 +56,6 @@ class Case:
     p_members: np.ndarray
     records: list[Record]
     outliers: list[list[str]] | None
-
-
-class Stopwatch:
-    """Wall-clock seconds by stage, in the order in which the stages were entered."""
-
-    def __init__(self) -> None:
-        self.started = time.perf_counter()
-        self.seconds: dict[str, float] = {}
-
-    @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        """Time one stage."""
-        started = time.perf_counter()
-        yield
-        self.seconds[name] = time.perf_counter() - started
-
-    def total_s(self) -> float:
-        """Seconds since the stopwatch was made."""
-        return time.perf_counter() - self.started
 
 
 def run_case(input_dir: Path, output_dir: Path, get_ensemble: Callable[[], "Ensemble"], watch: Stopwatch) -> Case:
@@ -193,9 +173,9 @@ def tabulate(case: Case) -> list[str]:
     return ["page  class     p_atypical  spread (largest - smallest of the members)", *rows]
 
 
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; its defaults are the submission."""
-    parser = argparse.ArgumentParser(prog="inference.py", description="Score one case: normal or atypical mitoses.")
+def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """The options of both entries, this one and serve.py; the defaults are the submission."""
+    parser = argparse.ArgumentParser(prog=prog, description=description)
     parser.add_argument("--input", type=Path, default=Path("/input"), metavar="DIR", help="the case (%(default)s)")
     parser.add_argument("--output", type=Path, default=Path("/output"), metavar="DIR", help="result (%(default)s)")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="a bundle; default: attached, baked, checkout")
@@ -203,17 +183,25 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     precisions = ("auto", "fp32", "fp16", "bf16")
     parser.add_argument("--precision", choices=precisions, default="auto", help="auto: fp16 on a GPU, else fp32")
     parser.add_argument("--table", action="store_true", help="print page, class, p_atypical, spread of the members")
-    return parser.parse_args(argv)
+    return parser
 
 
-def run(arguments: argparse.Namespace) -> None:
-    """Score the case that the command line names and log it on stdout."""
+def run(arguments: argparse.Namespace, ensemble: "Ensemble | None" = None) -> None:
+    """Score the case that the command line names and log it on stdout.
+
+    Args:
+        arguments: The command line of `make_parser`.
+        ensemble: The members. None: they are loaded, once the case is known to be good.
+
+    Raises:
+        MitosisError: As `run_case` and `load_ensemble` do.
+    """
     watch = Stopwatch()
 
     def get_ensemble() -> "Ensemble":
-        ensemble = load_ensemble(arguments.weights, arguments.device, arguments.precision, watch)
-        print(*describe_ensemble(ensemble), sep="\n", flush=True)
-        return ensemble
+        members = ensemble or load_ensemble(arguments.weights, arguments.device, arguments.precision, watch)
+        print(*describe_ensemble(members), sep="\n", flush=True)
+        return members
 
     case = run_case(arguments.input, arguments.output, get_ensemble, watch)
     print(*describe_case(case, watch), sep="\n")
@@ -221,16 +209,17 @@ def run(arguments: argparse.Namespace) -> None:
         print("", *tabulate(case), sep="\n")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line.
+def attempt(work: Callable[[], None]) -> str:
+    """Do some work and log its warnings on stdout, or the reason of its failure as the last line of stderr.
+
+    Python shows a warning once for each line of code; what is caught here is shown at every attempt.
 
     Returns:
-        0 with stderr empty, or 1 with the reason as the last line of stderr.
+        The reason, on one line that the platform shows whole; empty, as stderr is, where the work was done.
     """
-    arguments = parse_arguments(argv)
     try:
         with warnings.catch_warnings(record=True) as caught:
-            run(arguments)
+            work()
     except MitosisError as error:
         return _fail(str(error))
     except MemoryError:
@@ -240,13 +229,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(f"unexpected {type(error).__name__}: {error}; please report this with all lines above")
     for message in dict.fromkeys(str(warning.message) for warning in caught):
         print(f"warning   {' '.join(message.split())}")
-    return 0
+    sys.stdout.flush()  # a server's log is read while it runs
+    return ""
 
 
-def _fail(reason: str) -> int:
+def _fail(reason: str) -> str:
     """Put the reason on stderr, on one line that the platform shows whole."""
-    print(f"error: {' '.join(reason.split())}"[:STDERR_LIMIT], file=sys.stderr)
-    return 1
+    line = f"error: {' '.join(reason.split())}"[:STDERR_LIMIT]
+    print(line, file=sys.stderr)
+    return line
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line: 0 with stderr empty, or 1 with the reason as the last line of stderr."""
+    arguments = make_parser("inference.py", "Score one case: normal or atypical mitoses.").parse_args(argv)
+    return 1 if attempt(lambda: run(arguments)) else 0
 
 
 if __name__ == "__main__":

@@ -5,6 +5,10 @@
 #
 #   -h, --help    this text
 #
+# The image's label says how. exec: one container scores the case. invoke: one server, asked from inside its container,
+# scores three cases in a row, a bad one between two good ones and two calls at once, and is stopped by SIGTERM in the
+# middle of a case; /input and /output are emptied and filled between the calls.
+#
 # Format and page count are always checked. The values are compared with the expected output when the image carries
 # weights/lite, which made it: within 1e-4 and with equal classes on a CPU; within 2e-2 on a GPU (fp16), where a page
 # that close to the threshold may change its class.
@@ -40,20 +44,25 @@ docker version >/dev/null 2>&1 || die "Docker's engine does not answer: got a fa
 user=$(docker image inspect --format '{{.Config.User}}' "$image" 2>/dev/null) \
     || die "there is no image: got none named $image, expected a built one; run ./build.sh"
 
+api=$(docker image inspect --format '{{index .Config.Labels "org.grand-challenge.api-method"}}' "$image")
+[[ $api == exec || $api == invoke ]] || die "the image is another one: got the label org.grand-challenge.api-method '$api', expected exec or invoke; run ./build.sh"
+
 work=$(mktemp -d)
+container=
 clean_up() { # what the container wrote belongs to another user
+    [[ -z $container ]] || docker rm --force "$container" >/dev/null
     rm -rf "$work" 2>/dev/null && return
-    docker run --rm --network none --user 0 -v "$work/output:/output" --entrypoint find "$image" /output -mindepth 1 -delete
+    docker run --rm --network none --user 0 -v "$work:/work" --entrypoint find "$image" /work -mindepth 1 -delete
     rm -rf "$work"
 }
 trap clean_up EXIT
 # Copies, so that the container's user may read them whatever the checkout's permissions.
-mkdir "$work/output" "$work/model" "$work/check"
-cp -R "$input" "$work/input"
-cp -R "$expected" "$work/check/expected"
-cp -R "$root/scoring" "$work/check/"
+mkdir "$work/cases" "$work/check" "$work/expected" "$work/input" "$work/model" "$work/output"
+cp -R "$input" "$work/cases/fixture"
+cp -R "$expected" "$work/expected/fixture"
+cp -R "$root/scoring" "$root/test/container/make_cases.py" "$work/check/"
 chmod -R a+rX "$work"
-chmod 777 "$work/output"
+chmod 777 "$work/cases" "$work/expected" "$work/output"
 
 # A trial says what Docker really offers; a runtime's name in `docker info` may have no card behind it.
 gpu=()
@@ -73,7 +82,7 @@ baked=$(docker image inspect --format '{{index .Config.Labels "bundle.name"}} {{
 lite=$(sha256sum "$root/weights/lite/manifest.json" 2>/dev/null | cut -d ' ' -f 1) || lite=
 compare=()
 if [[ -n ${EXPECTED:-} || (-n $lite && ${baked##* } == "$lite") ]]; then
-    compare=(--expected "/check/expected/$result" --tolerance "$tolerance" --class-margin "$class_margin")
+    compare=(--tolerance "$tolerance" --class-margin "$class_margin")
     echo "test.sh: checking format and values against $expected (bundle ${baked% *}, tolerance $tolerance)"
 else
     echo "test.sh: checking the format only: the image carries ${baked% *}, the expected values are those of weights/lite"
@@ -81,26 +90,129 @@ fi
 
 failures=()
 case $user in '' | 0 | 0:* | root | root:*) failures+=("the image runs as root") ;; esac
-start=$SECONDS
-status=0
-docker run --rm --platform linux/amd64 --network none --read-only --cap-drop ALL --security-opt no-new-privileges \
-    --memory 15g --tmpfs /tmp:rw,exec,mode=1777 "${gpu[@]}" \
-    -v "$work/input:/input:ro" -v "$work/output:/output" -v "$work/model:/opt/ml/model:ro" "$image" \
-    2>"$work/stderr" || status=$?
-cat "$work/stderr" >&2
-echo "test.sh: the container ran for $((SECONDS - start)) s"
-((status == 0)) || failures+=("the container ended with exit code $status")
-[[ ! -s $work/stderr ]] || failures+=("the container wrote on stderr")
 
-# The check is the checkout's: the image holds model/ alone.
-stacks=("$input"/images/*/*)
-docker run --rm --platform linux/amd64 --network none --read-only --cap-drop ALL --security-opt no-new-privileges \
-    --memory 15g --tmpfs /tmp:rw,exec,mode=1777 \
-    -v "$work/check/scoring:/opt/app/scoring:ro" -v "$work/check/expected:/check/expected:ro" \
-    -v "$work/input:/input:ro" -v "$work/output:/output:ro" --entrypoint python "$image" \
-    -m scoring check "/output/$result" --stack "/input${stacks[0]#"$input"}" --weights /opt/app/weights "${compare[@]}" \
-    || failures+=("the output is wrong, as said above")
+strict=(--platform linux/amd64 --network none --read-only --cap-drop ALL --security-opt no-new-privileges
+    --memory 15g --tmpfs "/tmp:rw,exec,mode=1777")
+mounts=(-v "$work/input:/input:ro" -v "$work/output:/output" -v "$work/model:/opt/ml/model:ro")
 
+provide() { # CASE: into /input; /output is empty then
+    find "$work/input" "$work/output" -mindepth 1 -delete
+    cp -R "$work/cases/$1/." "$work/input"
+    chmod -R a+rX "$work/input"
+}
+
+check() { # CASE: what lies in /output. The check is the checkout's: the image holds model/ alone.
+    local stacks=("$work"/input/images/*/*) against=()
+    ((${#compare[@]} == 0)) || against=(--expected "/expected/$1/$result" "${compare[@]}")
+    docker run --rm "${strict[@]}" -v "$work/check/scoring:/opt/app/scoring:ro" -v "$work/expected:/expected:ro" \
+        -v "$work/input:/input:ro" -v "$work/output:/output:ro" --entrypoint python "$image" \
+        -m scoring check "/output/$result" --stack "/input${stacks[0]#"$work/input"}" --weights /opt/app/weights "${against[@]}" \
+        || failures+=("$1: the output is wrong, as said above")
+}
+
+test_exec() {
+    local start=$SECONDS status=0
+    provide fixture
+    docker run --rm "${strict[@]}" "${gpu[@]}" "${mounts[@]}" "$image" 2>"$work/stderr" || status=$?
+    cat "$work/stderr" >&2
+    echo "test.sh: the container ran for $((SECONDS - start)) s"
+    ((status == 0)) || failures+=("the container ended with exit code $status")
+    [[ ! -s $work/stderr ]] || failures+=("the container wrote on stderr")
+    check fixture
+}
+
+ask() { # METHOD PATH: print the status, or 0 where nobody answers
+    docker exec "$container" python -c '
+import sys, urllib.error, urllib.request
+request = urllib.request.Request("http://127.0.0.1:4743" + sys.argv[2], method=sys.argv[1])
+try:
+    print(urllib.request.urlopen(request, timeout=600).status)
+except urllib.error.HTTPError as error:
+    print(error.code)
+except OSError:
+    print(0)' "$1" "$2" 2>/dev/null || echo 0
+}
+
+expect() { # CASE STATUS: score the case; 201 is followed by a check
+    provide "$1"
+    local status
+    status=$(ask POST /invoke)
+    echo "test.sh: $1: /invoke said $status"
+    [[ $status == "$2" ]] || failures+=("$1: /invoke said $status, expected $2")
+    [[ $2 != 201 ]] || check_quietly "$1"
+}
+
+check_quietly() { # CASE: the table is shown where something is wrong
+    check "$1" >"$work/checked"
+    [[ $(tail -n 1 "$work/checked") == ok ]] || cat "$work/checked"
+}
+
+expect_stderr() { # LINES: so many, each a reason
+    docker logs "$container" 2>"$work/stderr" >/dev/null
+    [[ $(wc -l <"$work/stderr") == "$1" && $(grep -c '^error: ' "$work/stderr") == "$1" ]] \
+        || failures+=("the server wrote on stderr what is no reason of a failed case, or none: expected $1 lines")
+}
+
+start_server() {
+    local start=$SECONDS
+    container=$(docker run --detach "${strict[@]}" "${gpu[@]}" "${mounts[@]}" "$image")
+    until [[ $(ask GET /health) == 200 ]]; do
+        if ((SECONDS - start > 300)) || [[ $(docker inspect --format '{{.State.Running}}' "$container") != true ]]; then
+            failures+=("/health never said 200")
+            return 1
+        fi
+        sleep 0.5
+    done
+    echo "test.sh: /health said 200 after $((SECONDS - start)) s"
+}
+
+call_twice() {
+    provide fixture
+    ask POST /invoke >"$work/first" &
+    ask POST /invoke >"$work/second" &
+    wait
+    echo "test.sh: two calls at once: $(cat "$work/first" "$work/second" | tr '\n' ' ')"
+    [[ $(cat "$work/first" "$work/second") == $'201\n201' ]] || failures+=("two calls at once were not both scored")
+    check_quietly fixture
+}
+
+stop_server() { # in the middle of the longest case: all of its result or nothing, within the platform's 5 s
+    local status
+    provide long
+    ask POST /invoke >"$work/first" &
+    sleep 2
+    docker stop -t 5 "$container" >/dev/null
+    wait
+    status=$(docker inspect --format '{{.State.ExitCode}}' "$container")
+    ((status == 0)) || failures+=("SIGTERM did not end the server cleanly: exit code $status")
+    if [[ $(cat "$work/first") == 201 ]]; then
+        echo "test.sh: the case was over before SIGTERM came"
+        check_quietly long
+    else
+        echo "test.sh: SIGTERM ended the server in the middle of a case"
+        [[ -z $(ls -A "$work/output") ]] || failures+=("SIGTERM left something in the output folder")
+    fi
+}
+
+test_invoke() {
+    docker run --rm "${strict[@]}" -v "$work/check:/check:ro" -v "$work/cases:/cases" -v "$work/expected:/expected" \
+        --entrypoint python "$image" /check/make_cases.py /cases /expected
+    if start_server; then
+        expect fixture 201
+        expect reversed 201
+        expect fixture 201
+        expect_stderr 0
+        expect bad 500
+        [[ -z $(ls -A "$work/output") ]] || failures+=("bad: a case that failed has an output")
+        expect reversed 201
+        call_twice
+        expect_stderr 1
+        stop_server
+    fi
+    docker logs "$container" 2>&1
+}
+
+"test_$api"
 if ((${#failures[@]})); then
     printf -v reasons '; %s' "${failures[@]}"
     echo "FAIL: ${reasons:2}"

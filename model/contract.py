@@ -126,8 +126,10 @@ def check_writable(folder: Path) -> None:
     partial = _partial(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        partial.touch()
-        partial.unlink()
+        try:
+            partial.touch()
+        finally:  # a signal that stops the process may come in between
+            partial.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(folder, error) from error
 

@@ -16,6 +16,7 @@ LITE = ROOT / "weights/lite"
 CASE = ROOT / "test/input/interf0"
 RESULT = "multiple-mitotic-figure-classification.json"
 IMAGE = "atypical-mitosis-classifier:test"
+INVOKE_IMAGE = "atypical-mitosis-classifier:test-invoke"
 
 
 def run(*command: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -35,6 +36,13 @@ def image(engine: None) -> str:
     built = run(ROOT / "build.sh", LITE, IMAGE=IMAGE)
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr
     return IMAGE
+
+
+@pytest.fixture(scope="session")
+def invoke_image(engine: None) -> str:
+    built = run(ROOT / "build.sh", "--api", "invoke", LITE, IMAGE=INVOKE_IMAGE)
+    assert built.returncode == 0, built.stdout[-2000:] + built.stderr
+    return INVOKE_IMAGE
 
 
 @pytest.fixture
@@ -106,6 +114,23 @@ def test_the_image_says_what_it_is_and_holds_no_compiler_and_no_cache(image: str
     looked = run("docker", "run", "--rm", "--network", "none", "--user", "0", "--entrypoint", "sh", image, "-c", look)
     [cuda] = looked.stdout.split()  # neither a compiler nor a cache stands before it
     assert cuda.startswith("12.")
+
+
+def test_the_invoke_image_keeps_the_platforms_contract(invoke_image: str) -> None:
+    tested = run(ROOT / "test.sh", IMAGE=invoke_image)
+    assert tested.stdout.endswith("\nPASS\n"), tested.stdout + tested.stderr
+    assert (tested.returncode, tested.stderr) == (0, "")
+    config = json.loads(run("docker", "image", "inspect", invoke_image).stdout)[0]["Config"]
+    assert (config["User"], config["Entrypoint"]) == ("1000:1000", ["python", "serve.py"])
+    assert config["Labels"]["org.grand-challenge.api-method"] == "invoke"
+
+
+def test_a_server_without_its_weights_ends_at_once(invoke_image: str, tmp_path: Path, output: Path) -> None:
+    (tmp_path / "model").mkdir()
+    (tmp_path / "model/notes.txt").touch()
+    ran = run_case(invoke_image, CASE, output, "-v", f"{tmp_path / 'model'}:/opt/ml/model:ro")
+    assert (ran.returncode, ran.stdout, ran.stderr.count("\n")) == (1, "", 1)
+    assert ran.stderr.startswith("error: the model tarball holds no bundle")
 
 
 def test_a_bundle_that_is_not_whole_is_not_baked(image: str, tmp_path: Path) -> None:

@@ -52,7 +52,7 @@ class Checkout:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Checkout:
     root = tmp_path / "checkout"
-    (root / "test").mkdir(parents=True)
+    (root / "test/container").mkdir(parents=True)
     for name in (
         "build.sh",
         "test.sh",
@@ -61,6 +61,8 @@ def checkout(tmp_path: Path) -> Checkout:
         "pyproject.toml",
         "requirements.txt",
         "inference.py",
+        "serve.py",
+        "test/container/make_cases.py",
     ):
         shutil.copy(ROOT / name, root / name)
     for folder in ("model", "scoring", "weights/lite", "test/input", "test/expected"):
@@ -111,12 +113,20 @@ def test_build_sends_what_the_image_needs_and_every_user_may_read_it(checkout: C
         "Dockerfile",
         "requirements.txt",
         "inference.py",
+        "serve.py",
         "model",
         "weights",
     }
     assert {f"weights/fold{k}.safetensors" for k in range(5)} | {"weights/manifest.json"} <= context.keys()
     assert not any("__pycache__" in name for name in context)
     assert all(mode & 0o444 == 0o444 for mode in context.values())
+
+
+def test_build_makes_the_other_target_for_the_invoke_api(checkout: Checkout) -> None:
+    built = checkout.run("./build.sh", "--api", "invoke", "weights/lite")
+    assert (built.returncode, built.stderr) == (0, "")
+    assert "(invoke, version " in built.stdout
+    assert "--target invoke --platform" in " ".join(checkout.calls("build")[0]["arguments"])
 
 
 def test_build_prefers_l2(checkout: Checkout) -> None:
@@ -141,7 +151,6 @@ def test_build_takes_a_named_bundle_and_follows_links(checkout: Checkout) -> Non
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--api", "invoke"], "the invoke API cannot be built: got no serve.py"),
         (["--api", "grpc"], "--api is unusable: got 'grpc', expected exec or invoke"),
         (["--api"], "--api is unusable: got ''"),
         (["--fast"], "the option is unknown: got --fast"),
@@ -191,7 +200,7 @@ def test_a_wrong_output_fails(checkout: Checkout) -> None:
     tested = checkout.run("./test.sh", **write_output(checkout, pages[:-1]))
     assert tested.returncode == 1
     assert "got 15 pages" in tested.stdout
-    assert tested.stdout.endswith("\nFAIL: the output is wrong, as said above\n")
+    assert tested.stdout.endswith("\nFAIL: fixture: the output is wrong, as said above\n")
 
 
 @pytest.mark.parametrize(
@@ -221,6 +230,57 @@ def test_another_bundle_is_held_to_the_format_alone_unless_an_expectation_is_nam
     tested = checkout.run("./test.sh", EXPECTED="test/expected/interf0", **scene)
     assert "page 1: got confidence" in tested.stdout
     assert tested.returncode == 1
+
+
+def test_an_image_of_no_known_api_is_refused(checkout: Checkout) -> None:
+    tested = checkout.run("./test.sh", API="<no value>")
+    assert tested.returncode == 1
+    assert tested.stderr.startswith(
+        "test.sh: the image is another one: got the label org.grand-challenge.api-method '<no v"
+    )
+
+
+def test_an_invoke_image_is_asked_from_inside_and_stopped(checkout: Checkout) -> None:
+    tested = checkout.run("./test.sh", API="invoke")
+    assert (tested.returncode, tested.stderr) == (0, "")
+    assert tested.stdout.endswith("\nPASS\n")
+    [server] = [line for line in checkout.case_runs() if "--detach" in line]
+    assert server.startswith(f"run {STRICT.replace('--rm', '--detach')} -v ")
+    assert ":/input:ro -v " in server
+    asked = [call["arguments"][-2:] for call in checkout.calls("exec")]
+    assert asked == [["GET", "/health"], *[["POST", "/invoke"]] * 8]
+    said = [line for line in tested.stdout.splitlines() if "/invoke said" in line]
+    assert [line.split()[-1] for line in said] == ["201", "201", "201", "500", "201"]
+    assert "SIGTERM ended the server in the middle of a case" in tested.stdout
+    assert checkout.calls("rm")[0]["arguments"] == ["rm", "--force", "c0ffee"]
+    assert not list(Path(checkout.environment["TMPDIR"]).glob("tmp.*"))
+
+
+def test_a_case_that_is_over_before_the_signal_must_be_whole(checkout: Checkout) -> None:
+    tested = checkout.run("./test.sh", API="invoke", FAULT="fast")
+    assert "the case was over before SIGTERM came" in tested.stdout
+    assert tested.stdout.endswith("\nPASS\n")
+
+
+@pytest.mark.parametrize(
+    ("scene", "reason"),
+    [
+        ({"FAULT": "never healthy"}, "/health never said 200"),
+        ({"FAULT": "stale"}, "reversed: the output is wrong, as said above"),
+        ({"FAULT": "credulous"}, "bad: /invoke said 201, expected 500"),
+        ({"FAULT": "untidy"}, "bad: a case that failed has an output"),
+        ({"FAULT": "traceback"}, "the server wrote on stderr what is no reason of a failed case"),
+        ({"STDERR": "a warning\n"}, "the server wrote on stderr what is no reason of a failed case"),
+        ({"FAULT": "deaf"}, "SIGTERM did not end the server cleanly: exit code 137"),
+        ({"FAULT": "half-written"}, "SIGTERM left something in the output folder"),
+    ],
+)
+def test_a_server_that_breaks_the_contract_fails(checkout: Checkout, scene: dict[str, str], reason: str) -> None:
+    tested = checkout.run("./test.sh", API="invoke", **scene)
+    assert tested.returncode == 1
+    *_, last = tested.stdout.splitlines()
+    assert last.startswith("FAIL: ")
+    assert reason in last
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,14 @@ def test_training_is_measured_against_its_bare_network(tmp_path: Path) -> None:
     assert {"torch", "device"} <= result.keys()
 
 
+def test_a_servers_request_is_measured_against_its_forward_passes(tmp_path: Path, tiny_bundle: Path) -> None:
+    result = run("bench.invoke", tmp_path, "--weights", tiny_bundle, "--device", "cpu", "--rounds", "1")
+    seconds = result["median_s"]
+    assert result["request_over_forward"] == seconds["request"] / seconds["forward"] > 0
+    assert result["crops"] == 16
+    assert {"torch", "device", "precision"} <= result.keys()
+
+
 def test_memory_is_told_for_each_number_of_crops(tmp_path: Path) -> None:
     result = run("bench.memory", tmp_path, "--crops", "20", "90")
     assert [one["crops"] for one in result["runs"]] == [20, 90]

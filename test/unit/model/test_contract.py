@@ -1,6 +1,7 @@
 import json
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,6 +85,24 @@ def test_a_failed_write_leaves_the_folder_as_it_was(tmp_path):
     with pytest.raises(OutputError, match="the result cannot be written"):
         write_result(tmp_path, encode_result([0.5], threshold=0.5))
     assert list(tmp_path.iterdir()) == [tmp_path / OUTPUT_NAME]
+
+
+@pytest.mark.parametrize(("owner", "name"), [(os, "fsync"), (Path, "replace"), (Path, "touch")])
+def test_a_signal_in_the_middle_leaves_the_folder_as_it_was(tmp_path, monkeypatch, owner, name):
+    (tmp_path / OUTPUT_NAME).write_text("older")
+    real = getattr(owner, name)
+
+    def interrupt(*arguments):
+        if name == "touch":
+            real(*arguments)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(owner, name, interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        check_writable(tmp_path)
+        write_result(tmp_path, encode_result([0.5], threshold=0.5))
+    assert [path.name for path in tmp_path.iterdir()] == [OUTPUT_NAME]
+    assert (tmp_path / OUTPUT_NAME).read_text() == "older"
 
 
 def test_a_folder_that_cannot_be_made_is_refused(tmp_path):

@@ -1,0 +1,24 @@
+"""Seconds by stage, for the log: what a case spent where."""
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stopwatch:
+    """Wall-clock seconds by stage, in the order in which the stages were entered."""
+
+    def __init__(self) -> None:
+        self.started = time.perf_counter()
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        """Time one stage."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = time.perf_counter() - started
+
+    def total_s(self) -> float:
+        """Seconds since the stopwatch was made."""
+        return time.perf_counter() - self.started

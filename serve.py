@@ -1,0 +1,124 @@
+"""The container's entry (invoke): a server that scores a case a call; imports and weights are paid once, at the start.
+
+Grand Challenge asks ``GET /health`` until it says 200, then sends ``POST /invoke`` for each case and takes 201, and
+nothing else, as success. Between calls it swaps /input and /output: each call opens them by path, and leaves nothing
+open. The log of a case, its last line on stderr where it fails included, is that of inference.py.
+
+The cases are scored in the main thread, one after another, and HTTP is spoken in another one. For Python raises what a
+signal asks for in the main thread: SIGTERM ends a case at once, whatever is being written is taken back on the way
+out, and /health answers during a case.
+"""
+
+import argparse
+import asyncio
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from importlib import import_module
+from queue import SimpleQueue
+from threading import Thread
+from typing import TYPE_CHECKING
+
+import uvicorn
+from fastapi import FastAPI
+from fastapi.responses import PlainTextResponse
+
+from inference import attempt, load_ensemble, make_parser, run
+from model.errors import MitosisError
+from model.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from model.ensemble import Ensemble
+
+HOST, PORT = "0.0.0.0", 4743  # the platform's; its templates' own test asks from another container
+
+Call = Future[str]  # of the reason why the case failed, empty where it did not
+
+
+def make_app(calls: SimpleQueue[Call]) -> FastAPI:
+    """The two endpoints. An /invoke puts itself into the queue and answers when its case is done."""
+    app = FastAPI(openapi_url=None)
+
+    @app.get("/health")
+    async def health() -> PlainTextResponse:
+        return PlainTextResponse("ready\n")  # there is no server before the weights are there
+
+    @app.post("/invoke")
+    async def invoke() -> PlainTextResponse:
+        call: Call = Future()
+        calls.put(call)
+        reason = await asyncio.wrap_future(call)
+        return PlainTextResponse(f"{reason or 'scored'}\n", status_code=500 if reason else 201)
+
+    return app
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Take the port. Whoever asked before was refused, and asks again."""
+    try:
+        return socket.create_server((host, port))
+    except (OSError, OverflowError) as error:
+        raise MitosisError(
+            f"the server cannot listen on {host}:{port}",
+            got=error,
+            expected="an address of this machine and a free port",
+            remedy="end what uses it, or name others with --host and --port",
+        ) from error
+
+
+def start_http(listener: socket.socket, calls: SimpleQueue[Call]) -> None:
+    """Answer HTTP in a thread that ends with the process. uvicorn says nothing but its own faults, on stderr."""
+    config = uvicorn.Config(make_app(calls), log_config=None, access_log=False, lifespan="off", ws="none")
+    Thread(target=uvicorn.Server(config).run, args=([listener],), name="http", daemon=True).start()
+
+
+def answer_calls(calls: SimpleQueue[Call], score: Callable[[], str]) -> None:
+    """Score one case a call, in the order of arrival, until a signal interrupts it."""
+    while True:
+        call = calls.get()
+        if not call.set_running_or_notify_cancel():
+            continue  # whoever called has been given up
+        try:
+            reason = score()
+        except KeyboardInterrupt:
+            print("error: the server was stopped in the middle of a case; run the case again", file=sys.stderr)
+            raise
+        call.set_result(reason)  # apart: once it is told, a signal interrupts no case
+
+
+def serve(arguments: argparse.Namespace) -> int:
+    """Load the members, then score a case a call for as long as the process lives; 1 where it could not start."""
+    calls: SimpleQueue[Call] = SimpleQueue()
+    loaded: list[Ensemble] = []
+
+    def start() -> None:
+        watch = Stopwatch()
+        loaded.append(load_ensemble(arguments.weights, arguments.device, arguments.precision, watch))
+        import_module("SimpleITK")  # or the first MHA would pay for it
+        listener = listen(arguments.host, arguments.port)
+        start_http(listener, calls)
+        seconds = "  ".join(f"{stage} {spent_s:.2f}" for stage, spent_s in watch.seconds.items())
+        print(f"serving   http://{arguments.host}:{listener.getsockname()[1]}  {seconds}  total {watch.total_s():.2f}")
+
+    if attempt(start):
+        return 1
+    answer_calls(calls, lambda: attempt(lambda: run(arguments, loaded[0])))
+    return 0
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Serve until SIGTERM or Ctrl-C: 0, or 1 with the reason as the last line of stderr where it could not start."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    parser = make_parser("serve.py", "Score a case for each POST /invoke: normal or atypical mitoses.")
+    parser.add_argument("--host", default=HOST, help="the address to listen on (%(default)s)")
+    parser.add_argument("--port", type=int, default=PORT, help="0: a free one, which the log names (%(default)s)")
+    try:
+        return serve(parser.parse_args(argv))
+    except KeyboardInterrupt:
+        return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
