@@ -171,7 +171,7 @@ def test_a_case_pays_for_no_import_and_no_weights(serve, make_stack, stack, tiny
     assert server.lines("stdout")[0].split()[2::2] == ["imports", "weights", "total"]
     shutil.rmtree(tmp_path / "bundle")
     status, out, _ = server.score(make_stack("case", stack), output)
-    assert (status, out[-1].split()[1::2]) == (201, ["read", "forward", "write", "compare", "total"])
+    assert (status, out[-1].split()[1::2]) == (201, ["read", "forward", "compare", "write", "total"])
 
 
 def test_nothing_of_a_case_is_kept_open(server, make_stack, stack, output):
