@@ -8,7 +8,6 @@ tensor that is ready on the device. The first round is left out: no first case c
 """
 
 import argparse
-import json
 import statistics
 import subprocess
 import sys
@@ -22,6 +21,7 @@ from typing import Any
 
 import torch
 
+from bench.result import tell
 from model.contract import IMAGES_FOLDER
 from model.crops import find_stack, read_stack
 from model.ensemble import DTYPES, Ensemble
@@ -40,11 +40,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="(%(default)s)")
     parser.add_argument("--out", type=Path, help="write the JSON here too")
     options = parser.parse_args()
-    text = json.dumps(measure(options.input, options.weights, options.device, options.rounds), indent=1)
-    print(text)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell(measure(options.input, options.weights, options.device, options.rounds), options.out)
 
 
 def measure(case: Path, weights: Path, device: str, n_rounds: int) -> dict[str, Any]:

@@ -7,7 +7,6 @@ has, random weights, by `python -m scoring predict`.
 """
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -20,6 +19,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from bench.result import tell
 from model.bundle import N_MEMBERS, Bundle, Member, Threshold, write_bundle
 from model.network import build_network
 from model.preprocess import InputSpec
@@ -49,11 +49,7 @@ def main() -> None:
         "machine": describe_machine(),
         "torch": torch.__version__,
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 def make_bundle(folder: Path) -> Path:

@@ -7,12 +7,12 @@ many at random. A map that shows where the networks look moves the logit most wi
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
+from bench.result import tell
 from model.contract import CROP_PX
 from model.ensemble import Ensemble
 from scoring.listing import open_listing, read_blocks
@@ -53,11 +53,7 @@ def main() -> None:
         "commit": read_commit(),
         "machine": describe_machine(),
     }
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 def _measure(ensemble: Ensemble, crops: np.ndarray, mask: np.ndarray) -> float:

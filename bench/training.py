@@ -7,7 +7,6 @@ random tensor that already lies on the device. Both run in one process, in turn,
 """
 
 import argparse
-import json
 import statistics
 import tempfile
 import time
@@ -20,6 +19,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from bench.result import tell
 from model.contract import CROP_PX
 from scoring.provenance import describe_machine, read_commit
 from train.config import FitConfig, configure
@@ -43,11 +43,7 @@ def main() -> None:
     config = configure(options.preset, options.set)
     result = measure(config, options.crops, options.steps, options.rounds)
     result = {"preset": options.preset, "set": options.set, "steps": options.steps, "rounds": options.rounds, **result}
-    text = json.dumps(result, indent=1)
-    print(text)
-    if options.out:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(text + "\n", encoding="utf-8")
+    tell(result, options.out)
 
 
 def measure(config: FitConfig, n_crops: int, n_steps: int, n_rounds: int) -> dict[str, Any]:

@@ -23,7 +23,7 @@ from scoring.plots import (
 from scoring.plots.style import MOST_GROUPS
 from scoring.predictions import check_threshold
 from scoring.provenance import describe_code, describe_file, describe_labels, describe_predictions
-from scoring.tables import find_labels, find_record, find_threshold, join_labels, read_predictions, record_of
+from scoring.tables import find_labels, find_threshold, join_labels, read_predictions, record_of
 
 PICTURES = {
     "roc.svg": plot_roc_curves,
@@ -56,14 +56,14 @@ def evaluate(predictions_csv: Path, labels: str | None, out: Path, threshold: fl
         raise _lacking("--predictions", "--labels", "labels.csv, or the word folders")
     predictions = read_predictions(predictions_csv)
     table = join_labels(predictions, find_labels(labels, predictions["image_id"]))
+    inputs = {"predictions": describe_predictions(predictions_csv), "labels": describe_labels(labels)}
     if threshold is None:
-        record = find_record(predictions_csv)
+        record = inputs["predictions"]["record"]
         value = find_threshold(table, record)
         origin = FROM_CLASSES if record is None else record_of(predictions_csv).name
     else:
         value, origin = check_threshold(threshold), "--threshold"
         table["class"] = np.where(table["p_atypical"] >= value, *reversed(CLASS_NAMES))
-    inputs = {"predictions": describe_predictions(predictions_csv), "labels": describe_labels(labels)}
     return _evaluate(table, value, origin, inputs, out, seed)
 
 

@@ -14,7 +14,7 @@ from scoring.judge import find_domains, make_groups
 from scoring.markdown import render_share, render_table
 from scoring.predictions import Array
 from scoring.provenance import describe_code, describe_labels, describe_predictions
-from scoring.tables import find_labels, find_record, find_threshold, join_labels, read_predictions
+from scoring.tables import find_labels, find_threshold, join_labels, read_predictions
 
 N_DRAWS = 2000
 FIGURES = {"roc_auc": "ROC AUC", "balanced_accuracy": "balanced accuracy"}  # as weighted_statistics orders them
@@ -80,15 +80,16 @@ def compare(first_csv: Path, second_csv: Path, labels: str, out: Path, seed: int
     truth = find_labels(labels, tables[0]["image_id"])
     first, second = (join_labels(table, truth) for table in tables)
     second = second.set_index("image_id").loc[first["image_id"]].reset_index()
-    thresholds = [find_threshold(table, find_record(path)) for path, table in zip(paths, tables, strict=True)]
+    origins = [describe_predictions(path) for path in paths]
+    thresholds = [find_threshold(table, origin["record"]) for table, origin in zip(tables, origins, strict=True)]
     (all_1, domains_1), (all_2, domains_2) = (
         make_groups(table, threshold, seed) for table, threshold in zip((first, second), thresholds, strict=True)
     )
     results = {
         **describe_code(),
         "inputs": {
-            "first": describe_predictions(first_csv),
-            "second": describe_predictions(second_csv),
+            "first": origins[0],
+            "second": origins[1],
             "labels": describe_labels(labels),
         },
         "seed": seed,

@@ -18,7 +18,7 @@ from scoring.report.overview import count_crops, count_outcomes, describe_figure
 from scoring.report.page import render
 from scoring.report.pictures import embed_pictures
 from scoring.report.saliency import Saliency
-from scoring.tables import find_labels, find_record, find_threshold, join_labels, member_columns, read_predictions
+from scoring.tables import find_labels, find_threshold, join_labels, member_columns, read_predictions
 
 SEED = 0  # of the intervals, as evaluate's
 
@@ -49,7 +49,8 @@ def report(
     """
     check_file(out)
     table = read_predictions(predictions_csv)
-    threshold = find_threshold(table, find_record(predictions_csv))
+    origin = describe_predictions(predictions_csv)
+    threshold = find_threshold(table, origin["record"])
     if threshold is None:
         raise DataError(
             f"no threshold explains the classes of {predictions_csv}",
@@ -59,7 +60,7 @@ def report(
         )
     if labels_csv:
         table = join_labels(table, find_labels(labels_csv, table["image_id"]))
-    bundle, origin = read_bundle(find_bundle(weights)), describe_predictions(predictions_csv)
+    bundle = read_bundle(find_bundle(weights))
     _check_bundle(bundle, origin)
     maker = Saliency(Ensemble.load(bundle.folder, device=device, precision="fp32")) if saliency else None
     pictures = read_pictures(crops, table["image_id"].tolist(), maker, bundle.training_crops)
