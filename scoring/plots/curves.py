@@ -1,7 +1,7 @@
 """Curves of all thresholds in one square: ROC (Fig. 1 of Qi et al., arXiv 2509.02589), and precision over recall."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import matplotlib
@@ -25,15 +25,8 @@ def plot_roc_curves(groups: Sequence[Group], path: Path) -> None:
     Raises:
         DataError: There are too few or too many groups, or the suffix is another one.
     """
-    check_picture(groups, path)
-    labels = [*map(_auc_line, groups), *describe_point(groups)]
-    with matplotlib.rc_context(STYLE):
-        figure, axes = make_square(labels)
-        axes.set(xlabel="False positive rate (1 − specificity)", ylabel="True positive rate (sensitivity)")
-        axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle=":")
-        lines = [_draw_roc_curve(axes, group, number) for number, group in enumerate(groups)]
-        add_legend(figure, lines, labels, "ROC AUC [95 % interval]")
-        save_picture(figure, path)
+    words = ("False positive rate (1 − specificity)", "True positive rate (sensitivity)", "ROC AUC [95 % interval]")
+    _draw_square(groups, path, _draw_roc_curve, _auc_line, words, diagonal=True)
 
 
 def plot_precision_recall_curves(groups: Sequence[Group], path: Path) -> None:
@@ -49,13 +42,30 @@ def plot_precision_recall_curves(groups: Sequence[Group], path: Path) -> None:
     Raises:
         DataError: There are too few or too many groups, or the suffix is another one.
     """
+    title = "Average precision (share of atypical crops)"
+    words = ("Recall (sensitivity)", "Precision (share of the calls that are right)", title)
+    _draw_square(groups, path, _draw_precision_recall_curve, _precision_line, words)
+
+
+def _draw_square(
+    groups: Sequence[Group],
+    path: Path,
+    draw: Callable[[Axes, Group, int], Line2D],
+    describe: Callable[[Group], str],
+    words: tuple[str, str, str],
+    *,
+    diagonal: bool = False,
+) -> None:
+    """Draw a curve a group and their legend; words are below, beside, and above the legend."""
     check_picture(groups, path)
-    labels = [*map(_precision_line, groups), *describe_point(groups)]
+    labels = [*map(describe, groups), *describe_point(groups)]
     with matplotlib.rc_context(STYLE):
         figure, axes = make_square(labels)
-        axes.set(xlabel="Recall (sensitivity)", ylabel="Precision (share of the calls that are right)")
-        lines = [_draw_precision_recall_curve(axes, group, number) for number, group in enumerate(groups)]
-        add_legend(figure, lines, labels, "Average precision (share of atypical crops)")
+        axes.set(xlabel=words[0], ylabel=words[1])
+        if diagonal:
+            axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle=":")
+        lines = [draw(axes, group, number) for number, group in enumerate(groups)]
+        add_legend(figure, lines, labels, words[2])
         save_picture(figure, path)
 
 
