@@ -20,9 +20,9 @@ import torch
 from PIL import Image
 
 from bench.result import tell
-from model.bundle import N_MEMBERS, Bundle, Member, Threshold, write_bundle
+from model.manifest import N_MEMBERS, Bundle, InputSpec, Member, Threshold
 from model.network import build_network
-from model.preprocess import InputSpec
+from model.weights import write_bundle
 from scoring.provenance import describe_machine, read_commit
 
 ARCHITECTURE, SIZE_PX = "test_efficientnet", 32

@@ -1,4 +1,4 @@
-"""The weights bundle: a folder with manifest.json and five fold<k>.safetensors, read and written here alone.
+"""The weights bundle: a folder with manifest.json and five fold<k>.safetensors. Here it is found, verified and read.
 
 Whatever is bound to the weights (architecture, input, threshold, hashes) stands once, in the manifest. A bundle
 that is there but not whole is an error, never a reason to look for another one.
@@ -6,75 +6,31 @@ that is there but not whole is an error, never a reason to look for another one.
 
 import hashlib
 import json
-import shutil
-import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
-import torch
-from torch import Tensor
-
 from model.contract import describe_folder
 from model.errors import WeightsError
-from model.preprocess import InputSpec
-from model.stain import FeatureRange, TrainingCrops
+from model.manifest import (
+    N_MEMBERS,
+    RESTORE,
+    Bundle,
+    FeatureRange,
+    InputSpec,
+    Member,
+    Rounding,
+    Threshold,
+    TrainingCrops,
+)
 
 FORMAT = 1
-N_MEMBERS = 5
 MANIFEST = "manifest.json"
 MODEL_TARBALL = Path("/opt/ml/model")  # where the platform unpacks the model tarball
 BAKED = Path("/opt/app/weights")  # where the image carries its own bundle
 CHECKOUT = Path(__file__).resolve().parent.parent / "weights" / "lite"
-RESTORE = "restore the bundle from where it was published, or name another with --weights"
-
-
-@dataclass(frozen=True)
-class Threshold:
-    """The fixed decision threshold: a crop is atypical when its mean probability is at least ``value``."""
-
-    value: float
-    rule: str
-    fitted_on: str
-    n_crops: int
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.value, float) and 0 < self.value < 1):
-            raise WeightsError(
-                "the decision threshold is unusable", got=self.value, expected="a float in (0, 1)", remedy=RESTORE
-            )
-
-
-@dataclass(frozen=True)
-class Member:
-    """One cross-validation fold's network and its own out-of-fold figures."""
-
-    fold: int
-    file: str
-    sha256: str
-    balanced_accuracy: float
-    roc_auc: float
-
-
-@dataclass(frozen=True)
-class Bundle:
-    """A verified manifest and the folder it was read from. The fields are the manifest's.
-
-    ``training_crops`` is None where a manifest says nothing of them: older bundles do not, and nothing but the hint at
-    crops that are unlike them needs it.
-    """
-
-    folder: Path
-    name: str
-    architecture: str
-    input: InputSpec
-    threshold: Threshold
-    members: tuple[Member, ...]
-    positive_class: str = "atypical"
-    training: Mapping[str, Any] = field(default_factory=dict)
-    training_crops: TrainingCrops | None = None
 
 
 def find_bundle(weights: Path | None = None) -> Path:
@@ -119,7 +75,7 @@ def find_bundle(weights: Path | None = None) -> Path:
 
 
 def read_bundle(folder: Path) -> Bundle:
-    """Read and check a manifest. The members' bytes are checked when they are read, by `read_member`.
+    """Read and check a manifest. The members' bytes are checked when they are read, by `read_content`.
 
     Raises:
         WeightsError: The manifest is missing, malformed, of another format, or does not name exactly the five
@@ -144,6 +100,7 @@ def read_bundle(folder: Path) -> Bundle:
             positive_class=manifest["positive_class"],
             training=manifest["training"],
             training_crops=_training_crops(manifest.get("training_crops")),
+            bf16=Rounding(**manifest["bf16"]) if manifest.get("bf16") else None,
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise _fault(f"{folder / MANIFEST} is malformed", got=error, expected="the fields of format 1") from error
@@ -172,14 +129,11 @@ def _check_members(bundle: Bundle) -> None:
         raise _fault(f"{bundle.folder} holds other members", got=found, expected=str(expected))
 
 
-def read_member(bundle: Bundle, member: Member) -> dict[str, Tensor]:
-    """Read one member's tensors, from the very bytes whose hash was checked.
-
-    Returns:
-        Tensor name → tensor, in the precision of the file.
+def read_content(bundle: Bundle, member: Member) -> bytes:
+    """Read one member's file and check its hash, so that what is used is what was checked.
 
     Raises:
-        WeightsError: The file cannot be read, its SHA-256 is not the manifest's, or it is no safetensors file.
+        WeightsError: The file cannot be read, or its SHA-256 is not the manifest's.
     """
     path = bundle.folder / member.file
     try:
@@ -189,67 +143,18 @@ def read_member(bundle: Bundle, member: Member) -> dict[str, Tensor]:
     digest = hashlib.sha256(content).hexdigest()
     if digest != member.sha256:
         raise _fault(f"{path} was altered or swapped", got=f"sha256 {digest}", expected=f"sha256 {member.sha256}")
-    try:
-        return safetensors.torch.load(content)
-    except Exception as error:  # the parser's error type is not public
-        raise _fault(f"{path} is no safetensors file", got=error, expected="a safetensors file") from error
+    return content
 
 
-def write_bundle(bundle: Bundle, state_dicts: Sequence[Mapping[str, Tensor]]) -> Bundle:
-    """Write a bundle whole or not at all, replacing an older one in the same folder.
+def read_ahead(bundle: Bundle) -> Iterator[bytes]:
+    """Begin to read all members in a thread, and give what `read_content` gives, in the members' order.
 
-    Matrices and kernels are stored in fp16; vectors (biases, norms, running statistics), which weigh little and
-    lose most, stay in fp32.
-
-    Args:
-        bundle: What to write and where; the members' ``sha256`` are computed here.
-        state_dicts: One state dict a member, in the members' order.
-
-    Returns:
-        The bundle as `read_bundle` reads it back.
-
-    Raises:
-        WeightsError: The folder holds something else than a bundle, or a weight does not fit in fp16.
+    Nothing is held for longer than it takes to hand it over.
     """
-    folder = bundle.folder
-    if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
-        raise _fault(f"{folder} is no bundle to be replaced", got="other files", expected="a bundle, or nothing there")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        members = []
-        for member, state in zip(bundle.members, state_dicts, strict=True):
-            content = safetensors.torch.save({name: _stored(tensor) for name, tensor in state.items()})
-            (scratch / member.file).write_bytes(content)
-            members.append({**asdict(member), "sha256": hashlib.sha256(content).hexdigest()})
-        fields = {key: value for key, value in asdict(bundle).items() if key != "folder"}
-        manifest = {"format": FORMAT, **fields, "members": members}
-        (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        scratch.chmod(0o755)
-        read_bundle(scratch)
-        _take_place(scratch, folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
-    return read_bundle(folder)
-
-
-def _take_place(new: Path, folder: Path) -> None:
-    """Put a folder where an older bundle may lie, which is deleted once the new one is there."""
-    old = new.with_name(f"{new.name}.old")
-    if folder.exists():
-        folder.rename(old)
-    new.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)
-
-
-def _stored(tensor: Tensor) -> Tensor:
-    """The tensor as the file holds it: contiguous, on the CPU, matrices in fp16."""
-    half = tensor.is_floating_point() and tensor.ndim > 1
-    stored = tensor.detach().to("cpu", torch.float16 if half else tensor.dtype).contiguous()
-    if not torch.isfinite(stored).all():
-        raise _fault("a weight cannot be stored", got="infinity or NaN in fp16", expected="weights below 65,504")
-    return stored
+    pool = ThreadPoolExecutor(1, thread_name_prefix="weights")
+    reading: deque[Future[bytes]] = deque(pool.submit(read_content, bundle, member) for member in bundle.members)
+    pool.shutdown(wait=False)
+    return (reading.popleft().result() for _ in bundle.members)
 
 
 def _fault(what: str, *, got: object, expected: str) -> WeightsError:

@@ -5,14 +5,18 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from model.bundle import RESTORE, Bundle, Member, find_bundle, read_bundle, read_member
-from model.errors import DeviceError, WeightsError
-from model.network import build_network
+from model.bundle import find_bundle, read_ahead, read_bundle
+from model.efficientvit import find_shape
+from model.errors import DeviceError
+from model.manifest import Bundle
+from model.network import restore_network
 from model.preprocess import preprocess
+from model.weights import parse_member
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+MOST_FLIPPED = 0.005  # the share of classes that a precision may change and still be chosen by ``auto``
 
 
 class Ensemble:
@@ -35,23 +39,30 @@ class Ensemble:
         Args:
             weights: The bundle's folder; None: see `model.bundle.find_bundle`.
             device: ``"auto"`` (the GPU when there is one), ``"cpu"`` or ``"cuda"``.
-            precision: ``"auto"`` (fp16 on a GPU, fp32 on a CPU), ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+            precision: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"auto"``, see `choose_precision`.
 
         Raises:
             WeightsError: The bundle is missing or not whole.
             DeviceError: The device or the precision is not to be had on this machine, or the GPU's memory is full.
         """
         bundle = read_bundle(find_bundle(None if weights is None else Path(weights)))
-        place = choose_device(device)
-        chosen = choose_precision(precision, place)
+        return cls.place(bundle, read_ahead(bundle), device=device, precision=precision)
+
+    @classmethod
+    def place(cls, bundle: Bundle, contents: Iterator[bytes], *, device: str, precision: str) -> "Ensemble":
+        """Do what `load` does with members that are being read: `model.bundle.read_ahead`'s, in their order."""
+        where = choose_device(device)
+        chosen = choose_precision(precision, where, bundle)
+        members = []
         try:
-            members = [
-                load_member(bundle, member).to(place, DTYPES[chosen], memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack memory_format
-                for member in bundle.members
-            ]
+            for member, content in zip(bundle.members, contents, strict=True):
+                path = str(bundle.folder / member.file)
+                tensors = parse_member(content, path)
+                network = restore_network(bundle.architecture, bundle.input.size_px, tensors, path)
+                members.append(network.to(where, DTYPES[chosen], memory_format=torch.channels_last))  # type: ignore[call-overload]  # torch's stubs lack memory_format
         except torch.OutOfMemoryError as error:
-            raise _out_of_memory(place, error) from error
-        return cls(bundle, members, place, chosen)
+            raise _out_of_memory(where, error) from error
+        return cls(bundle, members, where, chosen)
 
     @property
     def members(self) -> tuple[nn.Module, ...]:
@@ -98,44 +109,6 @@ class Ensemble:
         return logits.double().sigmoid().cpu().numpy()
 
 
-def load_member(bundle: Bundle, member: Member) -> nn.Module:
-    """One member in fp32 on the CPU, in evaluation mode.
-
-    Raises:
-        WeightsError: The file's hash is wrong, or its tensors are not those of the manifest's architecture.
-    """
-    state = read_member(bundle, member)
-    with torch.device("meta"):  # no random initialisation of weights that are replaced at once
-        network = build_network(bundle.architecture, bundle.input.size_px)
-    problem = next(_mismatches(network.state_dict(), state), None)
-    if problem:
-        raise WeightsError(
-            f"{bundle.folder / member.file} is of another architecture",
-            got=problem,
-            expected=f"the tensors of {bundle.architecture}",
-            remedy=RESTORE,
-        )
-    full = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in state.items()}
-    network.load_state_dict(full, strict=True, assign=True)
-    if any(buffer.is_meta for buffer in network.buffers()):  # what Swin and others compute and do not store
-        network = build_network(bundle.architecture, bundle.input.size_px)
-        network.load_state_dict(full, strict=True)
-    return network.eval()
-
-
-def _mismatches(expected: dict[str, Tensor], got: dict[str, Tensor]) -> Iterator[str]:
-    """Every tensor that is missing, surplus, or of another shape or kind, in words."""
-    for name in sorted(expected.keys() | got.keys()):
-        if name not in got:
-            yield f"no tensor {name}"
-        elif name not in expected:
-            yield f"a surplus tensor {name}"
-        elif got[name].shape != expected[name].shape:
-            yield f"{name} of shape {tuple(got[name].shape)}"
-        elif got[name].is_floating_point() != expected[name].is_floating_point():
-            yield f"{name} of type {got[name].dtype}"
-
-
 def _out_of_memory(device: torch.device, error: torch.OutOfMemoryError) -> DeviceError:
     """The GPU is too small, or others use it."""
     return DeviceError(
@@ -159,10 +132,19 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cuda" if device == "cuda" or (device == "auto" and available) else "cpu")
 
 
-def choose_precision(precision: str, device: torch.device) -> str:
-    """The precision for ``"auto"`` and a check of any other; fp16 needs a GPU, bf16 on a GPU needs Ampere."""
+def choose_precision(precision: str, device: torch.device, bundle: Bundle) -> str:
+    """The precision for ``"auto"`` and a check of any other; fp16 needs a GPU, bf16 on a GPU needs Ampere.
+
+    ``"auto"`` is fp16 on a GPU. On a CPU it is fp32, but for the L series, which takes seconds a stack, bf16 where the
+    CPU multiplies in it and the manifest says that it changes at most one class in two hundred.
+    """
     if precision == "auto":
-        return "fp16" if device.type == "cuda" else "fp32"
+        if device.type == "cuda":
+            return "fp16"
+        harmless = bundle.bf16 is not None and bundle.bf16.flipped <= MOST_FLIPPED
+        shape = find_shape(bundle.architecture)
+        pays = shape is not None and shape.large and torch.cpu._is_avx512_bf16_supported()
+        return "bf16" if harmless and pays else "fp32"
     lacking = (precision == "fp16" and device.type == "cpu") or (
         precision == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0)
     )

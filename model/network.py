@@ -1,11 +1,14 @@
-"""The network: the only call of timm.create_model in this project."""
+"""Networks: built by timm for training (the only call of timm.create_model here), and from a member for inference."""
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-import timm
-from torch import nn
+import torch
+from torch import Tensor, nn
 
+from model.efficientvit import EfficientViT, find_shape, fold_norms
 from model.errors import WeightsError
+from model.manifest import RESTORE
 
 
 def build_network(architecture: str, size_px: int, *, pretrained: bool = False) -> nn.Module:
@@ -24,6 +27,8 @@ def build_network(architecture: str, size_px: int, *, pretrained: bool = False) 
     Raises:
         WeightsError: The architecture is unknown, or the pre-trained weights cannot be had.
     """
+    import timm  # here: it takes longer to import than torch, and EfficientViT's inference needs none of it
+
     if not timm.is_model(architecture):
         raise WeightsError(
             "the network cannot be built",
@@ -34,7 +39,7 @@ def build_network(architecture: str, size_px: int, *, pretrained: bool = False) 
     known = timm.models.get_pretrained_cfg(architecture)
     size: dict[str, Any] = {"img_size": size_px} if known and known.fixed_input_size else {}
     try:
-        return timm.create_model(architecture, pretrained=pretrained, num_classes=1, **size)
+        network: nn.Module = timm.create_model(architecture, pretrained=pretrained, num_classes=1, **size)
     except Exception as error:  # the hub's client raises whatever its transport raises
         if not pretrained:
             raise
@@ -44,3 +49,54 @@ def build_network(architecture: str, size_px: int, *, pretrained: bool = False) 
             expected="a reachable model hub, or its cache in HF_HOME",
             remedy="connect to the network once, or train from scratch with --set pretrained=false",
         ) from error
+    return network
+
+
+def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor], name: str) -> nn.Module:
+    """Make a network for inference of a member's tensors.
+
+    Args:
+        architecture: As for `build_network`.
+        size_px: As for `build_network`.
+        state: Tensors by timm's names; those that need no change are used as they are, in their own precision.
+        name: The member's file, for a message.
+
+    Returns:
+        A module float (N, 3, size_px, size_px) → float (N, 1), on the CPU, in evaluation mode, in mixed precision.
+
+    Raises:
+        WeightsError: The tensors are not the architecture's.
+    """
+    shape = find_shape(architecture)
+    with torch.device("meta"):  # no random initialisation of weights that are replaced at once
+        network = EfficientViT(shape) if shape else build_network(architecture, size_px)
+    try:
+        tensors = fold_norms(state, shape.norm_eps) if shape else dict(state)
+        problem = next(_mismatches(network.state_dict(), tensors), None)
+    except (KeyError, RuntimeError) as error:
+        tensors, problem = {}, f"a batch norm without its like: {error}"
+    if problem:
+        raise WeightsError(
+            f"{name} is of another architecture",
+            got=problem,
+            expected=f"the tensors of {architecture}",
+            remedy=RESTORE,
+        )
+    network.load_state_dict(tensors, strict=True, assign=True)
+    if any(buffer.is_meta for buffer in network.buffers()):  # what Swin and others compute and do not store
+        network = build_network(architecture, size_px)
+        network.load_state_dict(tensors, strict=True)
+    return network.eval()
+
+
+def _mismatches(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Iterator[str]:
+    """Every tensor that is missing, surplus, or of another shape or kind, in words."""
+    for name in sorted(expected.keys() | got.keys()):
+        if name not in got:
+            yield f"no tensor {name}"
+        elif name not in expected:
+            yield f"a surplus tensor {name}"
+        elif got[name].shape != expected[name].shape:
+            yield f"{name} of shape {tuple(got[name].shape)}"
+        elif got[name].is_floating_point() != expected[name].is_floating_point():
+            yield f"{name} of type {got[name].dtype}"

@@ -5,15 +5,13 @@ stain or a blurred scan leaves that ground; the answers themselves never change 
 """
 
 import math
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from model.contract import CROP_PX
-from model.errors import WeightsError
+from model.manifest import FEATURES, FeatureRange, TrainingCrops
 
 # Ruifrok and Johnston 2001, as skimage.color.rgb_from_hed: one row a stain, one column a colour. Numbers, because
 # importing skimage would slow every start of the container.
@@ -23,53 +21,8 @@ LOG_FLOOR = math.log(1e-6)  # skimage's unit: a stain of 1 absorbs all but a mil
 LUMINANCE = torch.tensor([0.2125, 0.7154, 0.0721])  # of red, green and blue, as in skimage.color.rgb2gray
 FLAT = 1e-8  # added to the variance of the Laplacian, so that a page of one colour has a logarithm
 BATCH = 64  # crops at once: about 50 MB
-
-FEATURES = (
-    *("haematoxylin mean", "haematoxylin spread", "eosin mean", "eosin spread", "residual mean", "residual spread"),
-    "sharpness",
-)
 PERCENTILES = (0.1, 99.9)
 MARGIN = 0.5  # standard deviations; see find_outliers
-
-
-@dataclass(frozen=True)
-class FeatureRange:
-    """What one feature is among the training crops.
-
-    Attributes:
-        mean: Its mean.
-        std: Its standard deviation.
-        low: Its 0.1 percentile.
-        high: Its 99.9 percentile.
-    """
-
-    mean: float
-    std: float
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        values = (self.mean, self.std, self.low, self.high)
-        usable = all(isinstance(value, int | float) and math.isfinite(value) for value in values)
-        if not (usable and self.std >= 0 and self.low <= self.high):
-            raise _fault(str(self), "numbers, std of 0 or more, low below high")
-
-
-@dataclass(frozen=True)
-class TrainingCrops:
-    """Stain and sharpness of the crops that a bundle was trained on; stored in its manifest.
-
-    Attributes:
-        n_crops: How many they are.
-        features: By name, all of `FEATURES`, in the units of `measure_crops`.
-    """
-
-    n_crops: int
-    features: Mapping[str, FeatureRange]
-
-    def __post_init__(self) -> None:
-        if set(self.features) != set(FEATURES):
-            raise _fault(str(sorted(self.features)), ", ".join(FEATURES))
 
 
 def rgb_to_hed(images: Tensor) -> Tensor:
@@ -160,13 +113,3 @@ def find_outliers(features: np.ndarray, training: TrainingCrops) -> list[list[st
     high = np.array([known.high + MARGIN * known.std for known in ranges])
     outside = (features < low) | (features > high)  # (N, 7)
     return [[name for name, is_outside in zip(FEATURES, row, strict=True) if is_outside] for row in outside]
-
-
-def _fault(got: str, expected: str) -> WeightsError:
-    """The error for a manifest whose training crops cannot be used."""
-    return WeightsError(
-        "the bundle's training crops are not described in a usable way",
-        got=got,
-        expected=expected,
-        remedy="restore manifest.json from where the bundle was published",
-    )

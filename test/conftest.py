@@ -65,9 +65,9 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import torch
 
-    from model.bundle import Bundle, Member, Threshold, write_bundle
+    from model.manifest import Bundle, InputSpec, Member, Threshold
     from model.network import build_network
-    from model.preprocess import InputSpec
+    from model.weights import write_bundle
 
     torch.manual_seed(0)
     images = torch.nn.functional.interpolate(torch.randn(32, 3, 8, 8), size=64, mode="bilinear")
@@ -182,7 +182,8 @@ def scored_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def strict_bundle(tiny_bundle: Path, scored_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny bundle, said to be trained on crops less sharp than 001.png of the scored crops, and else on all."""
-    from model.stain import FEATURES, measure_crops
+    from model.manifest import FEATURES
+    from model.stain import measure_crops
 
     with Image.open(scored_crops / "crops" / "001.png") as image:
         sharpness = measure_crops(np.asarray(image)[None])[0, -1]

@@ -14,7 +14,8 @@ from torch.nn import functional as F
 
 from model.contract import CROP_PX
 from model.errors import DataError
-from model.preprocess import InputSpec, normalise
+from model.manifest import InputSpec
+from model.preprocess import normalise
 from model.stain import hed_to_rgb, rgb_to_hed
 
 LIMITS = {

@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
-from model.bundle import N_MEMBERS
 from model.errors import DataError
-from model.preprocess import InputSpec
+from model.manifest import N_MEMBERS, InputSpec
 from train.augment import AugmentConfig
 
 

@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from model.bundle import N_MEMBERS
 from model.errors import DataError
+from model.manifest import N_MEMBERS
 from scoring.files import write_json
 from train.files import read_json
 from train.table import CropData

@@ -6,10 +6,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from model.bundle import Bundle, Member, Threshold
 from model.ensemble import DTYPES, Ensemble, choose_device
+from model.manifest import Bundle, InputSpec, Member, Threshold
 from model.network import build_network
-from model.preprocess import InputSpec
 from scoring.metrics import figures
 from scoring.thresholds import THRESHOLD_RULES
 from train.study import Study

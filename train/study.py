@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from model.bundle import N_MEMBERS
 from model.errors import DataError
+from model.manifest import N_MEMBERS
 from scoring.files import write_json
 from scoring.provenance import describe_machine
 from train.config import configure, hash_settings

@@ -7,9 +7,10 @@ from typing import Any
 
 import pandas as pd
 
-from model.bundle import MANIFEST, Bundle, find_bundle, read_bundle
+from model.bundle import MANIFEST, find_bundle, read_bundle
 from model.ensemble import Ensemble
 from model.errors import DataError
+from model.manifest import Bundle
 from scoring.files import check_file, hash_file, write_text
 from scoring.judge import judge, make_groups
 from scoring.provenance import describe_labels, describe_predictions, read_commit

@@ -14,7 +14,8 @@ from tqdm import tqdm
 
 from model.contract import CLASS_NAMES, CROP_PX
 from model.errors import DataError
-from model.stain import TrainingCrops, find_outliers, measure_crops
+from model.manifest import TrainingCrops
+from model.stain import find_outliers, measure_crops
 from scoring.listing import open_listing, read_blocks
 from scoring.report.saliency import Saliency, quantise
 from scoring.tables import member_columns

@@ -13,7 +13,8 @@ import pytest
 from PIL import Image
 
 from model.bundle import MANIFEST
-from model.stain import FEATURES, measure_crops
+from model.manifest import FEATURES
+from model.stain import measure_crops
 from scoring.report.build import report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")

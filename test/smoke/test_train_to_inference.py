@@ -18,7 +18,7 @@ from PIL import Image
 
 from model.bundle import read_bundle
 from model.contract import OUTPUT_NAME
-from model.ensemble import Ensemble, load_member
+from model.ensemble import Ensemble
 from model.preprocess import preprocess
 from model.stain import describe_crops, measure_crops
 from scoring.thresholds import THRESHOLD_RULES
@@ -28,6 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # timm's smallest residual network learns to tell the made crops apart in a dozen steps; EfficientViT would not, and
 # with equal probabilities everywhere nothing below could fail.
 SETTINGS = ("architecture=test_resnet", "learning_rate=0.02", "ema_decay=0")
+PRECISIONS = ("fp32", "bf16")
 PRESET = ("--preset", "smoke", *(word for setting in SETTINGS for word in ("--set", setting)))
 # Sums in the same order, however many cores there are, and on the CPU also where there is a GPU.
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
@@ -70,13 +71,24 @@ def test_another_split_does_not_go_into_the_same_folder(study: Path, data_folder
 
 def test_the_published_bundle_gives_the_validation_probabilities_of_fit(study: Path, bundle: Path) -> None:
     finished, ensemble = read_study(study), Ensemble.load(bundle, device="cpu")
-    for fold, member in enumerate(ensemble.bundle.members):
+    for fold, network in enumerate(ensemble.members):
         validation = pd.read_csv(study / f"fold{fold}" / "validation.csv")
         crops = finished.data.crops[finished.data.rows_of(validation["image_id"].tolist())]
         images = preprocess(crops, ensemble.bundle.input)
-        got = load_member(ensemble.bundle, member)(images).detach().sigmoid().squeeze(1).numpy()
+        got = network(images).detach().sigmoid().squeeze(1).numpy()
         assert np.ptp(validation["p_atypical"]) > 0.1
         np.testing.assert_allclose(got, validation["p_atypical"], atol=1e-3)
+
+
+def test_the_published_bundle_says_what_bf16_changes(study: Path, bundle: Path) -> None:
+    finished, said = read_study(study), read_bundle(bundle).bf16
+    crops = finished.data.crops[finished.data.rows_of(finished.out_of_fold()["image_id"].tolist())]
+    full, rounded = (Ensemble.load(bundle, device="cpu", precision=name).predict_proba(crops) for name in PRECISIONS)
+    assert said.n_crops == len(crops) == 70
+    assert said.largest_change == pytest.approx(np.abs(full - rounded).max(), abs=1e-9)
+    assert 0 < said.largest_change < 0.1
+    threshold = read_bundle(bundle).threshold.value
+    assert said.flipped == ((full >= threshold) != (rounded >= threshold)).mean()
 
 
 def test_the_published_bundle_describes_its_training_crops(study: Path, bundle: Path) -> None:

@@ -9,9 +9,11 @@ import safetensors.torch
 import torch
 
 from model import bundle as module
-from model.bundle import Threshold, find_bundle, read_bundle, read_member, write_bundle
+from model.bundle import find_bundle, read_bundle, read_content
 from model.errors import WeightsError
+from model.manifest import Threshold
 from model.stain import describe_crops
+from model.weights import parse_member, write_bundle
 
 
 @pytest.fixture
@@ -36,7 +38,7 @@ def test_the_training_crops_read_back_and_older_bundles_have_none(copy: Path, de
     bundle = read_bundle(copy)
     assert bundle.training_crops is None
     training_crops = describe_crops(np.random.default_rng(0).normal(size=(50, 7))) if described else None
-    states = [read_member(bundle, member) for member in bundle.members]
+    states = [parse_member(read_content(bundle, member), member.file) for member in bundle.members]
     assert write_bundle(replace(bundle, training_crops=training_crops), states).training_crops == training_crops
     manifest = json.loads((copy / "manifest.json").read_text())
     assert manifest.pop("training_crops") == (asdict(training_crops) if training_crops else None)
@@ -45,7 +47,8 @@ def test_the_training_crops_read_back_and_older_bundles_have_none(copy: Path, de
 
 
 def test_kernels_are_stored_in_half_precision_and_vectors_whole(tiny_bundle: Path) -> None:
-    state = read_member(read_bundle(tiny_bundle), read_bundle(tiny_bundle).members[0])
+    bundle = read_bundle(tiny_bundle)
+    state = parse_member(read_content(bundle, bundle.members[0]), "fold0")
     kinds = {(tensor.ndim > 1, tensor.dtype) for tensor in state.values() if tensor.is_floating_point()}
     assert kinds == {(True, torch.float16), (False, torch.float32)}
 
@@ -106,7 +109,7 @@ def test_swapped_members_are_found(copy: Path) -> None:
     (copy / "x").rename(copy / "fold1.safetensors")
     bundle = read_bundle(copy)
     with pytest.raises(WeightsError, match=r"fold0\.safetensors was altered or swapped"):
-        read_member(bundle, bundle.members[0])
+        read_content(bundle, bundle.members[0])
 
 
 def test_one_flipped_bit_is_found(copy: Path) -> None:
@@ -116,7 +119,7 @@ def test_one_flipped_bit_is_found(copy: Path) -> None:
     path.write_bytes(content)
     bundle = read_bundle(copy)
     with pytest.raises(WeightsError, match=r"fold4\.safetensors was altered"):
-        read_member(bundle, bundle.members[4])
+        read_content(bundle, bundle.members[4])
 
 
 def test_a_member_that_is_no_safetensors_file_is_refused_though_its_hash_be_right(copy: Path) -> None:
@@ -128,7 +131,7 @@ def test_a_member_that_is_no_safetensors_file_is_refused_though_its_hash_be_righ
     edit(copy, members=members)
     bundle = read_bundle(copy)
     with pytest.raises(WeightsError, match="no safetensors file"):
-        read_member(bundle, bundle.members[0])
+        parse_member(read_content(bundle, bundle.members[0]), "fold0")
 
 
 def test_a_failed_write_leaves_the_older_bundle(copy: Path) -> None:

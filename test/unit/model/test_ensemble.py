@@ -9,11 +9,14 @@ import pytest
 import safetensors.torch
 import torch
 
-from model.bundle import Bundle, Member, Threshold, read_bundle, write_bundle
-from model.ensemble import Ensemble, choose_precision, load_member
+from model import ensemble as module
+from model.bundle import read_bundle, read_content
+from model.ensemble import Ensemble, choose_precision
 from model.errors import DeviceError, WeightsError
-from model.network import build_network
-from model.preprocess import InputSpec, preprocess
+from model.manifest import Bundle, InputSpec, Member, Rounding, Threshold
+from model.network import build_network, restore_network
+from model.preprocess import preprocess
+from model.weights import parse_member, write_bundle
 
 
 @pytest.fixture(scope="module")
@@ -34,8 +37,11 @@ def test_a_folder_may_be_named_by_a_string(ensemble: Ensemble, tiny_bundle: Path
 
 def test_each_member_is_its_own_network(ensemble: Ensemble, tiny_bundle: Path, stack: np.ndarray) -> None:
     bundle = read_bundle(tiny_bundle)
-    images = preprocess(stack, bundle.input)
-    expected = [load_member(bundle, member)(images).detach().sigmoid().squeeze(1) for member in bundle.members]
+    images, expected = preprocess(stack, bundle.input), []
+    for member in bundle.members:
+        network = build_network(bundle.architecture, bundle.input.size_px).eval()
+        network.load_state_dict(parse_member(read_content(bundle, member), member.file))
+        expected.append(network(images).detach().sigmoid().squeeze(1))
     np.testing.assert_allclose(ensemble.predict_members(stack), np.stack(expected), atol=1e-6)
 
 
@@ -50,7 +56,7 @@ def test_no_crop_gives_no_probability(ensemble: Ensemble) -> None:
 
 def test_a_probability_that_is_no_number_is_an_error(tiny_bundle: Path, stack: np.ndarray) -> None:
     spoilt = Ensemble.load(tiny_bundle, device="cpu")
-    spoilt._members[0].get_classifier().bias.data.fill_(torch.nan)  # type: ignore[operator, union-attr]
+    spoilt.members[0].get_submodule("head.classifier.4").bias.data.fill_(torch.nan)  # type: ignore[operator, union-attr]
     with pytest.raises(DeviceError, match="16 probabilities are no numbers.*--precision fp32"):
         spoilt.predict_members(stack)
 
@@ -67,20 +73,44 @@ def test_a_member_of_another_architecture_is_refused(tiny_bundle: Path, tmp_path
         Ensemble.load(folder, device="cpu")
 
 
-def test_a_network_that_computes_what_it_does_not_store_is_whole(tmp_path: Path, ensemble: Ensemble) -> None:
+def test_a_network_that_computes_what_it_does_not_store_is_whole() -> None:
     torch.manual_seed(0)
     network = build_network("eva02_tiny_patch14_224", 56).eval()  # its rotary embedding is no part of its state
-    safetensors.torch.save_file(network.state_dict(), tmp_path / "fold0.safetensors")
-    digest = hashlib.sha256((tmp_path / "fold0.safetensors").read_bytes()).hexdigest()
-    member = replace(ensemble.bundle.members[0], sha256=digest)
-    bundle = replace(ensemble.bundle, folder=tmp_path, architecture="eva02_tiny_patch14_224", input=InputSpec(56, 56))
+    restored = restore_network("eva02_tiny_patch14_224", 56, network.state_dict(), "fold0")
     images = torch.randn(2, 3, 56, 56)
-    torch.testing.assert_close(load_member(bundle, member)(images), network(images), atol=0, rtol=0)
+    torch.testing.assert_close(restored(images), network(images), atol=0, rtol=0)
 
 
-def test_what_the_machine_lacks_is_refused(tiny_bundle: Path) -> None:
+@pytest.mark.parametrize(
+    ("architecture", "flipped", "native", "expected"),
+    [
+        ("efficientvit_l2.r256_in1k", 0.005, True, "bf16"),
+        ("efficientvit_l2", 0.006, True, "fp32"),
+        ("efficientvit_l2", None, True, "fp32"),
+        ("efficientvit_l2", 0.0, False, "fp32"),
+        ("efficientvit_b0", 0.0, True, "fp32"),
+        ("vit_small_patch16_224", 0.0, True, "fp32"),
+    ],
+)
+def test_auto_takes_bf16_where_it_pays_and_was_measured_to_be_harmless(
+    ensemble: Ensemble,
+    monkeypatch: pytest.MonkeyPatch,
+    architecture: str,
+    flipped: float | None,
+    native: bool,
+    expected: str,
+) -> None:
+    monkeypatch.setattr(module.torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    bf16 = None if flipped is None else Rounding(400, 0.01, flipped)
+    bundle = replace(ensemble.bundle, architecture=architecture, bf16=bf16)
+    assert choose_precision("auto", torch.device("cpu"), bundle) == expected
+    assert choose_precision("auto", torch.device("cuda"), bundle) == "fp16"
+    assert choose_precision("fp32", torch.device("cpu"), bundle) == "fp32"
+
+
+def test_what_the_machine_lacks_is_refused(tiny_bundle: Path, ensemble: Ensemble) -> None:
     with pytest.raises(DeviceError, match="--precision fp16 cannot be used"):
-        choose_precision("fp16", torch.device("cpu"))
+        choose_precision("fp16", torch.device("cpu"), ensemble.bundle)
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="--device cuda cannot be used"):
             Ensemble.load(tiny_bundle, device="cuda")

@@ -4,7 +4,8 @@ import torch
 from PIL import Image
 
 from model.errors import WeightsError
-from model.preprocess import IMAGENET_MEAN, IMAGENET_STD, InputSpec, preprocess
+from model.manifest import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from model.preprocess import preprocess
 
 CROPS = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), dtype=np.uint8)
 

@@ -12,17 +12,8 @@ from skimage.color import rgb2gray, rgb2hed, rgb_from_hed
 
 from model.bundle import CHECKOUT, read_bundle
 from model.errors import WeightsError
-from model.stain import (
-    FEATURES,
-    RGB_FROM_HED,
-    FeatureRange,
-    TrainingCrops,
-    describe_crops,
-    find_outliers,
-    hed_to_rgb,
-    measure_crops,
-    rgb_to_hed,
-)
+from model.manifest import FEATURES, FeatureRange, TrainingCrops
+from model.stain import RGB_FROM_HED, describe_crops, find_outliers, hed_to_rgb, measure_crops, rgb_to_hed
 
 RANGE = FeatureRange(mean=0.0, std=1.0, low=-1.0, high=1.0)
 

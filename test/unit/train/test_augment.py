@@ -6,7 +6,8 @@ import pytest
 import torch
 from skimage.color import hed2rgb
 
-from model.preprocess import InputSpec, preprocess
+from model.manifest import InputSpec
+from model.preprocess import preprocess
 from model.stain import rgb_to_hed
 from train.augment import AugmentConfig, augment, perturb_stain, warp
 

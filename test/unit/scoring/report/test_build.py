@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 
 from model.errors import DataError, WeightsError
-from model.stain import FEATURES, measure_crops
+from model.manifest import FEATURES
+from model.stain import measure_crops
 from scoring.cli import main
 from scoring.predict import predict
 from scoring.report.build import report

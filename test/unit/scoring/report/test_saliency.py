@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from model.bundle import read_bundle
 from model.ensemble import Ensemble
 from model.errors import DataError
+from model.manifest import InputSpec
 from model.network import build_network
-from model.preprocess import InputSpec, preprocess
+from model.preprocess import preprocess
 from scoring.report.saliency import Saliency, quantise
 
 
