@@ -7,7 +7,7 @@ LITE   := runs/lite
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
           --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
 
-.PHONY: run test check lint lite benchmark ablations leave-one-out external data expected lock clean help
+.PHONY: run test check lint lite benchmark ablations leave-one-out external bench data expected lock clean help
 
 run: $(VENV)/.run  ## score the fixture with weights/lite and print a table
 	@$(BIN)/python inference.py --input test/input/interf0 --output test/output --weights weights/lite --table
@@ -63,6 +63,18 @@ external: $(VENV)/.run
 	    --crops $(DATA)/AtNorM-Br --weights weights/lite --out runs/atnorm-br.html
 	$(BIN)/python -m scoring stress --crops $(DATA)/AtNorM-Br --labels folders --weights weights/lite \
 	    --out docs/results/atnorm-br/stress
+
+# Speed against the reference loop and the limits, and what each precision changes: lite, and L2 with random weights.
+bench: $(VENV)/.dev runs/l2-random
+	for weights in weights/lite runs/l2-random; do \
+	    $(BIN)/python -m bench.speed --weights $$weights --out bench/results/speed-$$(basename $$weights).json && \
+	    $(BIN)/python -m bench.precision --weights $$weights --crops $(DATA)/AtNorM-Br \
+	        --out bench/results/precision-$$(basename $$weights).json || exit 1; \
+	done
+	$(BIN)/python -m bench.memory --weights weights/lite --crops 1 10 100 1000 10000 --out bench/results/predict-growth.json
+
+runs/l2-random: | $(VENV)/.dev
+	$(BIN)/python -m bench.bundles --architecture efficientvit_l2 --size-px 256 --crops $(DATA)/AtNorM-Br --out $@
 
 data: $(VENV)/.dev
 	$(BIN)/python -m train prepare --out runs/data --atnorm-br $(DATA)/AtNorM-Br \

@@ -187,7 +187,12 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--weights", type=Path, metavar="DIR", help="a bundle; default: attached, baked, checkout")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if any")
     precisions = ("auto", "fp32", "fp16", "bf16")
-    parser.add_argument("--precision", choices=precisions, default="auto", help="auto: fp16 on a GPU, else fp32")
+    parser.add_argument(
+        "--precision",
+        choices=precisions,
+        default="auto",
+        help="auto: fp16 on a GPU, else fp32, or bf16 for large networks",
+    )
     parser.add_argument("--table", action="store_true", help="print page, class, p_atypical, spread of the members")
     return parser
 

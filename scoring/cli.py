@@ -117,7 +117,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--batch-size", type=_positive, default=256, metavar="N",
                          help="crops held in memory at once; changes no figure (%(default)s)")  # fmt: skip
     predict.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
-                         help="auto: fp16 on a GPU, else fp32")  # fmt: skip
+                         help="auto: fp16 on a GPU, else fp32, or bf16 for large networks")  # fmt: skip
     predict.add_argument("--strict", action=argparse.BooleanOptionalAction, default=True,
                          help="write nothing when a crop cannot be read (the default)")  # fmt: skip
     predict.set_defaults(command=_predict)

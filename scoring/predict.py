@@ -16,6 +16,7 @@ from model.bundle import MANIFEST
 from model.contract import CLASS_NAMES
 from model.crops import count_greyscale
 from model.ensemble import Ensemble
+from model.heap import keep_freed_memory
 from scoring.files import hash_file
 from scoring.listing import Block, Listing, open_listing, read_blocks
 from scoring.provenance import describe_machine, read_commit
@@ -60,6 +61,7 @@ def predict(
     Raises:
         MitosisError: Anything else that outside data can cause. Nothing has then been written.
     """
+    keep_freed_memory()
     with open_listing(paths) as listing, draft(out) as new:
         ensemble = Ensemble.load(weights, device=device, precision=precision)
         mark = _mark(listing, ensemble, shard)

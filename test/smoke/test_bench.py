@@ -5,6 +5,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pytest
+
+from bench.bundles import read_some, write_pickles
+from model.bundle import read_bundle
+from model.contract import OUTPUT_NAME
+from model.ensemble import Ensemble
+from model.stain import measure_crops
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -49,3 +58,54 @@ def test_the_maps_are_judged_by_what_blurring_does(tmp_path: Path, scored_crops:
     assert result["n_crops"] == 13
     assert set(result["mean_change_of_logit"]) == {"highest", "lowest", "random"}
     assert min(result["mean_change_of_logit"].values()) > 0
+
+
+def test_speed_is_told_beside_the_reference_and_the_limits(tmp_path: Path, tiny_bundle: Path) -> None:
+    result = run("bench.speed", tmp_path, "--weights", tiny_bundle, "--rounds", "1")
+    median_s = result["stack"]["median_s"]
+    whole = {name: spent["process"] for name, spent in median_s.items()}
+    assert set(median_s["ours"]) >= {"read", "imports", "weights", "forward", "write", "peak_mib"}
+    assert set(median_s["reference"]) >= {"read", "imports", "weights", "forward", "write", "peak_mib"}
+    assert result["stack"]["reference_over_ours"] == whole["reference"] / whole["ours"] > 0
+    assert result["stack"]["ours_over_import_torch_timm"] == whole["ours"] / whole["import_torch_timm"] > 0
+    bulk, limits = result["bulk"], result["limits"]
+    assert bulk["ours_over_reference"] == pytest.approx(bulk["ours_crops_per_s"] / bulk["reference_crops_per_s"])
+    assert 0 < limits["share_of_matrix_rate"] < 1
+    assert limits["arithmetic_s_a_stack"] < median_s["ours"]["forward"] + 0.01  # the log has two decimals
+
+
+def test_the_reference_loop_gives_the_same_answers(tmp_path: Path) -> None:
+    case = ROOT / "test" / "input" / "interf0"
+    bundle = read_bundle(ROOT / "weights" / "lite")
+    write_pickles(bundle, tmp_path / "pickles")
+    command = [sys.executable, "-m", "bench.reference", "--input", str(case), "--output", str(tmp_path)]
+    subprocess.run([*command, "--weights", str(tmp_path / "pickles")], cwd=ROOT, check=True, capture_output=True)
+    got = json.loads((tmp_path / OUTPUT_NAME).read_text())
+    expected = json.loads((ROOT / "test" / "expected" / "interf0" / OUTPUT_NAME).read_text())
+    assert [record["class"] for record in got] == [record["class"] for record in expected]
+    for one, other in zip(got, expected, strict=True):  # PIL rounds the resized picture to 8 bits, ours does not
+        assert one["confidence"] == pytest.approx(other["confidence"], abs=0.02)
+
+
+def test_a_random_bundle_answers_by_the_stain(tmp_path: Path, scored_crops: Path) -> None:
+    command = [sys.executable, "-m", "bench.bundles", "--architecture", "efficientvit_b0", "--size-px", "64"]
+    given = ["--crops", str(scored_crops / "crops"), "--out", str(tmp_path / "bundle")]
+    subprocess.run([*command, *given], cwd=ROOT, check=True, capture_output=True)
+    crops = read_some(scored_crops / "crops", 40)
+    p_members = Ensemble.load(tmp_path / "bundle", device="cpu").predict_members(crops)
+    haematoxylin = measure_crops(crops)[:, 0]
+    for p_atypical in p_members:
+        assert np.corrcoef(np.log(p_atypical / (1 - p_atypical)), haematoxylin)[0, 1] > 0.8
+    said = read_bundle(tmp_path / "bundle").bf16
+    assert said is not None
+    assert 0 < said.largest_change < 0.1
+
+
+def test_a_precision_is_judged_by_what_it_changes(tmp_path: Path, scored_crops: Path, tiny_bundle: Path) -> None:
+    result = run(
+        "bench.precision", tmp_path, "--crops", scored_crops / "crops", "--weights", tiny_bundle, "--most", "20"
+    )
+    on_cpu = [row for row in result["rows"] if row["device"] == "cpu"]
+    assert [row["precision"] for row in on_cpu] == ["bf16"]  # a CPU has no fp16
+    assert 0 < on_cpu[0]["median_change"] <= on_cpu[0]["largest_change"] < 0.1
+    assert 0 <= on_cpu[0]["flipped"] <= result["crops"]["n"] <= 20

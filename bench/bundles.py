@@ -1,0 +1,121 @@
+"""Bundles to measure with: five random networks whose answers differ from crop to crop, and pickles of any bundle.
+
+python -m bench.bundles --architecture efficientvit_l2 --size-px 256 --crops ../data/AtNorM-Br --out runs/l2-random
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from bench.reference import SETTINGS
+from model.bundle import read_ahead
+from model.crops import READERS, read_crops
+from model.manifest import N_MEMBERS, Bundle, InputSpec, Member, Threshold
+from model.network import build_network
+from model.preprocess import preprocess
+from model.stain import measure_crops
+from model.weights import parse_member, write_bundle
+from train.publish import measure_bf16
+
+N_CROPS = 128  # that the networks are fitted to
+BATCH = 16
+SPREAD = 1.5  # about that of weights/lite on AtNorM-Br
+RIDGE = 0.01  # as a share of the features' mean variance
+
+
+def read_some(folder: Path, n_crops: int) -> np.ndarray:
+    """At most so many crops of a folder, evenly spread: uint8 (N, 128, 128, 3)."""
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in READERS)
+    return np.concatenate([read_crops(path) for path in paths[:: -(-len(paths) // n_crops)]])[:n_crops]
+
+
+def make_bundle(out: Path, architecture: str, spec: InputSpec, crops: np.ndarray) -> Bundle:
+    """Five random networks that tell dark crops from pale ones, and what bf16 changes of their answers.
+
+    Rounding must move probabilities as it does in trained networks, whose members mostly agree. So batch norms hold the
+    crops' own statistics, and the last layers are fitted to one target: the haematoxylin of a crop, as a logit of the
+    mean 0 and the standard deviation `SPREAD`.
+
+    Args:
+        out: The bundle's folder.
+        architecture: A timm model name.
+        spec: The networks' input.
+        crops: uint8 (N, 128, 128, 3).
+    """
+    torch.manual_seed(0)
+    images = [preprocess(crops[i : i + BATCH], spec) for i in range(0, len(crops), BATCH)]
+    states = []
+    haematoxylin = torch.as_tensor(measure_crops(crops)[:, 0])
+    target = SPREAD * (haematoxylin - haematoxylin.mean()) / haematoxylin.std()
+    for _ in range(N_MEMBERS):
+        network = build_network(architecture, spec.size_px)
+        _settle(network, images)
+        _fit_last(network, images, target)
+        states.append(network.state_dict())
+    members = tuple(Member(k, f"fold{k}.safetensors", "", 0.5, 0.5) for k in range(N_MEMBERS))
+    threshold = Threshold(0.5, "one_half", "nothing", 0)
+    bundle = Bundle(out, f"{architecture}-random", architecture, spec, threshold, members)
+    write_bundle(bundle, states)
+    return write_bundle(replace(bundle, bf16=measure_bf16(out, crops)), states)
+
+
+@torch.no_grad()
+def _settle(network: nn.Module, images: Sequence[Tensor]) -> None:
+    """Give the batch norms the statistics of batches (B, 3, S, S)."""
+    for module in network.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = None  # the mean over batches
+    network.train()
+    for batch in images:
+        network(batch)
+    network.eval()
+
+
+@torch.no_grad()
+def _fit_last(network: nn.Module, images: Sequence[Tensor], target: Tensor) -> None:
+    """Ridge regression of float64 (N,) logits on what the last layer is given."""
+    seen: list[Tensor] = []
+    last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
+    with last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
+        for batch in images:
+            network(batch)
+    features = torch.cat(seen).double()  # (N, F)
+    centred = features - features.mean(dim=0)
+    products = centred @ centred.T  # (N, N)
+    ridge = RIDGE * products.trace() / len(products) * torch.eye(len(products), dtype=torch.float64)
+    weight = centred.T @ torch.linalg.solve(products + ridge, target)  # (F,)
+    last.weight.copy_(weight.unsqueeze(0))
+    last.bias.copy_(-(features.mean(dim=0) @ weight).unsqueeze(0))
+
+
+def write_pickles(bundle: Bundle, folder: Path) -> None:
+    """What `bench.reference` reads: each member in fp32, and the settings."""
+    folder.mkdir(parents=True)
+    for member, content in zip(bundle.members, read_ahead(bundle), strict=True):
+        state = {name: tensor.float() if tensor.is_floating_point() else tensor
+                 for name, tensor in parse_member(content, member.file).items()}  # fmt: skip
+        torch.save(state, folder / f"fold{member.fold}.pth")
+    settings = {"architecture": bundle.architecture, "input": asdict(bundle.input), "threshold": bundle.threshold.value}
+    (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
+
+
+def main() -> None:
+    """Make a random bundle."""
+    parser = argparse.ArgumentParser(prog="python -m bench.bundles", description=__doc__.splitlines()[0])
+    parser.add_argument("--architecture", default="efficientvit_l2")
+    parser.add_argument("--size-px", type=int, default=256)
+    parser.add_argument("--crops", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR")
+    options = parser.parse_args()
+    spec = InputSpec(size_px=options.size_px)
+    print(make_bundle(options.out, options.architecture, spec, read_some(options.crops, N_CROPS)).bf16)
+
+
+if __name__ == "__main__":
+    main()

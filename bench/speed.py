@@ -1,0 +1,158 @@
+"""The cold start and the bulk, beside the reference loop and the limits, in turn, in one run.
+
+    python -m bench.speed --weights weights/lite
+    python -m bench.speed --weights runs/l2-random
+
+*stack* is one whole process from its start to its JSON, `inference.py` against `bench.reference` on the same case and
+the same weights; *bulk* is the forward passes of both over the same crops in one process. Medians of all rounds but
+the first, and ratios are medians of each round's own: what else the machine does changes from round to round.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from bench import limits, reference
+from bench.bundles import write_pickles
+from bench.result import tell
+from model.bundle import find_bundle, read_bundle
+from model.contract import IMAGES_FOLDER
+from model.crops import find_stack, read_stack
+from model.ensemble import DTYPES, Ensemble
+from model.heap import keep_freed_memory
+from scoring.predict import predict_block
+from scoring.provenance import describe_machine, read_commit
+
+ROOT = Path(__file__).resolve().parent.parent
+
+Round = dict[str, float]  # seconds by stage, with "process" for the whole and "peak_mib"
+
+
+def main() -> None:
+    """Measure and print one JSON object."""
+    parser = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__.splitlines()[0])
+    parser.add_argument("--weights", type=Path, default=ROOT / "weights" / "lite", metavar="DIR")
+    parser.add_argument("--input", type=Path, default=ROOT / "test" / "input" / "interf0", metavar="DIR")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--precision", default="auto")
+    parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
+    parser.add_argument("--out", type=Path, help="write the JSON here too")
+    tell(measure(parser.parse_args()), parser.parse_args().out)
+
+
+def measure(options: argparse.Namespace) -> dict[str, Any]:
+    """All figures of one bundle."""
+    bundle = read_bundle(find_bundle(options.weights))
+    with tempfile.TemporaryDirectory() as name:
+        pickles = Path(name) / "pickles"
+        write_pickles(bundle, pickles)
+        stack = measure_stack(options, pickles, Path(name))
+        ensemble, bulk = measure_bulk(options, pickles)
+    flops = limits.count_flops(bundle)
+    rates = limits.measure_rates(DTYPES[ensemble.precision], ensemble.device)
+    n_crops = bulk.pop("crops")
+    return {
+        "bundle": f"{bundle.name}: {len(bundle.members)} x {bundle.architecture}, {bundle.input.size_px} px",
+        "device": ensemble.device.type,
+        "precision": ensemble.precision,
+        "threads": torch.get_num_threads(),
+        "crops": n_crops,
+        "rounds": options.rounds,
+        "stack": stack,
+        "bulk": bulk,
+        "limits": {
+            **rates,
+            "gflop_a_crop": flops / 1e9,
+            "arithmetic_s_a_stack": flops * n_crops / rates["matrix_gflops"] / 1e9,
+            "share_of_matrix_rate": bulk["ours_crops_per_s"] * flops / rates["matrix_gflops"] / 1e9,
+        },
+        "machine": describe_machine(),
+        "torch": torch.__version__,
+        "commit": read_commit(),
+    }
+
+
+def measure_stack(options: argparse.Namespace, pickles: Path, scratch: Path) -> dict[str, Any]:
+    """Whole processes: the reference's, ours, and the bare imports, in turn."""
+    common = ["--input", str(options.input.resolve()), "--output", str(scratch / "output"), "--device", options.device]
+    ours = ["inference.py", *common, "--weights", str(options.weights.resolve()), "--precision", options.precision]
+    theirs = ["-m", "bench.reference", *common, "--weights", str(pickles)]
+    bundle = read_bundle(options.weights)
+    works: dict[str, Callable[[], Round]] = {
+        "reference": lambda: run(theirs, _read_reference),
+        "ours": lambda: run(ours, _read_ours),
+        "import_torch": lambda: {"process": limits.time_imports("torch")},
+        "import_torch_timm": lambda: {"process": limits.time_imports("torch, timm")},
+        "read_weights": lambda: {"process": limits.time_reading(bundle)},
+    }
+    rounds = [{name: work() for name, work in works.items()} for _ in range(options.rounds + 1)][1:]
+    medians = {
+        name: {stage: statistics.median(one[name][stage] for one in rounds) for stage in rounds[0][name]}
+        for name in works
+    }
+    return {
+        "median_s": medians,
+        "reference_over_ours": _ratio(rounds, "reference", "ours", "process"),
+        "reference_over_ours_peak": _ratio(rounds, "reference", "ours", "peak_mib"),
+        "ours_over_import_torch_timm": _ratio(rounds, "ours", "import_torch_timm", "process"),
+    }
+
+
+def _ratio(rounds: list[dict[str, Round]], one: str, other: str, what: str) -> float:
+    """The median of the rounds' own ratios."""
+    return statistics.median(each[one][what] / each[other][what] for each in rounds)
+
+
+def run(arguments: list[str], read: Callable[[str], Round]) -> Round:
+    """One process to its end: seconds from exec on, by stage as its log tells, and peak resident memory."""
+    started = time.perf_counter()
+    process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    log = process.stdout.read()
+    _, status, usage = os.wait4(process.pid, 0)
+    spent_s = time.perf_counter() - started
+    if status:
+        raise SystemExit(f"{arguments[0]} ended with status {status}, see above")
+    return {"process": spent_s, **read(log), "peak_mib": usage.ru_maxrss / 1024}
+
+
+def _read_reference(log: str) -> Round:
+    """The seconds of `bench.reference`, its last line."""
+    seconds: Round = json.loads(log.splitlines()[-1])
+    return seconds
+
+
+def _read_ours(log: str) -> Round:
+    """The seconds of inference.py's log: names and numbers in turn."""
+    (line,) = [line for line in log.splitlines() if line.startswith("seconds ")]
+    words = line.split()[1:]
+    return {name: float(spent_s) for name, spent_s in zip(words[::2], words[1::2], strict=True) if name != "total"}
+
+
+def measure_bulk(options: argparse.Namespace, pickles: Path) -> tuple[Ensemble, dict[str, Any]]:
+    """Crops per second of the forward passes, preprocessing included, in one process and in turn."""
+    keep_freed_memory()
+    crops = read_stack(find_stack(options.input / IMAGES_FOLDER, root=options.input))
+    ensemble = Ensemble.load(options.weights, device=options.device, precision=options.precision)
+    networks, settings = reference.load_networks(pickles, options.device)
+    works = {
+        "reference": lambda: reference.predict_proba(networks, settings, crops, options.device),
+        "ours": lambda: predict_block(ensemble, crops),
+    }
+    rounds = [{name: {"s": limits.clock(work)} for name, work in works.items()} for _ in range(options.rounds + 1)][1:]
+    rates = {f"{name}_crops_per_s": len(crops) / statistics.median(one[name]["s"] for one in rounds) for name in works}
+    return ensemble, {"crops": len(crops), **rates, "ours_over_reference": _ratio(rounds, "reference", "ours", "s")}
+
+
+if __name__ == "__main__":
+    main()
