@@ -8,7 +8,7 @@
 #   -h, --help    this text
 #
 # Environment: IMAGE       the image's name (default atypical-mitosis-classifier)
-#              BASE_IMAGE  the image to build on (default: the Dockerfile's)
+#              BASE_IMAGE  the image to build on (default: the Dockerfile's); NAME@sha256:… pins it (docs/adr/0010)
 
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -70,9 +70,14 @@ arguments=(
 )
 [[ -z ${BASE_IMAGE:-} ]] || arguments+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
 
+# BuildKit stamps the image with the commit's time instead of now. The files' own time is a constant, as in the Dockerfile:
+# the commit's would change the layers of every commit that shares them.
+export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0)}
+
 # The bundle may lie anywhere, links are followed, and every user of the image may read the files, whatever the umask here.
-tar --create --dereference --owner=0 --group=0 --mode=a+rX,go-w --exclude=__pycache__ --transform='s,^\.,weights,' \
-    -C "$root" Dockerfile requirements.txt inference.py serve.py model -C "$(cd "$bundle" && pwd)" . \
+tar --create --dereference --hard-dereference --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 \
+    --mode=u=rw,go=r,a+X --exclude=__pycache__ --transform='s,^\.,weights,' \
+    -C "$root" Dockerfile requirements.txt LICENSE inference.py serve.py model -C "$(cd "$bundle" && pwd)" . \
     | docker build "${arguments[@]}" - \
     || die "the image was not built: got the error above from docker build, expected success; correct it and run ./build.sh again"
 

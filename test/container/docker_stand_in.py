@@ -49,6 +49,7 @@ def inspect(arguments: list[str]) -> int:
         "bundle.name": json.loads(MANIFEST.read_text(encoding="utf-8"))["name"],
         "bundle.manifest.sha256": hashlib.sha256(MANIFEST.read_bytes()).hexdigest(),
         "org.opencontainers.image.version": "1.2.3",
+        "org.opencontainers.image.revision": "c0de",
         "org.grand-challenge.api-method": os.environ.get("API", "exec"),
     }
     form = arguments[arguments.index("--format") + 1]
@@ -71,7 +72,7 @@ def run(arguments: list[str]) -> int:
         print('could not select device driver "" with capabilities: [[gpu]]', file=sys.stderr)
         return 125
     if entrypoint == "python":  # what is not the image's runs for real, on the folders that would be mounted
-        mounts["/opt/app/weights"] = str(BUNDLE)
+        mounts |= {"/opt/app/weights": str(BUNDLE), "/opt/app/installed.txt": os.environ["INSTALLED"]}
         command = [place(word, mounts) for word in arguments[arguments.index("--entrypoint") + 3 :]]
         packages = (Path(place("/opt/app/scoring", mounts)).parent, Path.cwd())  # the latter for the image's model/
         environment = os.environ | {"PYTHONPATH": ":".join(map(str, packages))}
@@ -146,8 +147,9 @@ def logs(_: list[str]) -> int:
 
 
 def copy(arguments: list[str]) -> int:
-    shutil.copytree(BUNDLE, arguments[2])
-    return 0
+    return subprocess.run(
+        ["cp", "-a", BUNDLE, arguments[2]], check=True
+    ).returncode  # links stay links, as in docker cp
 
 
 def save(_: list[str]) -> int:

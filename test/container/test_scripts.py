@@ -8,13 +8,14 @@ import subprocess
 import sys
 import tarfile
 from dataclasses import dataclass
+from importlib.metadata import distributions
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 RESULT = "multiple-mitotic-figure-classification.json"
-TOOLS = "bash cat chmod cp cut dirname env git grep gzip mkdir mktemp mv rm sed sha256sum sort stat tar"
+TOOLS = "bash cat chmod cp cut dirname env find git grep gzip mkdir mktemp mv rm sed sha256sum sort stat tar"
 STRICT = (
     "--rm --platform linux/amd64 --network none --read-only --cap-drop ALL --security-opt no-new-privileges "
     "--memory 15g --tmpfs /tmp:rw,exec,mode=1777"
@@ -60,19 +61,23 @@ def checkout(tmp_path: Path) -> Checkout:
         "Dockerfile",
         "pyproject.toml",
         "requirements.txt",
+        "LICENSE",
         "inference.py",
         "serve.py",
         "test/container/make_cases.py",
     ):
         shutil.copy(ROOT / name, root / name)
-    for folder in ("model", "scoring", "weights/lite", "test/input", "test/expected"):
+    for folder in ("model", "scoring", "supply", "weights/lite", "test/input", "test/expected"):
         shutil.copytree(ROOT / folder, root / folder)
     docker = tmp_path / "bin/docker"
     docker.parent.mkdir()
     stand_in = (ROOT / "test/container/docker_stand_in.py").read_text()
     docker.write_text(f"#!{sys.executable}\n{stand_in}")
     docker.chmod(0o755)
+    installed = tmp_path / "installed.txt"
+    installed.write_text("".join(f"{each.name}=={each.version} --hash=sha256:{'0' * 64}\n" for each in distributions()))
     environment = {
+        "INSTALLED": str(installed),
         "PATH": f"{docker.parent}:{os.environ['PATH']}",
         "TMPDIR": str(tmp_path),
         "RECORD": str(tmp_path / "record"),
@@ -112,6 +117,7 @@ def test_build_sends_what_the_image_needs_and_every_user_may_read_it(checkout: C
     assert {name.split("/")[0] for name in context} == {
         "Dockerfile",
         "requirements.txt",
+        "LICENSE",
         "inference.py",
         "serve.py",
         "model",
@@ -300,11 +306,15 @@ def test_a_missing_fixture_is_an_error(checkout: Checkout, missing: str, reason:
 # export.sh
 
 
-def test_export_writes_both_tarballs_and_the_model_is_reproducible(checkout: Checkout) -> None:
+def test_export_writes_the_tarballs_and_the_sbom_and_the_model_is_reproducible(checkout: Checkout) -> None:
     exported = checkout.run("./export.sh")
     assert (exported.returncode, exported.stderr) == (0, "")
     dist, model = checkout.root / "dist", f"{lite_name(checkout)}-model.tar.gz"
-    assert sorted(path.name for path in dist.iterdir()) == sorted(["atypical-mitosis-classifier-1.2.3.tar.gz", model])
+    image, sbom = (f"atypical-mitosis-classifier-1.2.3.{kind}" for kind in ("tar.gz", "cdx.json"))
+    assert sorted(path.name for path in dist.iterdir()) == sorted([image, sbom, model])
+    subject = json.loads((dist / sbom).read_text())["metadata"]["component"]
+    assert (subject["name"], subject["version"]) == ("atypical-mitosis-classifier", "1.2.3")
+    assert subject["properties"] == [{"name": "revision", "value": "c0de"}]
     assert checkout.calls("save")[0]["arguments"] == ["save", "atypical-mitosis-classifier:latest"]
     first = (dist / model).read_bytes()
     assert f"{hashlib.sha256(first).hexdigest()}  {dist / model}" in exported.stdout
@@ -320,6 +330,42 @@ def test_export_writes_both_tarballs_and_the_model_is_reproducible(checkout: Che
         path.touch()
     checkout.run("./export.sh")
     assert (dist / model).read_bytes() == first
+
+
+def test_the_model_tarball_holds_plain_files_and_depends_on_nothing_but_the_bundle(checkout: Checkout) -> None:
+    bundle, model = checkout.root / "weights/lite", checkout.root / f"dist/{lite_name(checkout)}-model.tar.gz"
+    (bundle / "copy.md").write_bytes((bundle / "README.md").read_bytes())
+    checkout.run("./export.sh")
+    first = model.read_bytes()
+    (bundle / "copy.md").unlink()
+    (bundle / "copy.md").hardlink_to(bundle / "README.md")
+    (bundle / "fold0.safetensors").chmod(0o777)  # as on a file system without modes
+    (bundle / "manifest.json").chmod(0o600)
+    assert checkout.run("./export.sh").returncode == 0
+    assert model.read_bytes() == first
+    with tarfile.open(model) as tarball:
+        members = tarball.getmembers()
+    assert len(members) == len(list(bundle.iterdir()))
+    assert all(member.isreg() and "/" not in member.name and member.name != ".." for member in members)
+
+
+def test_export_refuses_a_bundle_with_links(checkout: Checkout) -> None:
+    (checkout.root / "weights/lite/fold9.safetensors").symlink_to("/etc/passwd")
+    exported = checkout.run("./export.sh")
+    assert exported.returncode == 1
+    assert exported.stderr.startswith("export.sh: the bundle holds links: got fold9.safetensors ")
+    assert not list((checkout.root / "dist").iterdir())
+
+
+def test_export_refuses_an_image_with_what_is_not_locked(checkout: Checkout) -> None:
+    installed = Path(checkout.environment["INSTALLED"])
+    lines = installed.read_text().splitlines(keepends=True)
+    installed.write_text("".join(line for line in lines if not line.startswith("numpy==")))
+    exported = checkout.run("./export.sh")
+    assert exported.returncode == 1
+    assert exported.stderr.startswith("error: the image holds what is not locked: got numpy ")
+    assert exported.stderr.splitlines()[1].startswith("export.sh: the SBOM was not made")
+    assert not list((checkout.root / "dist").iterdir())
 
 
 def test_export_leaves_no_tarball_that_the_platform_would_refuse(checkout: Checkout) -> None:

@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "bench": {"bench", "train", "scoring", "model"},
     "inference": {"inference", "model"},
     "serve": {"serve", "inference", "model"},
+    "supply": {"supply"},
 }
 MODULES = [
     path for name in MAY_IMPORT for path in [ROOT / f"{name}.py", *sorted((ROOT / name).rglob("*.py"))] if path.exists()

@@ -1,0 +1,1 @@
+"""What the image is made of, for those who must answer for it: its SBOM, licences and known vulnerabilities."""
