@@ -25,6 +25,7 @@ from bench.result import tell
 from model.contract import IMAGES_FOLDER
 from model.crops import find_stack, read_stack
 from model.ensemble import DTYPES, Ensemble
+from model.heap import keep_freed_memory
 from model.preprocess import preprocess
 from scoring.provenance import describe_machine, read_commit
 
@@ -48,6 +49,7 @@ def measure(case: Path, weights: Path, device: str, n_rounds: int) -> dict[str, 
 
     The ratios are medians of each round's own: what else the machine does changes from round to round.
     """
+    keep_freed_memory()  # as the server does
     crops = read_stack(find_stack(case / IMAGES_FOLDER, root=case))
     ensemble = Ensemble.load(weights, device=device)
     images = preprocess(crops, ensemble.bundle.input, ensemble.device).to(DTYPES[ensemble.precision])
