@@ -7,7 +7,7 @@ LITE   := runs/lite
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
           --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
 
-.PHONY: run test check lint lite benchmark ablations leave-one-out external bench audit data expected lock clean help
+.PHONY: run test check lint lite benchmark ablations leave-one-out external bench fuzz audit data expected lock clean help
 
 run: $(VENV)/.run  ## score the fixture with weights/lite and print a table
 	@$(BIN)/python inference.py --input test/input/interf0 --output test/output --weights weights/lite --table
@@ -20,7 +20,7 @@ check: lint test  ## what CI runs
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p model -p scoring -p train -p bench -p supply
+	$(BIN)/mypy -p model -p scoring -p train -p bench -p supply -p fuzz
 	$(BIN)/mypy inference.py serve.py
 	$(BIN)/shellcheck *.sh
 
@@ -79,6 +79,10 @@ runs/l2-random: | $(VENV)/.dev
 data: $(VENV)/.dev
 	$(BIN)/python -m train prepare --out runs/data --atnorm-br $(DATA)/AtNorM-Br \
 	    --ami-br $(DATA)/AMi-Br $(DATA)/labels/AMI-BR.csv $(DATA)/labels/amibr_train_split.csv
+
+MINUTES ?= 5
+fuzz: $(VENV)/.dev  ## hostile files for every reader of outside data, MINUTES=5 in all
+	$(BIN)/python -m fuzz --minutes $(MINUTES)
 
 audit: $(VENV)/.dev  ## licences and known vulnerabilities of what is shipped
 	$(BIN)/python -m supply.licences

@@ -32,7 +32,7 @@ from model.contract import (
     write_result,
 )
 from model.crops import find_stack, read_stack
-from model.errors import InputError, MitosisError
+from model.errors import InputError, MitosisError, one_line
 from model.heap import keep_freed_memory
 from model.stopwatch import Stopwatch
 
@@ -239,14 +239,14 @@ def attempt(work: Callable[[], None]) -> str:
         traceback.print_exc()
         return _fail(f"unexpected {type(error).__name__}: {error}; please report this with all lines above")
     for message in dict.fromkeys(str(warning.message) for warning in caught):
-        print(f"warning   {' '.join(message.split())}")
+        print(f"warning   {one_line(message)}")
     sys.stdout.flush()  # a server's log is read while it runs
     return ""
 
 
 def _fail(reason: str) -> str:
     """Put the reason on stderr, on one line that the platform shows whole."""
-    line = f"error: {' '.join(reason.split())}"[:STDERR_LIMIT]
+    line = one_line(f"error: {reason}")[:STDERR_LIMIT]
     print(line, file=sys.stderr)
     return line
 

@@ -16,7 +16,6 @@ import socket
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from importlib import import_module
 from queue import SimpleQueue
 from threading import Thread
 from typing import TYPE_CHECKING
@@ -96,7 +95,6 @@ def serve(arguments: argparse.Namespace) -> int:
     def start() -> None:
         watch = Stopwatch()
         loaded.append(load_ensemble(arguments.weights, arguments.device, arguments.precision, watch))
-        import_module("SimpleITK")  # or the first MHA would pay for it
         listener = listen(arguments.host, arguments.port)
         start_http(listener, calls)
         seconds = "  ".join(f"{stage} {spent_s:.2f}" for stage, spent_s in watch.seconds.items())

@@ -5,7 +5,6 @@ that is there but not whole is an error, never a reason to look for another one.
 """
 
 import hashlib
-import json
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,6 +13,7 @@ from typing import Any
 
 from model.contract import describe_folder
 from model.errors import WeightsError
+from model.files import read_file, read_json
 from model.manifest import (
     N_MEMBERS,
     RESTORE,
@@ -28,6 +28,9 @@ from model.manifest import (
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+MANIFEST_BYTES = 1 << 20
+MEMBER_BYTES = 1 << 30  # eight times an EfficientViT-L2
+LONGEST_NAME = 200  # of the bundle, its architecture, its threshold's rule: the log shows them
 MODEL_TARBALL = Path("/opt/ml/model")  # where the platform unpacks the model tarball
 BAKED = Path("/opt/app/weights")  # where the image carries its own bundle
 CHECKOUT = Path(__file__).resolve().parent.parent / "weights" / "lite"
@@ -82,7 +85,7 @@ def read_bundle(folder: Path) -> Bundle:
             members that lie beside it.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        manifest = read_json(folder / MANIFEST, MANIFEST_BYTES)
     except (OSError, ValueError) as error:
         raise _fault(f"{folder / MANIFEST} cannot be read", got=error, expected="UTF-8 JSON") from error
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
@@ -102,7 +105,7 @@ def read_bundle(folder: Path) -> Bundle:
             training_crops=_training_crops(manifest.get("training_crops")),
             bf16=Rounding(**manifest["bf16"]) if manifest.get("bf16") else None,
         )
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, OverflowError) as error:  # the last for an integer of 400 digits
         raise _fault(f"{folder / MANIFEST} is malformed", got=error, expected="the fields of format 1") from error
     _check_members(bundle)
     return bundle
@@ -117,7 +120,10 @@ def _training_crops(described: Mapping[str, Any] | None) -> TrainingCrops | None
 
 
 def _check_members(bundle: Bundle) -> None:
-    """Refuse any set of members other than fold0 … fold4, listed and lying there."""
+    """Refuse any set of members other than fold0 … fold4, listed and lying there, or a name that no log can show."""
+    shown = (bundle.name, bundle.architecture, bundle.threshold.rule)
+    if not all(isinstance(text, str) and text.isprintable() and len(text) <= LONGEST_NAME for text in shown):
+        raise _fault(f"{bundle.folder / MANIFEST} has an unusable name", got=shown, expected="short printable words")
     if bundle.positive_class != "atypical":
         raise _fault("the bundle predicts another class", got=bundle.positive_class, expected="'atypical'")
     expected = [f"fold{k}.safetensors" for k in range(N_MEMBERS)]
@@ -137,7 +143,7 @@ def read_content(bundle: Bundle, member: Member) -> bytes:
     """
     path = bundle.folder / member.file
     try:
-        content = path.read_bytes()
+        content = read_file(path, MEMBER_BYTES)
     except OSError as error:
         raise _fault(f"{path} cannot be read", got=error, expected="a readable file") from error
     digest = hashlib.sha256(content).hexdigest()

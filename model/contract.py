@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import TypedDict
 
 from model.errors import DeviceError, InputError, OutputError
+from model.files import read_json
 
 INPUT_SLUG = "stacked-histopathology-roi-cropouts"
 EXAMPLE = "test/input/interf0/inputs.json"
 INPUTS_NAME = "inputs.json"
+INPUTS_BYTES = 1 << 20  # the platform's holds about a thousand
 IMAGES_FOLDER = f"images/{INPUT_SLUG}"
 OUTPUT_NAME = "multiple-mitotic-figure-classification.json"
 CLASS_NAMES = ("normal", "atypical")  # index 1 is the positive class
@@ -39,8 +41,15 @@ def read_slugs(input_dir: Path) -> tuple[str, ...]:
         InputError: The file is missing, is no JSON, or is no list of objects with a slug each.
     """
     path = input_dir / INPUTS_NAME
+    if not os.path.realpath(path).startswith(os.path.join(os.path.realpath(input_dir), "")):  # noqa: PTH118 - never raises
+        raise InputError(
+            f"{INPUTS_NAME} lies outside of the case",
+            got=f"a symbolic link to {os.path.realpath(path)!r}",
+            expected=f"a file in {str(input_dir)!r}",
+            remedy="copy the file instead of linking it",
+        )
     try:
-        values = json.loads(path.read_bytes())
+        values = read_json(path, INPUTS_BYTES, "utf-8-sig")
     except FileNotFoundError as error:
         raise InputError(
             f"no {INPUTS_NAME} in {str(input_dir)!r}",
@@ -48,7 +57,7 @@ def read_slugs(input_dir: Path) -> tuple[str, ...]:
             expected=f"a case's folder, with {INPUTS_NAME} and images/ in it",
             remedy=f"name it with --input, or copy {EXAMPLE} into it",
         ) from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise InputError(
             f"{str(path)!r} cannot be read",
             got=f"{type(error).__name__}: {error}",

@@ -1,30 +1,43 @@
 """Files → uint8 crops. Whatever is wrong with a file is found here, from its header where that is possible.
 
-TIFF, PNG and JPEG are read by Pillow, an MHA by SimpleITK. Neither may decode a pixel before the number, the size and
-the type of all pages are known to be right: a page 10,000 px wide is refused, not loaded.
+TIFF, PNG and JPEG are read by Pillow, an MHA by `model.mha`. Neither may decode a pixel before the number, the size and
+the type of all pages are known to be right: a page 10,000 px wide is refused, not loaded. Whatever a file holds,
+reading it takes less than `MEMORY_LIMIT` more memory.
 """
 
-import re
+import stat
 import warnings
-import zlib
-from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
+from PIL.TiffImagePlugin import (
+    BITSPERSAMPLE,
+    SAMPLEFORMAT,
+    STRIPBYTECOUNTS,
+    TILEBYTECOUNTS,
+    TILELENGTH,
+    TILEWIDTH,
+    TiffImageFile,
+)
 
 from model.contract import CROP_PX, PAGE_LIMIT, describe_folder
 from model.errors import InputError
+from model.mha import MhaError, read_mha
+from model.tiff import check_directories
 
 # What Pillow turns into RGB without a choice of ours: greyscale is repeated three times, a palette looked up,
 # an alpha channel dropped (the colours stay as stored; nothing is blended).
 PILLOW_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA")
 # Pillow warns of these and goes on with what is left; all else that it warns of leaves the pixels whole.
 DAMAGE = r"(?i).*(corrupt|truncated|larger than file|offset too large)"
-MHA_HEADER_BYTES = 65536
 LONGEST_PATH = 200  # in a message, which has 1,000 characters
+MEMORY_LIMIT = 1 << 30  # bytes above what the process held before
+STACK_BYTES = 128 << 20  # the most pages, RGBA and uncompressed, twice over
+PICTURE_BYTES = 16 << 20  # a hundred crops
+PAGE_BYTES = 1 << 20  # as stored: sixteen pages
+TILE_PX = 1024  # libtiff keeps a whole tile, however little of it the page shows
 
 
 def find_stack(folder: Path, *, root: Path | None = None) -> Path:
@@ -103,11 +116,16 @@ def read_crops(path: Path) -> np.ndarray:
     if reader is None:
         raise _fault(path, f"a file of type {path.suffix!r}", f"one of {', '.join(READERS)}")
     try:
-        n_bytes = path.stat().st_size
-    except OSError as error:
+        found = path.stat()
+    except (OSError, ValueError) as error:
         raise _fault(path, str(error), "a readable file") from error
-    if n_bytes == 0:
+    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+        raise _fault(path, "a folder, a pipe or a device", "a file")
+    if found.st_size == 0:
         raise _fault(path, "a file of zero bytes", "crops")
+    limit = STACK_BYTES if path.suffix.lower() in STACKS else PICTURE_BYTES
+    if found.st_size > limit:
+        raise _fault(path, f"a file of {found.st_size:,} bytes", f"at most {limit:,}")
     try:
         return reader(path)
     except OSError as error:
@@ -125,6 +143,7 @@ def _read_tiff(path: Path) -> np.ndarray:
         warnings.simplefilter("ignore")
         warnings.filterwarnings("error", message=DAMAGE)
         try:
+            check_directories(path)
             with TiffImageFile(path) as image:
                 n_pages = _count_pages(image, path)
                 return np.stack([_decode_page(image, page) for page in range(n_pages)])
@@ -149,8 +168,16 @@ def _check_page(image: TiffImageFile, path: Path, number: int) -> None:
     """Refuse a page of another size or pixel type. Pillow's mode alone would hide 16-bit RGB, which it cuts to 8."""
     if image.size != (CROP_PX, CROP_PX):
         raise _fault(path, f"page {number} of {image.width} x {image.height} px", f"{CROP_PX} x {CROP_PX} px")
-    bits = image.tag_v2.get(BITSPERSAMPLE, (1,))
-    formats = image.tag_v2.get(SAMPLEFORMAT, (1,))  # 1 is unsigned, 2 signed, 3 float
+    tags = image.tag_v2
+    if max(tags.get(TILEWIDTH, 0), tags.get(TILELENGTH, 0)) > TILE_PX:
+        raise _fault(
+            path, f"page {number} in tiles of {tags.get(TILEWIDTH)} x {tags.get(TILELENGTH)} px", "smaller ones"
+        )
+    n_bytes = sum((*tags.get(STRIPBYTECOUNTS, ()), *tags.get(TILEBYTECOUNTS, ())))
+    if n_bytes > PAGE_BYTES:
+        raise _fault(path, f"page {number} of {n_bytes:,} bytes", f"at most {PAGE_BYTES:,}")
+    bits = tags.get(BITSPERSAMPLE, (1,))
+    formats = tags.get(SAMPLEFORMAT, (1,))  # 1 is unsigned, 2 signed, 3 float
     if set(bits) != {8} or set(formats) != {1} or image.mode not in PILLOW_MODES:
         kind = {1: "unsigned", 2: "signed", 3: "floating-point"}.get(formats[0], "unknown")
         got = f"page {number} of {max(bits)}-bit {kind} samples, mode {image.mode}"
@@ -191,52 +218,11 @@ def _check_picture(image: PngImageFile | JpegImageFile, path: Path) -> None:
 
 def _read_mha(path: Path) -> np.ndarray:
     """All pages of an MHA, or the one page of an MHA without a page axis: uint8 (N, 128, 128, 3)."""
-    sitk = import_module("SimpleITK")  # here, because it is slow to import and needed for this format alone
-    header = _read_header(path)
-    reader = sitk.ImageFileReader()
-    reader.SetImageIO("MetaImageIO")
     try:
-        reader.SetFileName(str(path))
-        reader.ReadImageInformation()
-        size, n_channels = reader.GetSize(), reader.GetNumberOfComponents()
-        if reader.GetPixelID() not in (sitk.sitkUInt8, sitk.sitkVectorUInt8) or n_channels not in (1, 3, 4):
-            got = f"pixels of type {sitk.GetPixelIDValueAsString(reader.GetPixelID())}, {n_channels} channels"
-            raise _fault(path, got, "8-bit unsigned RGB, RGBA or greyscale")
-        n_pages = size[2] if len(size) == 3 else 1
-        if size[:2] != (CROP_PX, CROP_PX) or len(size) > 3 or not 1 <= n_pages <= PAGE_LIMIT:
-            got = "an image of " + " x ".join(map(str, size))
-            raise _fault(path, got, f"{CROP_PX} x {CROP_PX} px, or {CROP_PX} x {CROP_PX} x 1 to {PAGE_LIMIT} pages")
-        _check_compressed(path, header, n_pages * CROP_PX * CROP_PX * n_channels)
-        pixels = sitk.GetArrayFromImage(reader.Execute())
-    except (RuntimeError, ValueError) as error:
-        raise _fault(path, "a file that SimpleITK cannot decode", "a whole MetaImage file") from error
-    stack = pixels.reshape(n_pages, CROP_PX, CROP_PX, n_channels)
-    return np.ascontiguousarray(np.repeat(stack, 3, axis=3) if n_channels == 1 else stack[..., :3])
-
-
-def _read_header(path: Path) -> bytes:
-    """An MHA's header. One that takes the pixels from another file is refused: ITK would read any path it names."""
-    with path.open("rb") as file:
-        head = file.read(MHA_HEADER_BYTES)
-    named = re.search(rb"ElementDataFile\s*[=:]?[ \t]*([^\r\n]*)\r?\n?", head)
-    source = named[1].strip().decode("ascii", "replace")[:80] if named else None
-    if named is None or source != "LOCAL":
-        got = "a header without ElementDataFile" if source is None else f"pixels in the file {source!r}"
-        raise _fault(path, got, "a MetaImage file that holds its own pixels (ElementDataFile = LOCAL)")
-    return head[: named.end()]
-
-
-def _check_compressed(path: Path, header: bytes, n_bytes: int) -> None:
-    """Refuse a damaged compressed MHA: ITK would hand out what it made of it and raise nothing."""
-    if not re.search(rb"CompressedData\s*[=:]\s*[Tt1]", header):
-        return
-    stream = zlib.decompressobj(wbits=47)  # zlib or gzip, as MetaIO reads both
-    try:
-        n_found = len(stream.decompress(path.read_bytes()[len(header) :], n_bytes + 1))
-    except zlib.error as error:
-        raise _fault(path, f"damaged compressed pixels ({error})", "a whole MetaImage file") from error
-    if n_found != n_bytes or not stream.eof:
-        raise _fault(path, f"{n_found} bytes of pixels or more", f"the {n_bytes} of its header")
+        pixels = read_mha(path)  # (N, 128, 128, 1, 3 or 4)
+    except MhaError as error:
+        raise _fault(path, error.got, error.expected) from error
+    return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels[..., :3].copy()
 
 
 def _fault(path: Path, got: str, expected: str) -> InputError:

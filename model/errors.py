@@ -3,6 +3,8 @@
 Grand Challenge shows a user the last line of stderr alone, so the message is the whole explanation.
 """
 
+LONGEST = 400  # characters of what was got: the platform shows 1,024 of a line
+
 
 class MitosisError(Exception):
     """A failure whose message says what went wrong, what was got, what was expected and what to do.
@@ -16,12 +18,23 @@ class MitosisError(Exception):
 
     def __init__(self, what: str, *, got: object, expected: str, remedy: str) -> None:
         self.what, self.got, self.expected, self.remedy = what, got, expected, remedy
-        message = f"{what}: got {got}, expected {expected}; {remedy}"
-        super().__init__(" ".join(message.split()))  # one line, whatever the data held
+        super().__init__(one_line(f"{_cut(what)}: got {_cut(got)}, expected {expected}; {remedy}"))
 
     def __reduce__(self) -> tuple[object, ...]:
         fields = {"got": self.got, "expected": self.expected, "remedy": self.remedy}
         return (_rebuild, (type(self), self.what, fields))
+
+
+def one_line(text: str) -> str:
+    """A text as one printable line, whatever the data held: no line's end, no control code, no half of a character."""
+    shown = (letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split()))
+    return "".join(shown)
+
+
+def _cut(value: object) -> str:
+    """A value as text that leaves room for the rest of the line."""
+    text = one_line(str(value)[: 2 * LONGEST])  # cut once more, since what cannot be printed grows
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _rebuild(kind: type[MitosisError], what: str, fields: dict[str, str]) -> MitosisError:

@@ -14,6 +14,7 @@ from model.bundle import find_bundle, read_bundle
 from model.contract import describe_folder
 from model.crops import read_stack
 from model.errors import DataError
+from model.files import read_json
 
 RESULT = "multiple-mitotic-figure-classification.json"
 KINDS = {
@@ -97,8 +98,8 @@ def _find_folder_faults(output_json: Path) -> Iterator[str]:
 def _read_pages(path: Path) -> list[Any]:
     """The list in a JSON file; Python's reader takes NaN and Infinity, which are then found page by page."""
     try:
-        pages = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        pages = read_json(path)
+    except (OSError, ValueError) as error:
         raise _unusable(path, f"{type(error).__name__}: {error}") from error
     if not isinstance(pages, list):
         raise _unusable(path, KINDS.get(type(pages), "a number"))

@@ -4,7 +4,7 @@ import errno
 import sys
 from collections.abc import Callable
 
-from model.errors import MitosisError
+from model.errors import MitosisError, one_line
 
 REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space") | dict.fromkeys(
     (errno.EACCES, errno.EPERM, errno.EROFS), "correct the permissions"
@@ -30,5 +30,5 @@ def run_command(command: Callable[[], int | None], requirements: str) -> int:
         reason = str(error)
     except OSError as error:  # the system's own words are the clearest
         reason = f"{error}; {REMEDIES.get(error.errno or 0, 'mend that')}, then run the same command again"
-    print(f"error: {reason}", file=sys.stderr)
+    print(one_line(f"error: {reason}"), file=sys.stderr)
     return 1

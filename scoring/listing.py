@@ -203,6 +203,8 @@ def _read_index(path: Path, number: int) -> Iterator[Row]:
             for row in rows:
                 if not row["image_id"] or not row["path"]:
                     raise _fault(f"{path} has an empty cell", got=f"line {rows.line_num}")
+                if "\0" in row["path"]:
+                    raise _fault(f"{path} has a path with a zero byte", got=f"line {rows.line_num}")
                 yield row["image_id"], str(path.parent / row["path"]), number, rows.line_num
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise _fault(f"{path} cannot be read", got=str(error)) from error

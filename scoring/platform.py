@@ -8,6 +8,7 @@ besides what is refused here: an image without a result, an image twice, a confi
 
 import json
 import math
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from sklearn.metrics import recall_score
 
 from model.contract import CLASS_NAMES, INPUT_SLUG, OUTPUT_NAME
 from model.errors import DataError
+from model.files import read_json
 from scoring.metrics import figures
 from scoring.predictions import Array, check_probabilities
 
@@ -45,7 +47,9 @@ def find_results(predictions_json: Path) -> dict[str, Path]:
             path = predictions_json.parent / job["pk"] / "output" / _socket(answer)["relative_path"]
             if not isinstance(image, str):
                 raise TypeError(f"an image's name {image!r}")
-        except (KeyError, TypeError, AttributeError, StopIteration) as error:
+            if not Path(os.path.realpath(path)).is_relative_to(os.path.realpath(predictions_json.parent)):
+                raise TypeError(f"a result outside of the folder, {str(path)!r}")
+        except (KeyError, TypeError, AttributeError, StopIteration, ValueError) as error:
             raise DataError(
                 f"job {number} of {predictions_json} is malformed",
                 got=f"{type(error).__name__} {error}",
@@ -144,6 +148,7 @@ def _read_truth(path: Path) -> dict[str, tuple[list[str], list[int | str]]]:
         try:
             image, labels, domains = (entry[key] for key in ("image", "labels", "tumordomains"))
             good = isinstance(image, str) and image not in truth and set(labels) <= {*CLASS_NAMES}
+            good &= isinstance(labels, list) and isinstance(domains, list)
             good &= len(labels) == len(domains) > 0 and all(isinstance(domain, int | str) for domain in domains)
         except (KeyError, TypeError):
             good = False
@@ -183,10 +188,10 @@ def _read_answers(path: Path, image: str, n_pages: int) -> list[tuple[float, str
 def _read_list(path: Path, expected: str) -> list[Any]:
     """A JSON list that is not empty."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         if not (isinstance(content, list) and content):
             raise ValueError("an empty list" if isinstance(content, list) else f"a JSON {type(content).__name__}")
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read", got=error, expected=expected, remedy=RESTORE) from error
     return content
 

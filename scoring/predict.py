@@ -16,6 +16,7 @@ from model.bundle import MANIFEST
 from model.contract import CLASS_NAMES
 from model.crops import count_greyscale
 from model.ensemble import Ensemble
+from model.errors import one_line
 from model.heap import keep_freed_memory
 from scoring.files import hash_file
 from scoring.listing import Block, Listing, open_listing, read_blocks
@@ -163,7 +164,7 @@ def _score(
         for block in blocks:
             for image_id, reason in block.unreadable:
                 reasons.writerow([image_id, reason])
-                tqdm.write(f"unreadable: {image_id}: {reason}", file=sys.stderr)
+                tqdm.write(one_line(f"unreadable: {image_id}: {reason}"), file=sys.stderr)
             tally.n_crops += len(block.image_ids)
             tally.n_greyscale += count_greyscale(block.crops)
             tally.n_unreadable += len(block.unreadable)

@@ -1,6 +1,5 @@
 """predictions.csv and labels.csv: what every scoring command hands to the next, read and checked here alone."""
 
-import json
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
@@ -11,10 +10,13 @@ import pandas as pd
 
 from model.contract import CLASS_NAMES
 from model.errors import DataError
+from model.files import read_json
 from scoring.files import hash_file
 
 LABEL_NAMES = {"normal": "normal", "atypical": "atypical", "NMF": "normal", "AMF": "atypical"}
 BY_FOLDER = "folders"
+COLUMN_LIMIT = 1000  # of a table
+LINE_BYTES = 1 << 20
 DECIMALS = 6  # of every probability in predictions.csv
 RECORD_FORMAT = 1
 RECORD_KEYS = ("shard", "crops", "versions", "machines", "device", "precision", "commit", "csv_sha256")
@@ -52,7 +54,9 @@ def read_predictions(path: Path) -> pd.DataFrame:
 
 def member_columns(predictions: pd.DataFrame) -> list[str]:
     """The names of the columns that hold one member's probabilities each, in the members' order."""
-    return sorted(filter(re.compile(r"member_\d+").fullmatch, map(str, predictions)), key=lambda name: int(name[7:]))
+    return sorted(
+        filter(re.compile(r"member_[0-9]{1,3}").fullmatch, map(str, predictions)), key=lambda name: int(name[7:])
+    )
 
 
 def read_labels(path: Path) -> pd.DataFrame:
@@ -202,7 +206,7 @@ def read_record(path: Path) -> dict[str, Any]:
         DataError: It is missing or no such record.
     """
     try:
-        record = json.loads(path.read_text(encoding="utf-8"))
+        record = read_json(path)
         if record["format"] != RECORD_FORMAT:
             raise ValueError(f"format {record['format']}")
         float(record["bundle"]["threshold"])
@@ -223,7 +227,12 @@ def _read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     """A table as text, with the given columns and a unique image_id."""
     expected = f"a CSV with the columns {', '.join(columns)}"
     try:
+        with path.open("rb") as file:  # pandas takes minutes for a million columns
+            if max(file.readline(LINE_BYTES).count(b",") for _ in range(2)) >= COLUMN_LIMIT:
+                raise ValueError(f"more than {COLUMN_LIMIT} columns")
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+        if not isinstance(table.index, pd.RangeIndex):
+            raise ValueError("rows with more cells than there are columns")  # pandas would take the first for names
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise DataError(f"{path} cannot be read", got=error, expected=expected, remedy="correct it") from error
     lacking = [name for name in columns if name not in table]

@@ -1,10 +1,10 @@
 """JSON files that are read with one clear line when they are not as they should be."""
 
-import json
 from pathlib import Path
 from typing import Any
 
 from model.errors import DataError
+from model.files import read_json as read_json_value
 
 
 def read_json(path: Path, remedy: str) -> dict[str, Any]:
@@ -18,7 +18,7 @@ def read_json(path: Path, remedy: str) -> dict[str, Any]:
         DataError: It is missing, no JSON, or no object.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_value(path)
         if not isinstance(content, dict):
             raise ValueError(f"a {type(content).__name__}")
     except (OSError, ValueError) as error:

@@ -139,7 +139,7 @@ def _train(module: FoldModule, loader: object, validation: object, config: FitCo
     scratch.mkdir()
     tempfile.tempdir = str(scratch)  # a checkpoint is renamed into place: only then on the same file system
     try:
-        trainer.fit(module, loader, validation, ckpt_path=checkpoint, weights_only=False)
+        trainer.fit(module, loader, validation, ckpt_path=checkpoint, weights_only=True)
     except SIGTERMException:  # Lightning's own exit code for it is 0
         raise SystemExit(143) from None
     finally:

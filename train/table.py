@@ -108,7 +108,7 @@ def read_data(folder: Path) -> CropData:
     try:
         table = pd.read_csv(folder / "table.csv", dtype={"image_id": str, "case": str})
         crops = np.load(folder / "crops.npy", mmap_mode="r", allow_pickle=False)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, EOFError) as error:
         raise DataError(
             f"no usable data in {folder}", got=error, expected="table.csv and crops.npy, whole", remedy=remedy
         ) from error

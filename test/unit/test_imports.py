@@ -11,6 +11,7 @@ MAY_IMPORT = {
     "scoring": {"scoring", "model"},
     "train": {"train", "scoring", "model"},
     "bench": {"bench", "train", "scoring", "model"},
+    "fuzz": {"fuzz", "train", "scoring", "model"},
     "inference": {"inference", "model"},
     "serve": {"serve", "inference", "model"},
     "supply": {"supply"},

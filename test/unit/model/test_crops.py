@@ -375,3 +375,12 @@ def test_a_picture_is_no_stack(tmp_path, stack):
     Image.fromarray(stack[0]).save(tmp_path / "a.png")
     with pytest.raises(InputError, match="type '.png'"):
         read_stack(tmp_path / "a.png")
+
+
+def test_an_mha_may_carry_what_else_its_writer_knew(tmp_path, stack):
+    image = sitk.GetImageFromArray(stack, isVector=True)
+    for key, value in {"0008|0060": "SM", "made by": "a scanner = that", "Comment": "ElementDataFile = none"}.items():
+        image.SetMetaData(key, value)
+    sitk.WriteImage(image, str(tmp_path / "stack.mha"), useCompression=True)
+    assert b"0008|0060" in (tmp_path / "stack.mha").read_bytes()
+    np.testing.assert_array_equal(read_stack(tmp_path / "stack.mha"), stack)

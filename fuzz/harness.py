@@ -1,0 +1,24 @@
+"""One reader under libFuzzer, which keeps what reaches new lines: `python -m fuzz.harness READER FOLDER… -OPTION=…`."""
+
+import sys
+import tempfile
+from pathlib import Path
+
+import atheris
+
+with atheris.instrument_imports(include=["model", "scoring", "train", "PIL"]):
+    from fuzz.readers import READERS, attempt
+
+
+def main(arguments: list[str]) -> None:
+    """Read what libFuzzer makes up until its time is over; a failure ends the process."""
+    name, *options = arguments
+    reader = READERS[name]
+    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
+        reader.prepare(Path(folder))
+        atheris.Setup([sys.argv[0], *options], lambda content: attempt(reader, Path(folder), content) and None)
+        atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

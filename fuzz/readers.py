@@ -1,0 +1,174 @@
+"""The readers of outside data by name, each with small good files to begin from and the shape of a right answer.
+
+Whatever the bytes, a reader gives a right-shaped answer or raises a MitosisError with one printable line.
+"""
+
+import contextlib
+import io
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from fuzz import seeds
+from model.bundle import CHECKOUT, MANIFEST, read_bundle
+from model.contract import INPUTS_NAME, OUTPUT_NAME, read_slugs
+from model.crops import read_crops
+from model.errors import DataError, MitosisError
+from model.weights import parse_member
+from scoring.check import check
+from scoring.listing import open_listing
+from scoring.platform import find_results, read_results
+from scoring.tables import find_threshold, read_labels, read_predictions, read_record
+from train.config import configure
+from train.files import read_json
+from train.sources.layout import read_csv
+from train.table import read_data
+
+LONGEST_LINE = 2000
+
+
+@dataclass(frozen=True)
+class Reader:
+    """One reader.
+
+    Attributes:
+        file: The name under which it looks for its file in a folder.
+        good: Makes the content of good files.
+        read: Takes the folder; raises AssertionError where the answer is of a wrong shape.
+        prepare: Puts into an empty folder what else must lie there.
+    """
+
+    file: str
+    good: Callable[[], list[bytes]]
+    read: Callable[[Path], object]
+    prepare: Callable[[Path], object] = lambda folder: None
+
+
+def attempt(reader: Reader, folder: Path, content: bytes) -> bool:
+    """Write a file and read it.
+
+    Returns:
+        Whether it was read; False where it was refused as it should be.
+
+    Raises:
+        Exception: Whatever else the reader raises or warns of; AssertionError for a wrong answer or message.
+    """
+    (folder / reader.file).write_bytes(content)
+    with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+        warnings.simplefilter("error")
+        try:
+            reader.read(folder)
+        except MitosisError as error:
+            line = str(error)
+            assert line.isprintable() and len(line) <= LONGEST_LINE, f"an error that is no line: {line!r}"
+            return False
+    return True
+
+
+def _crops(name: str) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        crops = read_crops(folder / name)
+        assert crops.dtype == "uint8" and crops.shape == (len(crops), 128, 128, 3) and 1 <= len(crops) <= 1024
+
+    return read
+
+
+def _inputs(folder: Path) -> None:
+    assert all(isinstance(slug, str) for slug in read_slugs(folder))
+
+
+def _manifest(folder: Path) -> None:
+    bundle = read_bundle(folder)
+    assert len(bundle.members) == 5 and 0 < bundle.threshold.value < 1
+
+
+def _members(folder: Path) -> None:
+    for k in range(5):
+        (folder / f"fold{k}.safetensors").touch()
+
+
+def _member(folder: Path) -> None:
+    tensors = parse_member((folder / "fold0.safetensors").read_bytes(), "fold0.safetensors")
+    assert all(isinstance(name, str) for name in tensors)
+
+
+def _predictions(folder: Path) -> None:
+    table = read_predictions(folder / "predictions.csv")
+    assert len(table) and table["p_atypical"].between(0, 1).all() and table["image_id"].is_unique
+    threshold = find_threshold(table, None)
+    assert threshold is None or 0 <= threshold <= 1
+
+
+def _labels(folder: Path) -> None:
+    table = read_labels(folder / "labels.csv")
+    assert list(table) == ["image_id", "label", "domain", "case"] and set(table["label"]) <= {"normal", "atypical"}
+
+
+def _record(folder: Path) -> None:
+    assert read_record(folder / "predictions.csv.json")["format"] == 1
+
+
+def _platform(folder: Path) -> None:
+    results = find_results(folder / "predictions.json")
+    table = read_results(results, folder / "ground_truth.json")
+    assert len(table) and table["p_atypical"].map(lambda p: isinstance(p, float)).all()
+
+
+def _put_platform(folder: Path) -> None:
+    (folder / "job" / "output").mkdir(parents=True)
+    (folder / "job" / "output" / OUTPUT_NAME).write_bytes(seeds.answers()[0])
+    (folder / "predictions.json").write_bytes(seeds.jobs()[0])
+    (folder / "ground_truth.json").write_bytes(seeds.truth()[0])
+
+
+def _check(folder: Path) -> None:
+    if check(folder / "output" / OUTPUT_NAME, folder / "stack.mha", weights=CHECKOUT):  # it prints what is wrong
+        raise DataError("faults", got="faults", expected="none", remedy="see above")
+
+
+def _put_check(folder: Path) -> None:
+    (folder / "output").mkdir()
+    (folder / "stack.mha").write_bytes(seeds.mhas()[0])
+
+
+def _index(folder: Path) -> None:
+    with open_listing([folder / "index.csv"]) as listing:
+        assert len(list(listing.files())) == listing.n_files >= 1
+
+
+def _data(folder: Path) -> None:
+    data = read_data(folder)
+    assert data.crops.shape == (len(data.table), 128, 128, 3)
+
+
+def _setting(folder: Path) -> None:
+    text = (folder / "settings").read_bytes().decode("utf-8", "surrogateescape")
+    configure("lite", [text])
+
+
+def _put(name: str, make: Callable[[], list[bytes]]) -> Callable[[Path], int]:
+    return lambda folder: (folder / name).write_bytes(make()[0])
+
+
+READERS = {
+    "tiff": Reader("s.tif", seeds.tiffs, _crops("s.tif")),
+    "mha": Reader("s.mha", seeds.mhas, _crops("s.mha")),
+    "png": Reader("s.png", seeds.pngs, _crops("s.png")),
+    "jpeg": Reader("s.jpg", seeds.jpegs, _crops("s.jpg")),
+    "inputs": Reader(INPUTS_NAME, seeds.inputs, _inputs),
+    "manifest": Reader(MANIFEST, seeds.manifests, _manifest, _members),
+    "member": Reader("fold0.safetensors", seeds.members, _member),
+    "predictions": Reader("predictions.csv", seeds.predictions, _predictions),
+    "labels": Reader("labels.csv", seeds.labels, _labels),
+    "record": Reader("predictions.csv.json", seeds.records, _record),
+    "jobs": Reader("predictions.json", seeds.jobs, _platform, _put_platform),
+    "truth": Reader("ground_truth.json", seeds.truth, _platform, _put_platform),
+    "answers": Reader(f"job/output/{OUTPUT_NAME}", seeds.answers, _platform, _put_platform),
+    "check": Reader(f"output/{OUTPUT_NAME}", seeds.answers, _check, _put_check),
+    "index": Reader("index.csv", seeds.indices, _index),
+    "table": Reader("table.csv", seeds.tables, _data, _put("crops.npy", seeds.arrays)),
+    "settings": Reader("settings", seeds.settings, _setting),
+    "study": Reader("study.json", seeds.manifests, lambda folder: read_json(folder / "study.json", "none")),
+    "published": Reader("t.csv", seeds.labels, lambda folder: read_csv(folder / "t.csv", ["label"])),
+}

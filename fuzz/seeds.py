@@ -1,0 +1,141 @@
+"""Small good files for each reader, made on the fly; the first of each kind fits the first of the others."""
+
+import io
+import json
+import zlib
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+from PIL import Image, PngImagePlugin
+
+from model.bundle import CHECKOUT, MANIFEST
+from model.contract import INPUT_SLUG, OUTPUT_NAME
+from train.table import COLUMNS, KNOWN_BY_SOME
+
+PAGES = np.kron(np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8), np.ones((1, 16, 16, 1), np.uint8))
+
+
+def _save(page: Image.Image, kind: str, **options: Any) -> bytes:  # noqa: ANN401 - Pillow's own
+    file = io.BytesIO()
+    page.save(file, kind, **options)
+    return file.getvalue()
+
+
+def tiffs() -> list[bytes]:
+    """Two pages of each compression, grey, palette, alpha, and BigTIFF."""
+    first, second = (Image.fromarray(page) for page in PAGES)
+    kinds = ("tiff_adobe_deflate", "raw", "tiff_lzw", "packbits", "jpeg", "zstd", "lzma")
+    files = [_save(first, "tiff", save_all=True, append_images=[second], compression=kind) for kind in kinds]
+    modes = [_save(first.convert(mode), "tiff", compression="tiff_lzw") for mode in ("L", "P", "RGBA")]
+    return [*files, *modes, _save(first, "tiff", big_tiff=True, compression="tiff_lzw")]
+
+
+def mhas() -> list[bytes]:
+    """Compressed, raw, and of one page without an axis for it."""
+    header = b"ObjectType = Image\nNDims = 3\nBinaryData = True\nCompressedData = %s\nDimSize = 128 128 2\n"
+    header += b"ElementNumberOfChannels = 3\nElementType = MET_UCHAR\nElementDataFile = LOCAL\n"
+    raw = header % b"False" + PAGES.tobytes()
+    one = (header % b"False").replace(b"NDims = 3", b"NDims = 2").replace(b"128 128 2", b"128 128")
+    return [header % b"True" + zlib.compress(PAGES.tobytes()), raw, one + PAGES[0].tobytes()]
+
+
+def pngs() -> list[bytes]:
+    """Colour, grey, palette, and with text and profile."""
+    picture, text = Image.fromarray(PAGES[0]), PngImagePlugin.PngInfo()
+    text.add_text("Comment", "x" * 99, zip=True)
+    modes = [_save(picture.convert(mode), "png") for mode in ("RGB", "L", "P", "RGBA")]
+    return [*modes, _save(picture, "png", pnginfo=text, icc_profile=b"x" * 99)]
+
+
+def jpegs() -> list[bytes]:
+    """Baseline, progressive and grey."""
+    picture = Image.fromarray(PAGES[0])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return [
+        _save(picture, "jpeg", exif=exif),
+        _save(picture, "jpeg", progressive=True),
+        _save(picture.convert("L"), "jpeg"),
+    ]
+
+
+def _json(*values: object) -> list[bytes]:
+    return [json.dumps(value).encode() for value in values]
+
+
+def inputs() -> list[bytes]:
+    """Both spellings."""
+    return _json(*([{key: {"slug": INPUT_SLUG}, "image": {"name": "a.tif"}}] for key in ("socket", "interface")))
+
+
+def manifests() -> list[bytes]:
+    """The manifest in git."""
+    return [(CHECKOUT / MANIFEST).read_bytes()]
+
+
+def members() -> list[bytes]:
+    """Two tensors."""
+    return [safetensors.numpy.save({"a": np.zeros((2, 3), np.float16), "b": np.ones(2, np.float32)})]
+
+
+def predictions() -> list[bytes]:
+    """With and without members."""
+    with_members = b"image_id,p_atypical,class,member_0,member_1\na,0.25,normal,0.2,0.3\nb,0.75,atypical,0.7,0.8\n"
+    return [with_members, b"image_id,p_atypical,class\na,0.25,normal\nb,0.75,atypical\n"]
+
+
+def labels() -> list[bytes]:
+    """With and without domains."""
+    return [b"image_id,label,domain,case\na,normal,lung,1\nb,AMF,,\n", b"image_id,label\na,NMF\nb,atypical\n"]
+
+
+def records() -> list[bytes]:
+    """The least that a record must say."""
+    keys = ("shard", "crops", "versions", "machines", "device", "precision", "commit", "csv_sha256")
+    return _json({"format": 1, "bundle": {"threshold": 0.5}, **dict.fromkeys(keys, "x")})
+
+
+def jobs() -> list[bytes]:
+    """One job of the platform's predictions.json."""
+    image = {"interface": {"slug": INPUT_SLUG}, "image": {"name": "a.tif"}}
+    slug = OUTPUT_NAME.removesuffix(".json")
+    answer = {"socket": {"slug": slug, "relative_path": OUTPUT_NAME}}
+    return _json([{"pk": "job", "inputs": [image], "outputs": [answer]}])
+
+
+def truth() -> list[bytes]:
+    """Its ground truth."""
+    return _json([{"image": "a.tif", "labels": ["normal", "atypical"], "tumordomains": [1, "lung"]}])
+
+
+def answers() -> list[bytes]:
+    """Its result."""
+    return _json([{"class": "normal", "confidence": 0.25}, {"class": "atypical", "confidence": 0.75}])
+
+
+def indices() -> list[bytes]:
+    """An index of two crops that need not be there."""
+    return [b"image_id,path\na,a.png\nb,folder/b.tif\n"]
+
+
+def tables() -> list[bytes]:
+    """A training table of two rows."""
+    names = (*COLUMNS, *KNOWN_BY_SOME)
+    rows = [
+        ",".join("normal" if name == "label" else "1" if name.endswith("px") else f"{name}{row}" for name in names)
+        for row in range(2)
+    ]
+    return ["\n".join([",".join(names), *rows, ""]).encode()]
+
+
+def arrays() -> list[bytes]:
+    """Its crops."""
+    file = io.BytesIO()
+    np.save(file, PAGES)
+    return [file.getvalue()]
+
+
+def settings() -> list[bytes]:
+    """Settings of training."""
+    return [b"epochs=3", b"augment.zoom=0.1", b"input.size_px=96", b"input.mean=[0.5,0.5,0.5]", b"keep=best"]
