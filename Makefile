@@ -7,7 +7,7 @@ LITE   := runs/lite
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
           --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
 
-.PHONY: run test check lint lite benchmark ablations leave-one-out external bench fuzz audit data expected lock clean help
+.PHONY: run test check lint lite benchmark ablations leave-one-out external bench fuzz torture audit data expected lock clean help
 
 run: $(VENV)/.run  ## score the fixture with weights/lite and print a table
 	@$(BIN)/python inference.py --input test/input/interf0 --output test/output --weights weights/lite --table
@@ -20,7 +20,7 @@ check: lint test  ## what CI runs
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p model -p scoring -p train -p bench -p supply -p fuzz
+	$(BIN)/mypy -p model -p scoring -p train -p bench -p supply -p fuzz -p torture
 	$(BIN)/mypy inference.py serve.py
 	$(BIN)/shellcheck *.sh
 
@@ -83,6 +83,9 @@ data: $(VENV)/.dev
 MINUTES ?= 5
 fuzz: $(VENV)/.dev  ## hostile files for every reader of outside data, MINUTES=5 in all
 	$(BIN)/python -m fuzz --minutes $(MINUTES)
+
+torture: $(VENV)/.dev  ## kill, corrupt and repeat for long; what came of it stands in docs/results/torture.json
+	$(BIN)/python -m torture --out docs/results/torture.json
 
 audit: $(VENV)/.dev  ## licences and known vulnerabilities of what is shipped
 	$(BIN)/python -m supply.licences

@@ -2,12 +2,14 @@
 
 Cheap failures come first: the case is read, and the output folder tried, before torch is imported and the weights
 are loaded. On a failure nothing is written (an older result stays as it was), and its reason is the last line of
-stderr, which is all that Grand Challenge shows. On a success stderr stays empty; warnings go to stdout.
+stderr, which is all that Grand Challenge shows. On a success stderr stays empty; warnings go to stdout. SIGTERM is a
+failure as any other: as a container's first process, it would else not be heard.
 """
 
 import argparse
 import os
 import platform
+import signal
 import sys
 import traceback
 import warnings
@@ -41,6 +43,10 @@ if TYPE_CHECKING:
 
 STDERR_LIMIT = 1000  # Grand Challenge cuts the line at 1,024 characters
 PAGES_NAMED = 8  # of those unlike the training crops; a log's line has an end
+# What torch, oneDNN, C++ and the loader of shared libraries say, each by a RuntimeError or an ImportError of its own.
+OUT_OF_MEMORY = (
+    *("allocate memory", "out of memory", "bad_alloc", "failed to map segment", "could not create a primitive"),
+)
 
 
 @dataclass(frozen=True)
@@ -211,13 +217,22 @@ def run(arguments: argparse.Namespace, ensemble: "Ensemble | None" = None) -> No
 
     def get_ensemble() -> "Ensemble":
         members = ensemble or load_ensemble(arguments.weights, arguments.device, arguments.precision, watch)
-        print(*describe_ensemble(members), sep="\n", flush=True)
+        log(*describe_ensemble(members))
         return members
 
     case = run_case(arguments.input, arguments.output, get_ensemble, watch)
-    print(*describe_case(case, watch), sep="\n")
+    log(*describe_case(case, watch))
     if arguments.table:
-        print("", *tabulate(case), sep="\n")
+        log("", *tabulate(case))
+
+
+def log(*lines: str) -> None:
+    """Write lines on stdout. A log whose reader has gone, or whose disk is full, is no reason to lose the result."""
+    try:
+        print(*lines, sep="\n", flush=True)  # a server's log is read while it runs
+    except OSError as error:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # once is enough
+        print(f"warning: the log is lost, the result is not: {error}", file=sys.stderr)
 
 
 def attempt(work: Callable[[], None]) -> str:
@@ -228,19 +243,25 @@ def attempt(work: Callable[[], None]) -> str:
     Returns:
         The reason, on one line that the platform shows whole; empty, as stderr is, where the work was done.
     """
+    with warnings.catch_warnings(record=True) as caught:
+        reason = _reason(work)
+    if lines := dict.fromkeys(f"warning   {one_line(str(warning.message))}" for warning in caught):
+        log(*lines)  # also of a failure: an old driver is why there is no GPU
+    return _fail(reason) if reason else ""
+
+
+def _reason(work: Callable[[], None]) -> str:
+    """Do some work; empty, or why it failed."""
     try:
-        with warnings.catch_warnings(record=True) as caught:
-            work()
+        work()
     except MitosisError as error:
-        return _fail(str(error))
-    except MemoryError:
-        return _fail("out of memory: close other programs, or give the container more (docker run --memory 15g)")
+        return str(error)
     except Exception as error:
+        if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
+            got = f" ({error})" if str(error) else ""
+            return f"out of memory{got}: close other programs, or give the container more (docker run --memory 15g)"
         traceback.print_exc()
-        return _fail(f"unexpected {type(error).__name__}: {error}; please report this with all lines above")
-    for message in dict.fromkeys(str(warning.message) for warning in caught):
-        print(f"warning   {one_line(message)}")
-    sys.stdout.flush()  # a server's log is read while it runs
+        return f"unexpected {type(error).__name__}: {error}; please report this with all lines above"
     return ""
 
 
@@ -254,11 +275,16 @@ def _fail(reason: str) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0 with stderr empty, or 1 with the reason as the last line of stderr."""
     arguments = make_parser("inference.py", "Score one case: normal or atypical mitoses.").parse_args(argv)
-    return 1 if attempt(lambda: run(arguments)) else 0
+    try:
+        return 1 if attempt(lambda: run(arguments)) else 0
+    except KeyboardInterrupt:
+        _fail("stopped by a signal before the case was done: got SIGTERM or Ctrl-C; run the case again")
+        return 1
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: it was closed from the start
+        stream.flush()
     os._exit(code)  # all is written: what Python and torch would tidy up now takes them a quarter of a second

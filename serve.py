@@ -24,7 +24,7 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 
-from inference import attempt, load_ensemble, make_parser, run
+from inference import attempt, load_ensemble, log, make_parser, run
 from model.errors import MitosisError
 from model.stopwatch import Stopwatch
 
@@ -98,7 +98,7 @@ def serve(arguments: argparse.Namespace) -> int:
         listener = listen(arguments.host, arguments.port)
         start_http(listener, calls)
         seconds = "  ".join(f"{stage} {spent_s:.2f}" for stage, spent_s in watch.seconds.items())
-        print(f"serving   http://{arguments.host}:{listener.getsockname()[1]}  {seconds}  total {watch.total_s():.2f}")
+        log(f"serving   http://{arguments.host}:{listener.getsockname()[1]}  {seconds}  total {watch.total_s():.2f}")
 
     if attempt(start):
         return 1

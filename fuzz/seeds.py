@@ -9,7 +9,7 @@ import numpy as np
 import safetensors.numpy
 from PIL import Image, PngImagePlugin
 
-from model.bundle import CHECKOUT, MANIFEST
+from model.bundle import CHECKOUT, CHECKSUM, MANIFEST
 from model.contract import INPUT_SLUG, OUTPUT_NAME
 from train.table import COLUMNS, KNOWN_BY_SOME
 
@@ -70,8 +70,11 @@ def inputs() -> list[bytes]:
 
 
 def manifests() -> list[bytes]:
-    """The manifest in git."""
-    return [(CHECKOUT / MANIFEST).read_bytes()]
+    """The manifest in git: without its checksum, behind which nothing else would be looked at, and with it."""
+    whole = (CHECKOUT / MANIFEST).read_bytes()
+    manifest = json.loads(whole)
+    del manifest[CHECKSUM]
+    return [json.dumps(manifest, indent=1).encode(), whole]
 
 
 def members() -> list[bytes]:

@@ -5,6 +5,7 @@ that is there but not whole is an error, never a reason to look for another one.
 """
 
 import hashlib
+import json
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,6 +29,7 @@ from model.manifest import (
 
 FORMAT = 1
 MANIFEST = "manifest.json"
+CHECKSUM = "checksum"  # of the manifest itself; older ones have none
 MANIFEST_BYTES = 1 << 20
 MEMBER_BYTES = 1 << 30  # eight times an EfficientViT-L2
 LONGEST_NAME = 200  # of the bundle, its architecture, its threshold's rule: the log shows them
@@ -91,6 +93,13 @@ def read_bundle(folder: Path) -> Bundle:
     if not isinstance(manifest, dict) or manifest.get("format") != FORMAT:
         got = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
         raise _fault(f"{folder / MANIFEST} has an unknown format", got=got, expected=f"format {FORMAT}")
+    if CHECKSUM in manifest and manifest[CHECKSUM] != (found := hash_manifest(manifest)):
+        raise WeightsError(
+            f"{folder / MANIFEST} was altered",
+            got=f"{CHECKSUM} {found}",
+            expected=manifest[CHECKSUM],
+            remedy=f"restore it, or delete its {CHECKSUM} if you changed the rest on purpose",
+        )
     try:
         shape = manifest["input"]
         bundle = Bundle(
@@ -109,6 +118,12 @@ def read_bundle(folder: Path) -> Bundle:
         raise _fault(f"{folder / MANIFEST} is malformed", got=error, expected="the fields of format 1") from error
     _check_members(bundle)
     return bundle
+
+
+def hash_manifest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of what a manifest says, however it is laid out, but for its own checksum."""
+    said = {key: value for key, value in manifest.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
 
 def _training_crops(described: Mapping[str, Any] | None) -> TrainingCrops | None:

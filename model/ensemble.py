@@ -1,5 +1,6 @@
 """Five networks, one answer: uint8 crops in, probabilities of *atypical* out, numpy on both sides."""
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,18 +75,30 @@ class Ensemble:
 
         Args:
             crops: uint8 (N, 128, 128, 3), RGB in [0, 255].
-            batch_size: Crops in one forward pass.
+            batch_size: Crops in one forward pass. Where the GPU's memory does not take them, half as many are tried,
+                down to one, and a warning says so: with another number, the last digits may be others.
 
         Returns:
             float64 (5, N): P(atypical) in [0, 1] by member and crop.
 
         Raises:
-            DeviceError: The GPU's memory is full, or a probability is not a finite number.
+            DeviceError: The GPU's memory is too small for one crop, or a probability is not a finite number.
         """
-        try:
-            batches = [self._forward(crops[i : i + batch_size]) for i in range(0, len(crops), batch_size)]
-        except torch.OutOfMemoryError as error:
-            raise _out_of_memory(self.device, error) from error
+        batches: list[np.ndarray] = []
+        done = 0
+        while done < len(crops):
+            batch = crops[done : done + batch_size]
+            try:
+                batches.append(self._forward(batch))
+                done += len(batch)
+            except torch.OutOfMemoryError as error:
+                if len(batch) == 1:
+                    raise _out_of_memory(self.device, error) from error
+                batch_size = len(batch) // 2
+                message = (
+                    f"the memory of {self.device} is too small for {len(batch)} crops at once: trying {batch_size}"
+                )
+                warnings.warn(message, stacklevel=2)
         p_members = np.concatenate([np.empty((len(self._members), 0)), *batches], axis=1)  # (5, N)
         if not np.isfinite(p_members).all():
             raise DeviceError(
@@ -114,7 +127,7 @@ def _out_of_memory(device: torch.device, error: torch.OutOfMemoryError) -> Devic
     return DeviceError(
         f"the memory of {device} is full",
         got=str(error).partition(". ")[0],
-        expected="room for five networks and a batch",
+        expected="room for five networks and a crop",
         remedy="free the GPU, or use --device cpu",
     )
 

@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from model.bundle import FORMAT, MANIFEST, read_bundle
+from model.bundle import CHECKSUM, FORMAT, MANIFEST, hash_manifest, read_bundle
 from model.errors import WeightsError
 from model.manifest import RESTORE, Bundle
 
@@ -72,6 +72,7 @@ def write_bundle(bundle: Bundle, state_dicts: Sequence[Mapping[str, Tensor]]) ->
             members.append({**asdict(member), "sha256": hashlib.sha256(content).hexdigest()})
         fields = {key: value for key, value in asdict(bundle).items() if key != "folder"}
         manifest = {"format": FORMAT, **fields, "members": members}
+        manifest[CHECKSUM] = hash_manifest(json.loads(json.dumps(manifest)))  # as it is read back
         (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
         scratch.chmod(0o755)
         read_bundle(scratch)

@@ -1,9 +1,11 @@
 """One prediction on the disk: predictions.csv and its record, in one piece or in shards that are put together again."""
 
+import fcntl
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -51,15 +53,31 @@ class Draft:
 
 @contextmanager
 def draft(out: Path) -> Iterator[Draft]:
-    """Begin a prediction; what is not kept of it is deleted.
+    """Begin a prediction; what is not kept of it is deleted, and what was left by a process that was killed.
 
     Raises:
         DataError: Where it is to lie is a folder.
     """
     check_file(out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
+    for old in out.parent.glob(f".{escape(out.name)}.*.draft"):
+        with suppress(OSError), _held(old) as free:
+            if free:
+                shutil.rmtree(old)
+    with TemporaryDirectory(prefix=f".{out.name}.", suffix=".draft", dir=out.parent) as folder, _held(Path(folder)):
         yield Draft(out, Path(folder) / "scores.csv", Path(folder) / "unreadable.csv")
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[bool]:
+    """Hold a folder while this process works in it; False where another one does, or the file system has no locks."""
+    with (folder / "lock").open("a") as lock:  # the system lets go of it when the process dies
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            yield False
+        else:
+            yield True
 
 
 def is_finished(out: Path, mark: dict[str, Any], newest_s: float) -> bool:

@@ -12,6 +12,7 @@ MAY_IMPORT = {
     "train": {"train", "scoring", "model"},
     "bench": {"bench", "train", "scoring", "model"},
     "fuzz": {"fuzz", "train", "scoring", "model"},
+    "torture": {"torture", "bench", "train", "scoring", "model"},
     "inference": {"inference", "model"},
     "serve": {"serve", "inference", "model"},
     "supply": {"supply"},

@@ -126,6 +126,7 @@ def test_the_bundle_in_git_gives_the_expected_result_in_git(run_inference, tmp_p
         inference.find_stack(root / "test" / "input" / "interf0" / IMAGES_FOLDER),
         weights=bundle,
         expected=expected / OUTPUT_NAME,
+        tolerance=1e-5,  # README: some 1e-6 between processors
     )
     assert checked == 0
 
@@ -308,6 +309,7 @@ def test_an_unwritable_output_is_refused_before_the_weights_are_read(case, tmp_p
 
 def edit_manifest(bundle, **changes):
     manifest = json.loads((bundle / "manifest.json").read_text())
+    del manifest["checksum"]
     (bundle / "manifest.json").write_text(json.dumps({**manifest, **changes}))
 
 

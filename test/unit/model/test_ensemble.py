@@ -68,6 +68,7 @@ def test_a_member_of_another_architecture_is_refused(tiny_bundle: Path, tmp_path
     (folder / "fold2.safetensors").write_bytes(content)
     manifest = json.loads((folder / "manifest.json").read_text())
     manifest["members"][2]["sha256"] = hashlib.sha256(content).hexdigest()
+    del manifest["checksum"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(WeightsError, match=f"fold2.safetensors is of another architecture: got .*({shape})"):
         Ensemble.load(folder, device="cpu")
@@ -122,8 +123,33 @@ def test_a_full_gpu_is_told_in_one_line(ensemble: Ensemble, stack: np.ndarray) -
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 
     full = Ensemble(ensemble.bundle, [Full()] * 5, torch.device("cpu"), "fp32")
-    with pytest.raises(DeviceError, match="memory of cpu is full: got CUDA out of memory,.* free the GPU"):
+    with (
+        pytest.warns(UserWarning),
+        pytest.raises(DeviceError, match="memory of cpu is full: got CUDA out of memory,.* free the GPU"),
+    ):
         full.predict_members(stack)
+
+
+def test_a_gpu_too_small_for_a_batch_is_given_smaller_ones_and_says_so(ensemble: Ensemble, stack: np.ndarray) -> None:
+    class Small(torch.nn.Module):
+        """A network on a GPU that has room for three crops."""
+
+        def __init__(self, network: torch.nn.Module) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            if len(images) > 3:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+            return self.network(images)
+
+    small = Ensemble(ensemble.bundle, [Small(member) for member in ensemble.members], torch.device("cpu"), "fp32")
+    with pytest.warns(UserWarning) as told:
+        p_members = small.predict_members(stack)
+    assert [str(warning.message) for warning in told] == [
+        f"the memory of cpu is too small for {tried} crops at once: trying {tried // 2}" for tried in (16, 8, 4)
+    ]
+    np.testing.assert_array_equal(p_members, ensemble.predict_members(stack, 2))
 
 
 @pytest.mark.gpu

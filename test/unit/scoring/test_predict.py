@@ -1,4 +1,6 @@
+import fcntl
 import json
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -8,7 +10,7 @@ from PIL import Image
 
 from model.ensemble import Ensemble
 from scoring.cli import main
-from scoring.shards import UNREADABLE_CODE
+from scoring.shards import UNREADABLE_CODE, draft
 from scoring.tables import find_record, find_threshold, read_predictions
 
 
@@ -228,3 +230,17 @@ def test_an_output_folder_that_cannot_be_written_is_one_line(run, tmp_path, caps
     (tmp_path / "file").write_text("")
     assert run("file/a.csv")[0] == 1
     assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_a_killed_predict_left_is_taken_away_and_what_another_one_writes_is_not(tmp_path: Path) -> None:
+    out = tmp_path / "predictions.csv"
+    left, held = tmp_path / ".predictions.csv.left.draft", tmp_path / ".predictions.csv.held.draft"
+    for folder in (left, held):
+        folder.mkdir()
+        (folder / "scores.csv").write_text("image_id")
+    with (held / "lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with draft(out) as new, draft(out) as other:
+            assert new.scores.parent.is_dir()
+            assert other.scores.parent != new.scores.parent
+        assert sorted(tmp_path.iterdir()) == [held]

@@ -1,0 +1,53 @@
+"""The kinds of torture, a few shots each; `make torture` is the long part."""
+
+from pathlib import Path
+
+from torture.bundle import damage_bundle
+from torture.inference import kill_inference, stop_inference
+from torture.predict import kill_predict
+from torture.repeat import OTHERS, repeat
+from torture.training import kill_training
+
+
+def test_a_killed_inference_leaves_the_old_result_or_the_new_one(tmp_path: Path) -> None:
+    counts = kill_inference(4, 0, 2, tmp_path)
+    assert counts["cases"] == counts["old"] + counts["new"] == 4
+    assert counts["hit"] >= 2
+    assert counts["wrong"] == 0
+
+
+def test_a_stopped_inference_says_so_and_leaves_nothing_over(tmp_path: Path) -> None:
+    counts = stop_inference(4, 0, 2, tmp_path)
+    assert counts["cases"] == counts["old"] + counts["new"] == 4
+    assert counts["hit"] >= 2
+    assert counts["left_over"] == counts["wrong"] == 0
+
+
+def test_a_killed_predict_run_again_equals_an_unbroken_one(tmp_path: Path) -> None:
+    counts = kill_predict(3, 0, 2, tmp_path)
+    assert counts["cases"] == 3
+    assert counts["hit"] >= 1
+    assert counts["wrong"] == 0
+
+
+def test_a_damaged_byte_is_found_in_every_member(tmp_path: Path) -> None:
+    counts = damage_bundle(60, 0, 1, tmp_path)
+    assert counts["cases"] == 60
+    assert counts["manifest_cases"] == 30
+    assert counts["found"] >= 30  # the members'; a manifest's digit that became another one is not seen
+    assert counts["wrong"] == 0
+
+
+def test_a_study_that_was_killed_again_and_again_equals_an_unbroken_one(tmp_path: Path) -> None:
+    counts = kill_training(3, 0, 1, tmp_path)
+    assert counts["cases"] == 1
+    assert counts["hit"] >= 2
+    assert counts["resumed"] >= 1  # or nothing was resumed, and equal members would say nothing
+    assert counts["wrong"] == 0
+
+
+def test_the_same_case_gives_the_same_bytes(tmp_path: Path) -> None:
+    counts = repeat(2, 0, 2, tmp_path)
+    assert (counts["cases"], counts["same"], counts["others"]) == (2, 2, len(OTHERS))
+    assert 0 < counts["largest_difference"] < counts["tolerance"]
+    assert counts["wrong"] == 0

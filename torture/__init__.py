@@ -1,0 +1,1 @@
+"""What the promises are worth under fire: kills, damaged bytes and repeats, counted (not part of the runtime)."""
