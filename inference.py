@@ -278,7 +278,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return 1 if attempt(lambda: run(arguments)) else 0
     except KeyboardInterrupt:
-        _fail("stopped by a signal before the case was done: got SIGTERM or Ctrl-C; run the case again")
+        _fail("stopped by a signal: got SIGTERM or Ctrl-C, expected to end by itself; run the case again")
         return 1
 
 

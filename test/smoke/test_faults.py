@@ -198,7 +198,7 @@ def test_a_signal_in_the_middle_of_a_case_is_told_in_one_line(output: Path, long
         wait_for(process.stdout, "bundle")
         process.send_signal(number)
         done = subprocess.CompletedProcess(command, process.wait(10), "", process.stderr.read())
-    assert_refused(done, output, "stopped by a signal before the case was done")
+    assert_refused(done, output, "stopped by a signal")
 
 
 def test_the_first_process_of_a_container_hears_sigterm(output: Path, long_case: Path) -> None:
@@ -213,8 +213,8 @@ def test_the_first_process_of_a_container_hears_sigterm(output: Path, long_case:
         start = time.monotonic()
         os.kill(int(first), signal.SIGTERM)
         done = subprocess.CompletedProcess(command, process.wait(30), "", process.stderr.read())
-    assert time.monotonic() - start < 5  # docker stop waits for 10 s, then kills
-    assert_refused(done, output, "stopped by a signal before the case was done")
+    assert time.monotonic() - start < 9  # docker stop waits for 10 s, then kills
+    assert_refused(done, output, "stopped by a signal")
 
 
 # ---- the GPU
