@@ -2,8 +2,8 @@
 
 Cheap failures come first: the case is read, and the output folder tried, before torch is imported and the weights
 are loaded. On a failure nothing is written (an older result stays as it was), and its reason is the last line of
-stderr, which is all that Grand Challenge shows. On a success stderr stays empty; warnings go to stdout. SIGTERM is a
-failure as any other: as a container's first process, it would else not be heard.
+stderr, which is all that Grand Challenge shows. On a success stderr stays empty, unless stdout is lost; warnings go to
+stdout. SIGTERM is a failure as any other: as a container's first process, it would else not be heard.
 """
 
 import argparse
@@ -11,13 +11,12 @@ import os
 import platform
 import signal
 import sys
-import traceback
-import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -34,19 +33,15 @@ from model.contract import (
     write_result,
 )
 from model.crops import find_stack, read_stack
-from model.errors import InputError, MitosisError, one_line
+from model.errors import InputError
 from model.heap import keep_freed_memory
+from model.log import attempt, fail, log
 from model.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from model.ensemble import Ensemble
 
-STDERR_LIMIT = 1000  # Grand Challenge cuts the line at 1,024 characters
 PAGES_NAMED = 8  # of those unlike the training crops; a log's line has an end
-# What torch, oneDNN, C++ and the loader of shared libraries say, each by a RuntimeError or an ImportError of its own.
-OUT_OF_MEMORY = (
-    *("allocate memory", "out of memory", "bad_alloc", "failed to map segment", "could not create a primitive"),
-)
 
 
 @dataclass(frozen=True)
@@ -203,12 +198,15 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def run(arguments: argparse.Namespace, ensemble: "Ensemble | None" = None) -> None:
+def run(
+    arguments: argparse.Namespace, ensemble: "Ensemble | None" = None, on_written: Callable[[], None] = lambda: None
+) -> None:
     """Score the case that the command line names and log it on stdout.
 
     Args:
         arguments: The command line of `make_parser`.
         ensemble: The members. None: they are loaded, once the case is known to be good.
+        on_written: Called once the result is there.
 
     Raises:
         MitosisError: As `run_case` and `load_ensemble` do.
@@ -221,70 +219,31 @@ def run(arguments: argparse.Namespace, ensemble: "Ensemble | None" = None) -> No
         return members
 
     case = run_case(arguments.input, arguments.output, get_ensemble, watch)
+    on_written()
     log(*describe_case(case, watch))
     if arguments.table:
         log("", *tabulate(case))
 
 
-def log(*lines: str) -> None:
-    """Write lines on stdout. A log whose reader has gone, or whose disk is full, is no reason to lose the result."""
-    try:
-        print(*lines, sep="\n", flush=True)  # a server's log is read while it runs
-    except OSError as error:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # once is enough
-        print(f"warning: the log is lost, the result is not: {error}", file=sys.stderr)
-
-
-def attempt(work: Callable[[], None]) -> str:
-    """Do some work and log its warnings on stdout, or the reason of its failure as the last line of stderr.
-
-    Python shows a warning once for each line of code; what is caught here is shown at every attempt.
-
-    Returns:
-        The reason, on one line that the platform shows whole; empty, as stderr is, where the work was done.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        reason = _reason(work)
-    if lines := dict.fromkeys(f"warning   {one_line(str(warning.message))}" for warning in caught):
-        log(*lines)  # also of a failure: an old driver is why there is no GPU
-    return _fail(reason) if reason else ""
-
-
-def _reason(work: Callable[[], None]) -> str:
-    """Do some work; empty, or why it failed."""
-    try:
-        work()
-    except MitosisError as error:
-        return str(error)
-    except Exception as error:
-        if isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY):
-            got = f" ({error})" if str(error) else ""
-            return f"out of memory{got}: close other programs, or give the container more (docker run --memory 15g)"
-        traceback.print_exc()
-        return f"unexpected {type(error).__name__}: {error}; please report this with all lines above"
-    return ""
-
-
-def _fail(reason: str) -> str:
-    """Put the reason on stderr, on one line that the platform shows whole."""
-    line = one_line(f"error: {reason}")[:STDERR_LIMIT]
-    print(line, file=sys.stderr)
-    return line
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0 with stderr empty, or 1 with the reason as the last line of stderr."""
-    arguments = make_parser("inference.py", "Score one case: normal or atypical mitoses.").parse_args(argv)
+    written = Event()
     try:
-        return 1 if attempt(lambda: run(arguments)) else 0
+        arguments = make_parser("inference.py", "Score one case: normal or atypical mitoses.").parse_args(argv)
+        return 1 if attempt(lambda: run(arguments, on_written=written.set)) else 0
     except KeyboardInterrupt:
-        _fail("stopped by a signal: got SIGTERM or Ctrl-C, expected to end by itself; run the case again")
+        if written.is_set():
+            log("warning   stopped by a signal when the result was there: the rest of the log is missing")
+            return 0
+        fail("stopped by a signal before the case was done: got SIGTERM or Ctrl-C; run the case again")
         return 1
 
 
 if __name__ == "__main__":
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    code = main()
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None: it was closed from the start
-        stream.flush()
-    os._exit(code)  # all is written: what Python and torch would tidy up now takes them a quarter of a second
+        stream.reconfigure(errors="backslashreplace")  # a log of few letters costs no result
+    code = main()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    # All is written and flushed: what Python and torch would tidy up now takes them a quarter of a second.
+    os._exit(code)

@@ -24,8 +24,9 @@ import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 
-from inference import attempt, load_ensemble, log, make_parser, run
+from inference import load_ensemble, make_parser, run
 from model.errors import MitosisError
+from model.log import attempt, log
 from model.stopwatch import Stopwatch
 
 if TYPE_CHECKING:

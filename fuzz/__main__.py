@@ -28,7 +28,10 @@ def fuzz(name: str, seconds: int) -> tuple[int, list[Path], str]:
     options += ["-print_final_stats=1", "-max_len=200000", f"-artifact_prefix={failures}/"]
     command = [sys.executable, "-m", "fuzz.harness", name, str(corpus), *options]
     limit_s = seconds + 10 * SLOWEST_S  # libFuzzer ends by itself, unless a reader holds it up beyond its own alarm
-    done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=limit_s)
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False, timeout=limit_s)
+    except subprocess.TimeoutExpired:
+        return 0, [], f"it did not end within {limit_s} s"
     counted = re.findall(r"stat::number_of_executed_units:\s*(\d+)|^#(\d+)", done.stderr, re.MULTILINE)
     n_runs = max((int(a or b) for a, b in counted), default=0)
     found = sorted({*failures.iterdir()} - known)

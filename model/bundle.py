@@ -6,6 +6,7 @@ that is there but not whole is an error, never a reason to look for another one.
 
 import hashlib
 import json
+import re
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -139,6 +140,8 @@ def _check_members(bundle: Bundle) -> None:
     shown = (bundle.name, bundle.architecture, bundle.threshold.rule)
     if not all(isinstance(text, str) and text.isprintable() and len(text) <= LONGEST_NAME for text in shown):
         raise _fault(f"{bundle.folder / MANIFEST} has an unusable name", got=shown, expected="short printable words")
+    if not re.fullmatch(r"[\w.-]+", bundle.name):  # export.sh names a file by it
+        raise _fault("the bundle's name is unusable", got=repr(bundle.name), expected="letters, digits, and any of _.-")
     if bundle.positive_class != "atypical":
         raise _fault("the bundle predicts another class", got=bundle.positive_class, expected="'atypical'")
     expected = [f"fold{k}.safetensors" for k in range(N_MEMBERS)]
@@ -170,7 +173,7 @@ def read_content(bundle: Bundle, member: Member) -> bytes:
 def read_ahead(bundle: Bundle) -> Iterator[bytes]:
     """Begin to read all members in a thread, and give what `read_content` gives, in the members' order.
 
-    Nothing is held for longer than it takes to hand it over.
+    What has been read is held until it is asked for, and not after that.
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="weights")
     reading: deque[Future[bytes]] = deque(pool.submit(read_content, bundle, member) for member in bundle.members)

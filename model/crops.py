@@ -199,7 +199,7 @@ def _read_picture(path: Path) -> np.ndarray:
             with kind(path) as image:
                 _check_picture(image, path)
                 return np.asarray(image.convert("RGB"))[None]
-        except InputError:
+        except (InputError, MemoryError):
             raise
         except Exception as error:  # as for a TIFF
             raise _fault(path, f"{type(error).__name__}: {error}", "a whole PNG or JPEG") from error

@@ -8,6 +8,7 @@ logits. What it is worth stands in docs/adr/0009.
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor, nn
@@ -96,12 +97,18 @@ class Conv(nn.Conv2d):
         """Nothing: the weights come from a file."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or torch.is_grad_enabled():
+        if x.device.type != "cpu" or torch.is_grad_enabled() or not has_fused(x.dtype):
             return activate(super().forward(x), self.after)
         fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups, self.after, [], "tanh"
         )
         return fused
+
+
+@cache
+def has_fused(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's fused operator computes in a precision on this CPU."""
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
 
 
 class Dense(nn.Linear):
@@ -281,6 +288,8 @@ def fold_norms(state: Mapping[str, Tensor], eps: float) -> dict[str, Tensor]:
             state[name].float()
             for name in (conv + "weight", norm + "weight", norm + "bias", norm + "running_mean", norm + "running_var")
         )
+        if conv + "bias" in state:
+            raise KeyError(f"{conv}bias beside a norm")
         scale = gain / (variance + eps).sqrt()
         folded[conv + "weight"] = weight * scale.view(-1, 1, 1, 1)
         folded[conv + "bias"] = shift - mean * scale

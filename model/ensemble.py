@@ -47,6 +47,7 @@ class Ensemble:
             DeviceError: The device or the precision is not to be had on this machine, or the GPU's memory is full.
         """
         bundle = read_bundle(find_bundle(None if weights is None else Path(weights)))
+        choose_precision(precision, choose_device(device), bundle)  # before anything is read
         return cls.place(bundle, read_ahead(bundle), device=device, precision=precision)
 
     @classmethod
@@ -70,19 +71,20 @@ class Ensemble:
         """The networks, in the members' order: float (B, 3, size_px, size_px) → logit of *atypical* (B, 1)."""
         return tuple(self._members)
 
-    def predict_members(self, crops: np.ndarray, batch_size: int = 64) -> np.ndarray:
+    def predict_members(self, crops: np.ndarray, batch_size: int = 64, *, shrink: bool = True) -> np.ndarray:
         """Ask every member about every crop.
 
         Args:
             crops: uint8 (N, 128, 128, 3), RGB in [0, 255].
-            batch_size: Crops in one forward pass. Where the GPU's memory does not take them, half as many are tried,
-                down to one, and a warning says so: with another number, the last digits may be others.
+            batch_size: Crops in one forward pass.
+            shrink: Where the GPU's memory does not take them, try half as many, down to one, and warn: with another
+                number, the last digits may be others.
 
         Returns:
             float64 (5, N): P(atypical) in [0, 1] by member and crop.
 
         Raises:
-            DeviceError: The GPU's memory is too small for one crop, or a probability is not a finite number.
+            DeviceError: The GPU's memory is too small, or a probability is not a finite number.
         """
         batches: list[np.ndarray] = []
         done = 0
@@ -92,7 +94,7 @@ class Ensemble:
                 batches.append(self._forward(batch))
                 done += len(batch)
             except torch.OutOfMemoryError as error:
-                if len(batch) == 1:
+                if len(batch) == 1 or not shrink:
                     raise _out_of_memory(self.device, error) from error
                 batch_size = len(batch) // 2
                 message = (

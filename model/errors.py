@@ -18,7 +18,7 @@ class MitosisError(Exception):
 
     def __init__(self, what: str, *, got: object, expected: str, remedy: str) -> None:
         self.what, self.got, self.expected, self.remedy = what, got, expected, remedy
-        super().__init__(one_line(f"{_cut(what)}: got {_cut(got)}, expected {expected}; {remedy}"))
+        super().__init__(one_line(f"{_cut(what)}: got {_cut(got)}, expected {_cut(expected)}; {remedy}"))
 
     def __reduce__(self) -> tuple[object, ...]:
         fields = {"got": self.got, "expected": self.expected, "remedy": self.remedy}

@@ -31,7 +31,10 @@ def read_file(path: Path, limit: int) -> bytes:
             raise OSError("it is no file, but a folder, a pipe or a device")
         if found.st_size > limit:
             raise OSError(f"it holds {found.st_size:,} bytes, more than {limit:,}")
-        return file.read()
+        content = file.read(limit + 1)  # the size may be none, as of files in /proc, or have grown
+    if len(content) > limit:
+        raise OSError(f"it holds more than {limit:,} bytes")
+    return content
 
 
 def read_json(path: Path, limit: int = JSON_BYTES, encoding: str = "utf-8") -> Any:  # noqa: ANN401 - whatever the file holds

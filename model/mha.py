@@ -15,7 +15,7 @@ from model.contract import CROP_PX, PAGE_LIMIT
 
 HEADER_BYTES = 65536
 BLOCK_BYTES = 1 << 20
-LINE = re.compile(rb"[ \t]*([^\s=:][^=:\r\n]*?)[ \t]*[=:][ \t]*([^\r\n]*?)[ \t]*\r?\n?")
+SEPARATOR = re.compile(rb"[=:]")
 TRUE, FALSE = ("True", "true", "1"), ("False", "false", "0")
 
 
@@ -57,12 +57,13 @@ def read_header(file: BinaryIO) -> dict[str, str]:
     fields: dict[str, str] = {}
     while "ElementDataFile" not in fields:
         line = file.readline(HEADER_BYTES - file.tell())
-        found = LINE.fullmatch(line)
-        if not line or (found is None and b"ElementDataFile" not in line):
+        separator = SEPARATOR.search(line)
+        if not line or (separator is None and b"ElementDataFile" not in line):
             raise MhaError("a header without ElementDataFile", "a MetaImage header")
-        if found is None:
+        at = separator.start() if separator else 0
+        key, value = (part.strip(b" \t\r\n").decode("latin-1") for part in (line[:at], line[at + 1 :]))
+        if not key:
             raise MhaError(f"the line {line[:80]!r}", "Key = Value in each line of the header")
-        key, value = (text.decode("latin-1") for text in found.groups())
         if key in fields:
             raise MhaError(f"{key} twice", "each key once")
         fields[key] = value

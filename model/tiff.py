@@ -12,7 +12,8 @@ from model.contract import PAGE_LIMIT
 
 VALUES_LIMIT = 65_536  # of one tag; a palette has 768
 AS_THEY_ARE = (1, 2, 7)  # bytes, text and undefined: Pillow keeps them so
-BYTE_ORDERS = {b"II": "<", b"MM": ">"}
+# Order of the bytes, and whether it is a BigTIFF. Pillow takes others too, and not each as it says it is.
+KINDS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True)}
 
 
 def check_directories(path: Path) -> None:
@@ -24,10 +25,9 @@ def check_directories(path: Path) -> None:
     """
     with path.open("rb") as file:
         head = file.read(16)
-        order = BYTE_ORDERS.get(head[:2])
-        if order is None or len(head) < 16:
-            return  # no TIFF, as Pillow will say
-        is_big = struct.unpack(f"{order}H", head[2:4])[0] == 43
+        if head[:4] not in KINDS or len(head) < 16:
+            raise ValueError(f"a file that begins with {head[:4]!r}")
+        order, is_big = KINDS[head[:4]]
         at = struct.unpack(f"{order}Q", head[8:16])[0] if is_big else struct.unpack(f"{order}I", head[4:8])[0]
         seen: set[int] = set()
         while at and len(seen) <= PAGE_LIMIT:

@@ -88,7 +88,12 @@ def _take_place(new: Path, folder: Path) -> None:
     old = new.with_name(f"{new.name}.old")
     if folder.exists():
         folder.rename(old)
-    new.rename(folder)
+    try:
+        new.rename(folder)
+    except BaseException:
+        if old.exists():
+            old.rename(folder)
+        raise
     shutil.rmtree(old, ignore_errors=True)
 
 

@@ -103,7 +103,7 @@ def predict_block(ensemble: Ensemble, crops: np.ndarray) -> np.ndarray:
     at_once = FORWARD_CROPS[ensemble.device.type]
     lacking = -len(crops) % at_once
     filled = np.concatenate([crops, np.zeros((lacking, *crops.shape[1:]), np.uint8)])
-    return ensemble.predict_members(filled, at_once)[:, : len(crops)]
+    return ensemble.predict_members(filled, at_once, shrink=False)[:, : len(crops)]
 
 
 def encode_rows(image_ids: list[str], p_members: np.ndarray, threshold: float) -> list[list[str]]:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any
 
 from model.errors import DataError
@@ -64,8 +64,14 @@ def draft(out: Path) -> Iterator[Draft]:
         with suppress(OSError), _held(old) as free:
             if free:
                 shutil.rmtree(old)
-    with TemporaryDirectory(prefix=f".{out.name}.", suffix=".draft", dir=out.parent) as folder, _held(Path(folder)):
-        yield Draft(out, Path(folder) / "scores.csv", Path(folder) / "unreadable.csv")
+    new = Path(mkdtemp(prefix=f".{out.name}.", suffix=".new", dir=out.parent))
+    folder = new.with_suffix(".draft")
+    with _held(new):  # before it bears a name that others look for
+        new.rename(folder)
+        try:
+            yield Draft(out, folder / "scores.csv", folder / "unreadable.csv")
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager

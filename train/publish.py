@@ -2,12 +2,13 @@
 
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from model.ensemble import Ensemble
 from model.errors import DataError
-from model.manifest import N_MEMBERS, Bundle, Rounding, TrainingCrops
+from model.manifest import N_MEMBERS, Bundle, Rounding
 from model.stain import describe_crops, measure_crops
 from model.weights import write_bundle
 from train.evaluate import Results, predict_held_out, summarise
@@ -65,20 +66,19 @@ def publish(study: Study, out: Path, rule: str) -> list[str]:
             expected=str(N_MEMBERS),
             remedy="run it without --members",
         )
-    described = replace(describe_bundle(study, rule, out.name, out), training_crops=_training_crops(study))
-    states = read_states(study)
-    write_bundle(described, states)
-    _check_members(study, Ensemble.load(out, precision="fp32"))
-    bundle = write_bundle(replace(described, bf16=measure_bf16(out, _out_of_fold_crops(study))), states)
+    crops, states = _out_of_fold_crops(study), read_states(study)
+    described = replace(
+        describe_bundle(study, rule, out.name, out), training_crops=describe_crops(measure_crops(crops))
+    )
+    with TemporaryDirectory() as scratch:  # an older bundle is replaced by one that was tried
+        tried = write_bundle(replace(described, folder=Path(scratch) / out.name), states)
+        _check_members(study, Ensemble.load(tried.folder, precision="fp32"))
+        bf16 = measure_bf16(tried.folder, crops)
+    bundle = write_bundle(replace(described, bf16=bf16), states)
     ensemble = Ensemble.load(out)
     results = summarise(study, ensemble, predict_held_out(study, ensemble))
     (out / "README.md").write_text(_card(bundle, study, results), encoding="utf-8")
     return _rows(results)
-
-
-def _training_crops(study: Study) -> TrainingCrops:
-    """Stain and sharpness of the crops that the study was trained on."""
-    return describe_crops(measure_crops(_out_of_fold_crops(study)))
 
 
 def _out_of_fold_crops(study: Study) -> np.ndarray:

@@ -46,7 +46,9 @@ class Checkout:
     def rename_bundle(self, folder: str, name: str) -> Path:
         shutil.copytree(self.root / "weights/lite", self.root / folder)
         manifest = self.root / folder / "manifest.json"
-        manifest.write_text(json.dumps(json.loads(manifest.read_text()) | {"name": name}))
+        said = json.loads(manifest.read_text()) | {"name": name}
+        del said["checksum"]
+        manifest.write_text(json.dumps(said))
         return manifest.parent
 
 

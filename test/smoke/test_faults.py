@@ -131,7 +131,7 @@ def test_neither_home_nor_tmp_is_needed(output: Path, tmp_path: Path) -> None:
 
 
 def test_a_process_without_memory_says_so_in_one_line(output: Path) -> None:
-    assert_refused(run(sys.executable, "-c", STARVE, *options(output)), output, "error: out of memory (")
+    assert_refused(run(sys.executable, "-c", STARVE, *options(output)), output, "error: out of memory")
 
 
 def test_a_library_that_finds_no_memory_is_told_as_such(output: Path) -> None:
@@ -165,6 +165,30 @@ def test_a_full_disk_for_the_log_costs_no_result(output: Path) -> None:
     assert done.returncode == 0
     assert "No space left on device" in done.stderr
     assert len(done.stderr.splitlines()) == 1
+    assert_scored(output)
+
+
+@pytest.mark.parametrize("lost", [">/dev/full 2>&1", "2>&1 | true"])
+def test_both_streams_lost_cost_no_result(output: Path, lost: str) -> None:
+    run("sh", "-c", f'"$@" {lost}', "sh", sys.executable, "inference.py", *options(output))
+    assert_scored(output)
+
+
+def test_a_log_of_few_letters_costs_no_result(output: Path, make_case: Callable[..., Path], stack: np.ndarray,
+                                              save_tiff: Callable[..., Path]) -> None:  # fmt: skip
+    case = make_case(name="letters")
+    save_tiff(case / IMAGES_FOLDER / "stück.tiff", stack)
+    command = [sys.executable, "inference.py", *options(output, "--input", case)]
+    done = run("env", "PYTHONIOENCODING=ascii", *command)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "st\\xfcck.tiff" in done.stdout
+    assert_scored(output)
+
+
+def test_a_cpu_without_bf16_computes_it_all_the_same(output: Path) -> None:
+    command = [sys.executable, "inference.py", *options(output, "--precision", "bf16")]
+    done = run("env", "ONEDNN_MAX_CPU_ISA=AVX2", *command)
+    assert (done.returncode, done.stderr) == (0, "")
     assert_scored(output)
 
 

@@ -34,7 +34,8 @@ def test_a_damaged_byte_is_found_in_every_member(tmp_path: Path) -> None:
     counts = damage_bundle(60, 0, 1, tmp_path)
     assert counts["cases"] == 60
     assert counts["manifest_cases"] == 30
-    assert counts["found"] >= 30  # the members'; a manifest's digit that became another one is not seen
+    assert counts["found"] + counts["without_effect"] == 60
+    assert counts["found"] >= 50  # but for white space, and the name of the checksum
     assert counts["wrong"] == 0
 
 

@@ -390,7 +390,7 @@ def test_a_bad_bundle_is_refused_by_the_process(run_inference, case, tmp_path, t
 
 
 def test_an_unexpected_error_still_ends_with_one_line(monkeypatch, capsys):
-    def run(arguments):
+    def run(arguments, on_written):
         raise ZeroDivisionError("two\nlines " + 5000 * "x")
 
     monkeypatch.setattr(inference, "run", run)
@@ -402,7 +402,7 @@ def test_an_unexpected_error_still_ends_with_one_line(monkeypatch, capsys):
 
 
 def test_running_out_of_memory_is_said(monkeypatch, capsys):
-    def run(arguments):
+    def run(arguments, on_written):
         raise MemoryError
 
     monkeypatch.setattr(inference, "run", run)
@@ -412,7 +412,18 @@ def test_running_out_of_memory_is_said(monkeypatch, capsys):
 
 @pytest.mark.filterwarnings("always")
 def test_a_warning_goes_to_stdout(monkeypatch, capsys):
-    monkeypatch.setattr(inference, "run", lambda arguments: warnings.warn("old driver", stacklevel=1))
+    monkeypatch.setattr(inference, "run", lambda arguments, on_written: warnings.warn("old driver", stacklevel=1))
     assert inference.main([]) == 0
     out, err = capsys.readouterr()
     assert (out, err) == ("warning   old driver\n", "")
+
+
+def test_a_signal_after_the_result_was_written_is_no_failure(case, tiny_bundle, tmp_path, monkeypatch, capsys):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(inference, "describe_case", interrupted)
+    command = ["--input", str(case), "--output", str(tmp_path / "output"), "--weights", str(tiny_bundle)]
+    assert inference.main(command) == 0
+    assert len(json.loads((tmp_path / "output" / OUTPUT_NAME).read_text())) == 16
+    assert "stopped by a signal when the result was there" in capsys.readouterr().out

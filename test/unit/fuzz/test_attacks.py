@@ -43,6 +43,15 @@ def tiff(data=PIXELS, n_pages=1, following=None, **changes):
     return struct.pack("<2sHI", b"II", 42, start) + data + b"".join(body + struct.pack("<I", page) for page in pages)
 
 
+def big_endian(tag=None):
+    """A page that is followed by itself, behind the first bytes that Pillow takes for a classic TIFF's: MM\\0+."""
+    tags = {256: 128, 257: 128, 258: 8, 259: 1, 262: 1, 273: 16, 277: 1, 278: 128, 279: len(PIXELS)}
+    entries = [(number, 4, 1, value) for number, value in tags.items()] + ([tag] if tag else [])
+    at = 16 + len(PIXELS)
+    body = struct.pack(">H", len(entries)) + b"".join(struct.pack(">HHII", *entry) for entry in sorted(entries))
+    return struct.pack(">2s2sI8x", b"MM", b"\0+", at) + PIXELS + body + struct.pack(">I", at)
+
+
 def tiles(side_px, compression):
     none = dict.fromkeys(("t273", "t278", "t279"))
     return tiff(BOMB, t259=(3, 1, compression), t322=side_px, t323=side_px, t324=8, t325=len(BOMB), **none)
@@ -82,6 +91,10 @@ ATTACKS = {  # file name: (content, what the message says; None where a right an
     "no-end.mha": (mha(zlib.compress(bytes(49152))[:-1], CompressedData="True"), "without an end"),
     "behind.mha": (mha(zlib.compress(bytes(49152)) + b"x", CompressedData="True"), "bytes behind"),
     "longer.mha": (mha(bytes(49153)), "49153 bytes of pixels or more"),
+    "other-kind.tif": (big_endian(), "a file that begins with b'MM"),
+    "other-kind-numbers.tif": (big_endian((65000, 4, 20_000_000, 16)) + bytes(80_000_000), "a file that begins with"),
+    "spaces.mha": (b"Comment = x" + b" " * 60_000 + b"x\n" + mha(), None),
+    "no-separator.mha": (b"x" + b" " * 60_000 + b"x\n" + mha(), "without ElementDataFile"),
     "header.mha": (b"Comment = " + b"x" * 50_000_000 + b"\n" + mha(), "without ElementDataFile"),
     "negative-dims.mha": (mha(NDims="-1"), "NDims -1"),
     "giant-dims.mha": (mha(NDims="1000000"), "NDims 1000000"),

@@ -147,6 +147,39 @@ def test_a_member_that_is_no_safetensors_file_is_refused_though_its_hash_be_righ
         parse_member(read_content(bundle, bundle.members[0]), "fold0")
 
 
+def test_an_interrupt_between_the_old_and_the_new_leaves_the_older_bundle(
+    copy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bundle, rename = read_bundle(copy), Path.rename
+    states = [parse_member(read_content(bundle, member), member.file) for member in bundle.members]
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if target == copy and not path.name.endswith(".old"):
+            raise KeyboardInterrupt
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(replace(bundle, name="newer"), states)
+    assert read_bundle(copy) == bundle
+    assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize("name", ["my bundle", "a/b", ""])
+def test_a_name_that_no_file_can_bear_is_refused(copy: Path, name: str) -> None:
+    edit(copy, name=name)
+    with pytest.raises(WeightsError, match="the bundle's name is unusable"):
+        read_bundle(copy)
+
+
+def test_a_message_has_an_end(copy: Path) -> None:
+    manifest = json.loads((copy / "manifest.json").read_text())
+    (copy / "manifest.json").write_text(json.dumps({**manifest, "checksum": "f" * 200_000}))
+    with pytest.raises(WeightsError, match=r"was altered.*delete its checksum") as caught:
+        read_bundle(copy)
+    assert len(str(caught.value)) < 2000
+
+
 def test_a_failed_write_leaves_the_older_bundle(copy: Path) -> None:
     bundle = read_bundle(copy)
     before = {path.name: path.read_bytes() for path in copy.iterdir()}

@@ -74,6 +74,13 @@ def test_timm_knows_no_other_network_of_the_family() -> None:
     assert sorted(SHAPES) == sorted(timm.list_models("efficientvit_[bl][0-9]"))
 
 
+def test_a_bias_beside_a_norm_is_refused() -> None:
+    state = build_network("efficientvit_b0", 64).state_dict()
+    state["stem.in_conv.conv.bias"] = torch.full((8,), 5.0)
+    with pytest.raises(WeightsError, match="a batch norm without its like"):
+        restore_network("efficientvit_b0", 64, state, "fold0")
+
+
 @pytest.mark.parametrize(
     "lost", ["head.in_conv.norm.weight", "head.in_conv.norm.running_var", "stem.in_conv.conv.weight"]
 )

@@ -144,6 +144,8 @@ def test_a_gpu_too_small_for_a_batch_is_given_smaller_ones_and_says_so(ensemble:
             return self.network(images)
 
     small = Ensemble(ensemble.bundle, [Small(member) for member in ensemble.members], torch.device("cpu"), "fp32")
+    with pytest.raises(DeviceError, match="memory of cpu is full"):
+        small.predict_members(stack, shrink=False)  # where every digit is promised
     with pytest.warns(UserWarning) as told:
         p_members = small.predict_members(stack)
     assert [str(warning.message) for warning in told] == [

@@ -1,0 +1,32 @@
+import pytest
+
+from model.errors import InputError
+from model.log import attempt
+
+
+def raising(error: Exception) -> str:
+    def work() -> None:
+        raise error
+
+    return attempt(work)
+
+
+def test_what_was_expected_to_fail_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    reason = raising(InputError("a", got="b", expected="c", remedy="d"))
+    assert capsys.readouterr().err == f"{reason}\n" == "error: a: got b, expected c; d\n"
+
+
+@pytest.mark.parametrize(
+    "said", ["DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc"]
+)
+def test_too_little_memory_is_one_line(capsys: pytest.CaptureFixture[str], said: str) -> None:
+    assert raising(RuntimeError(said)).startswith(f"error: out of memory ({said}): close other programs")
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_what_may_be_memory_shows_where_it_came_from(capsys: pytest.CaptureFixture[str]) -> None:
+    reason = raising(RuntimeError("could not create a primitive"))
+    shown = capsys.readouterr().err
+    assert "Traceback" in shown
+    assert shown.splitlines()[-1] == reason
+    assert reason.startswith("error: out of memory")
