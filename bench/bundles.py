@@ -32,6 +32,8 @@ RIDGE = 0.01  # as a share of the features' mean variance
 def read_some(folder: Path, n_crops: int) -> np.ndarray:
     """At most so many crops of a folder, evenly spread: uint8 (N, 128, 128, 3)."""
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in READERS)
+    if not paths:
+        raise SystemExit(f"no crops in {folder}: name a folder of {', '.join(READERS)} files")
     return np.concatenate([read_crops(path) for path in paths[:: -(-len(paths) // n_crops)]])[:n_crops]
 
 

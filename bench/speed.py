@@ -47,7 +47,8 @@ def main() -> None:
     parser.add_argument("--precision", default="auto")
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--out", type=Path, help="write the JSON here too")
-    tell(measure(parser.parse_args()), parser.parse_args().out)
+    options = parser.parse_args()
+    tell(measure(options), options.out)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

@@ -29,8 +29,11 @@ def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
 def ask(image: str, script: str, user: str = "0") -> list[str]:
     """The lines that a shell in the image writes; as root, who sees everything, unless another user is named."""
     options = ["--rm", "--network", "none", "--user", user, "--entrypoint", "sh"]
-    *lines, last = run("docker", "run", *options, image, "-c", f"{script}; echo asked").stdout.splitlines()
+    done = run("docker", "run", *options, image, "-c", f"{script}; echo asked")
+    *lines, last = done.stdout.splitlines()
     assert last == "asked"
+    # A command that is not there, or fails, would find nothing; but some folders are closed to a user.
+    assert [line for line in done.stderr.splitlines() if not line.endswith("Permission denied")] == []
     return lines
 
 
