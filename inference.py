@@ -16,7 +16,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -26,6 +25,7 @@ from model.contract import (
     CLASS_NAMES,
     IMAGES_FOLDER,
     INPUT_SLUG,
+    OUTPUT_NAME,
     Record,
     check_writable,
     encode_result,
@@ -198,15 +198,12 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
     return parser
 
 
-def run(
-    arguments: argparse.Namespace, ensemble: "Ensemble | None" = None, on_written: Callable[[], None] = lambda: None
-) -> None:
+def run(arguments: argparse.Namespace, ensemble: "Ensemble | None" = None) -> None:
     """Score the case that the command line names and log it on stdout.
 
     Args:
         arguments: The command line of `make_parser`.
         ensemble: The members. None: they are loaded, once the case is known to be good.
-        on_written: Called once the result is there.
 
     Raises:
         MitosisError: As `run_case` and `load_ensemble` do.
@@ -219,7 +216,6 @@ def run(
         return members
 
     case = run_case(arguments.input, arguments.output, get_ensemble, watch)
-    on_written()
     log(*describe_case(case, watch))
     if arguments.table:
         log("", *tabulate(case))
@@ -227,16 +223,26 @@ def run(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line: 0 with stderr empty, or 1 with the reason as the last line of stderr."""
-    written = Event()
+    result, before = None, None
     try:
         arguments = make_parser("inference.py", "Score one case: normal or atypical mitoses.").parse_args(argv)
-        return 1 if attempt(lambda: run(arguments, on_written=written.set)) else 0
+        result = arguments.output / OUTPUT_NAME
+        before = _identify(result)
+        return 1 if attempt(lambda: run(arguments)) else 0
     except KeyboardInterrupt:
-        if written.is_set():
+        if result and _identify(result) != before:  # it may come while the file is being renamed, and be heard after
             log("warning   stopped by a signal when the result was there: the rest of the log is missing")
             return 0
         fail("stopped by a signal before the case was done: got SIGTERM or Ctrl-C; run the case again")
         return 1
+
+
+def _identify(path: Path) -> int | None:
+    """What tells a file from the one that replaces it; None where there is none."""
+    try:
+        return path.stat().st_ino
+    except OSError:
+        return None
 
 
 if __name__ == "__main__":

@@ -390,7 +390,7 @@ def test_a_bad_bundle_is_refused_by_the_process(run_inference, case, tmp_path, t
 
 
 def test_an_unexpected_error_still_ends_with_one_line(monkeypatch, capsys):
-    def run(arguments, on_written):
+    def run(arguments):
         raise ZeroDivisionError("two\nlines " + 5000 * "x")
 
     monkeypatch.setattr(inference, "run", run)
@@ -402,7 +402,7 @@ def test_an_unexpected_error_still_ends_with_one_line(monkeypatch, capsys):
 
 
 def test_running_out_of_memory_is_said(monkeypatch, capsys):
-    def run(arguments, on_written):
+    def run(arguments):
         raise MemoryError
 
     monkeypatch.setattr(inference, "run", run)
@@ -412,7 +412,7 @@ def test_running_out_of_memory_is_said(monkeypatch, capsys):
 
 @pytest.mark.filterwarnings("always")
 def test_a_warning_goes_to_stdout(monkeypatch, capsys):
-    monkeypatch.setattr(inference, "run", lambda arguments, on_written: warnings.warn("old driver", stacklevel=1))
+    monkeypatch.setattr(inference, "run", lambda arguments: warnings.warn("old driver", stacklevel=1))
     assert inference.main([]) == 0
     out, err = capsys.readouterr()
     assert (out, err) == ("warning   old driver\n", "")
