@@ -44,7 +44,9 @@ def main() -> int:
     """Print a line a reader; 1 if one failed."""
     parser = argparse.ArgumentParser(prog="python -m fuzz", description="Hostile files for every reader.")
     parser.add_argument("readers", nargs="*", metavar="READER", help=f"all, or some of: {', '.join(READERS)}")
-    parser.add_argument("--minutes", type=float, default=5.0, help="for all readers together (%(default)s)")
+    parser.add_argument(
+        "--minutes", type=float, default=5.0, help="for all readers together, beside their starts (%(default)s)"
+    )
     options = parser.parse_args()
     if unknown := [name for name in options.readers if name not in READERS]:
         parser.error(f"unknown readers {unknown}; known are {', '.join(READERS)}")

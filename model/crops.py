@@ -54,7 +54,7 @@ def find_stack(folder: Path, *, root: Path | None = None) -> Path:
         InputError: There is none, or more than one, or it lies outside of `root`.
     """
     try:
-        stacks = sorted(path for path in folder.iterdir() if path.suffix.lower() in STACKS and path.is_file())
+        stacks = sorted(path for path in folder.iterdir() if path.suffix.lower() in STACKS)
     except OSError:
         stacks = []
     if len(stacks) != 1:

@@ -1,6 +1,7 @@
 """inference.py killed or stopped: the result in its folder is the old one or the new one, to the byte."""
 
 import signal
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -55,6 +56,8 @@ def kill_inference(count: int, seed: int, workers: int, folder: Path, number: in
         if left:
             wrong |= infer(output).code != 0 or [path.name for path in output.iterdir()] != [OUTPUT_NAME]
             wrong |= (output / OUTPUT_NAME).read_bytes() != new
+        if wrong:
+            print(f"wrong: {'new' if found == new else 'old' if found == OLDER else 'neither'}, {end}", file=sys.stderr)
         return {"cases": 1, "hit": end.code != 0, "old": found == OLDER, "new": found == new,
                 "left_over": left, "run_again": left, "wrong": wrong}  # fmt: skip
 
