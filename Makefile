@@ -69,7 +69,8 @@ bench: $(VENV)/.dev runs/l2-random
 	for weights in weights/lite runs/l2-random; do \
 	    $(BIN)/python -m bench.speed --weights $$weights --out bench/results/speed-$$(basename $$weights).json && \
 	    $(BIN)/python -m bench.precision --weights $$weights --crops $(DATA)/AtNorM-Br \
-	        --out bench/results/precision-$$(basename $$weights).json || exit 1; \
+	        --out bench/results/precision-$$(basename $$weights).json && \
+	    $(BIN)/python -m bench.invoke --weights $$weights --rounds 5 --out bench/results/invoke-$$(basename $$weights).json || exit 1; \
 	done
 	$(BIN)/python -m bench.memory --weights weights/lite --crops 1 10 100 1000 10000 --out bench/results/predict-growth.json
 
