@@ -21,6 +21,7 @@ from typing import Any
 
 import torch
 
+from bench.limits import clock
 from bench.result import tell
 from model.contract import IMAGES_FOLDER
 from model.crops import find_stack, read_stack
@@ -109,13 +110,6 @@ def _requester(log: Path, server: "subprocess.Popen[bytes]") -> Callable[[], Non
             raise SystemExit(f"the server said {status}, see above")
 
     return request
-
-
-def clock(work: Callable[[], object]) -> float:
-    """Seconds that some work takes."""
-    started = time.perf_counter()
-    work()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":

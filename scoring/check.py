@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from model.bundle import find_bundle, read_bundle
-from model.contract import describe_folder
+from model.contract import OUTPUT_NAME, describe_folder
 from model.crops import read_stack
 from model.errors import DataError
 from model.files import read_json
 
-RESULT = "multiple-mitotic-figure-classification.json"
 KINDS = {
     bool: "a boolean",
     int: "an integer",
@@ -88,11 +87,11 @@ def _conclude(faults: list[str]) -> int:
 
 def _find_folder_faults(output_json: Path) -> Iterator[str]:
     """Say what else lies in the output folder, or that the file is named otherwise."""
-    if output_json.name != RESULT:
-        yield f"the file is named otherwise: got {output_json.name[:LONGEST]!r}, expected {RESULT}"
+    if output_json.name != OUTPUT_NAME:
+        yield f"the file is named otherwise: got {output_json.name[:LONGEST]!r}, expected {OUTPUT_NAME}"
     folder = output_json.absolute().parent
     if output_json.exists() and any(path.name != output_json.name for path in folder.iterdir()):
-        yield f"the whole folder is uploaded: got {describe_folder(folder)}, expected {RESULT} alone"
+        yield f"the whole folder is uploaded: got {describe_folder(folder)}, expected {OUTPUT_NAME} alone"
 
 
 def _read_pages(path: Path) -> list[Any]:
