@@ -3,13 +3,12 @@
 Cheap failures come first: the case is read, and the output folder tried, before torch is imported and the weights
 are loaded. On a failure nothing is written (an older result stays as it was), and its reason is the last line of
 stderr, which is all that Grand Challenge shows. On a success stderr stays empty, unless stdout is lost; warnings go to
-stdout. SIGTERM is a failure as any other: as a container's first process, it would else not be heard.
+stdout. SIGTERM is a failure as any other.
 """
 
 import argparse
 import os
 import platform
-import signal
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -30,12 +29,14 @@ from model.contract import (
     check_writable,
     encode_result,
     read_slugs,
+    take_back,
     write_result,
 )
 from model.crops import find_stack, read_stack
 from model.errors import InputError
 from model.heap import keep_freed_memory
-from model.log import attempt, fail, log
+from model.log import attempt, log
+from model.signals import end_on_signal, say
 from model.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -221,20 +222,29 @@ def run(arguments: argparse.Namespace, ensemble: "Ensemble | None" = None) -> No
         log("", *tabulate(case))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command line: 0 with stderr empty, or 1 with the reason as the last line of stderr."""
-    result, before = None, None
-    try:
-        arguments = make_parser("inference.py", "Score one case: normal or atypical mitoses.").parse_args(argv)
-        result = arguments.output / OUTPUT_NAME
-        before = _identify(result)
-        return 1 if attempt(lambda: run(arguments)) else 0
-    except KeyboardInterrupt:
-        if result and _identify(result) != before:  # it may come while the file is being renamed, and be heard after
-            log("warning   stopped by a signal when the result was there: the rest of the log is missing")
+def parse(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    return make_parser("inference.py", "Score one case: normal or atypical mitoses.").parse_args(argv)
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Do what the command line says: 0 with stderr empty, or 1 with the reason as the last line of stderr."""
+    return 1 if attempt(lambda: run(arguments)) else 0
+
+
+def stopper(output_dir: Path) -> Callable[[], int]:
+    """What a signal does from now on: it ends the case, with 0 if its result is there."""
+    before = _identify(output_dir / OUTPUT_NAME)
+
+    def stop() -> int:
+        if _identify(output_dir / OUTPUT_NAME) != before:
+            say(sys.stdout, "warning   stopped by a signal when the result was there: the rest of the log is missing")
             return 0
-        fail("stopped by a signal before the case was done: got SIGTERM or Ctrl-C; run the case again")
+        take_back(output_dir)
+        say(sys.stderr, "error: stopped by a signal before the case was done: got SIGTERM or Ctrl-C; run it again")
         return 1
+
+    return stop
 
 
 def _identify(path: Path) -> int | None:
@@ -246,10 +256,9 @@ def _identify(path: Path) -> int | None:
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None: it was closed from the start
         stream.reconfigure(errors="backslashreplace")  # a log of few letters costs no result
-    code = main()
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    options = parse()
+    end_on_signal(stopper(options.output))
     # All is written and flushed: what Python and torch would tidy up now takes them a quarter of a second.
-    os._exit(code)
+    os._exit(main(options))

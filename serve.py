@@ -4,29 +4,29 @@ Grand Challenge asks ``GET /health`` until it says 200, then sends ``POST /invok
 nothing else, as success. Between calls it swaps /input and /output: each call opens them by path, and leaves nothing
 open. The log of a case, its last line on stderr where it fails included, is that of inference.py.
 
-The cases are scored in the main thread, one after another, and HTTP is spoken in another one. For Python raises what a
-signal asks for in the main thread: SIGTERM ends a case at once, whatever is being written is taken back on the way
-out, and /health answers during a case.
+The cases are scored in the main thread, one after another, and HTTP is spoken in another one: there Python hears
+signals, SIGTERM ends a case at once, and /health answers during a case.
 """
 
 import argparse
 import asyncio
-import signal
 import socket
 import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from queue import SimpleQueue
 from threading import Thread
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import uvicorn
 from fastapi import FastAPI
 from fastapi.responses import PlainTextResponse
 
 from inference import load_ensemble, make_parser, run
+from model.contract import take_back
 from model.errors import MitosisError
 from model.log import attempt, log
+from model.signals import end_on_signal, say
 from model.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -74,24 +74,29 @@ def start_http(listener: socket.socket, calls: SimpleQueue[Call]) -> None:
     Thread(target=uvicorn.Server(config).run, args=([listener],), name="http", daemon=True).start()
 
 
-def answer_calls(calls: SimpleQueue[Call], score: Callable[[], str]) -> None:
-    """Score one case a call, in the order of arrival, until a signal interrupts it."""
+def answer_calls(calls: SimpleQueue[Call], score: Callable[[], str], scored: list[Call]) -> NoReturn:
+    """Score one case a call, in the order of arrival; meanwhile `scored` holds the call."""
     while True:
         call = calls.get()
         if not call.set_running_or_notify_cancel():
             continue  # whoever called has been given up
-        try:
-            reason = score()
-        except KeyboardInterrupt:
-            print("error: the server was stopped in the middle of a case; run the case again", file=sys.stderr)
-            raise
-        call.set_result(reason)  # apart: once it is told, a signal interrupts no case
+        scored.append(call)
+        reason = score()
+        scored.clear()  # first: once it is told, a signal interrupts no case
+        call.set_result(reason)
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    """Load the members, then score a case a call for as long as the process lives; 1 where it could not start."""
+    """Load the members, then score a case a call until a signal ends the process with 0; 1 where it could not start."""
     calls: SimpleQueue[Call] = SimpleQueue()
+    scored: list[Call] = []
     loaded: list[Ensemble] = []
+
+    def stop() -> int:
+        if scored:
+            take_back(arguments.output)
+            say(sys.stderr, "error: the server was stopped in the middle of a case; run the case again")
+        return 0
 
     def start() -> None:
         watch = Stopwatch()
@@ -101,22 +106,18 @@ def serve(arguments: argparse.Namespace) -> int:
         seconds = "  ".join(f"{stage} {spent_s:.2f}" for stage, spent_s in watch.seconds.items())
         log(f"serving   http://{arguments.host}:{listener.getsockname()[1]}  {seconds}  total {watch.total_s():.2f}")
 
+    end_on_signal(stop)
     if attempt(start):
         return 1
-    answer_calls(calls, lambda: attempt(lambda: run(arguments, loaded[0])))
-    return 0
+    answer_calls(calls, lambda: attempt(lambda: run(arguments, loaded[0])), scored)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or Ctrl-C: 0, or 1 with the reason as the last line of stderr where it could not start."""
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    """Serve as the command line says."""
     parser = make_parser("serve.py", "Score a case for each POST /invoke: normal or atypical mitoses.")
     parser.add_argument("--host", default=HOST, help="the address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=PORT, help="0: a free one, which the log names (%(default)s)")
-    try:
-        return serve(parser.parse_args(argv))
-    except KeyboardInterrupt:
-        return 0
+    return serve(parser.parse_args(argv))
 
 
 if __name__ == "__main__":

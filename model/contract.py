@@ -7,6 +7,7 @@ import json
 import math
 import os
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypedDict
 
@@ -170,6 +171,12 @@ def write_result(folder: Path, records: Sequence[Record]) -> Path:
     except OSError as error:
         raise _unwritable(folder, error) from error
     return path
+
+
+def take_back(folder: Path) -> None:
+    """Remove what `check_writable` or `write_result` left, where their process ends in the middle."""
+    with suppress(OSError):
+        _partial(folder).unlink()
 
 
 def _partial(folder: Path) -> Path:

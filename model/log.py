@@ -39,10 +39,10 @@ def attempt(work: Callable[[], None]) -> str:
         reason = _reason(work)
     if lines := dict.fromkeys(f"warning   {one_line(str(warning.message))}" for warning in caught):
         log(*lines)  # also of a failure: an old driver is why there is no GPU
-    return fail(reason) if reason else ""
+    return _fail(reason) if reason else ""
 
 
-def fail(reason: str) -> str:
+def _fail(reason: str) -> str:
     """Put the reason on stderr, on one line that the platform shows whole."""
     line = one_line(f"error: {reason}")[:STDERR_LIMIT]
     _say(line)

@@ -118,7 +118,8 @@ def _run_job(job: FitJob, environment: dict[str, str], here: _Running) -> None:
         with process:  # waits, and closes the pipe
             for line in process.stdout or ():
                 if line.strip():
-                    print(f"{job.name} | {line.rstrip()}", flush=True)
+                    with here.lock:  # print writes a line in two parts
+                        print(f"{job.name} | {line.rstrip()}", flush=True)
                     last = line.strip()
     finally:
         here.devices.put(device)

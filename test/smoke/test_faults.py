@@ -31,6 +31,32 @@ runpy.run_path("inference.py", run_name="__main__")
 # Files of 500 bytes and no more: a write beyond them fails as on a full disk.
 SHORT_FILES = "import resource, runpy, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (500, 500)); "
 SHORT_FILES += "sys.argv = ['inference.py', *sys.argv[1:]]; runpy.run_path('inference.py', run_name='__main__')"
+# SIGTERM comes while NumPy looks at a dtype: what is raised there, NumPy clears.
+IN_NUMPY = """
+import numpy._core._internal, runpy, signal, sys
+def npy_ctypes_check(cls):
+    import signal
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        signal.raise_signal(signal.SIGTERM)
+    return False
+numpy._core._internal.npy_ctypes_check.__code__ = npy_ctypes_check.__code__
+sys.argv = ["inference.py", *sys.argv[1:]]
+runpy.run_path("inference.py", run_name="__main__")
+"""
+# SIGTERM comes before or after a function, which {} names.
+AT = """
+import os, pathlib, runpy, signal, sys
+owner, name, moment = {}
+real = getattr(owner, name)
+def function(*arguments, **named):
+    moment == "before" and signal.raise_signal(signal.SIGTERM)
+    result = real(*arguments, **named)
+    moment == "after" and signal.raise_signal(signal.SIGTERM)
+    return result
+setattr(owner, name, function)
+sys.argv = ["inference.py", *sys.argv[1:]]
+runpy.run_path("inference.py", run_name="__main__")
+"""
 OLD_DRIVER = "int cuInit(unsigned flags) { return 0; }\nint cuDriverGetVersion(int *v) { *v = 11040; return 0; }\n"
 
 Ended = subprocess.CompletedProcess[str]
@@ -224,6 +250,24 @@ def test_a_signal_in_the_middle_of_a_case_is_told_in_one_line(output: Path, long
         process.send_signal(number)
         done = subprocess.CompletedProcess(command, process.wait(10), "", process.stderr.read())
     assert_refused(done, output, "stopped by a signal")
+
+
+def test_a_signal_is_heard_where_a_library_clears_what_is_raised(output: Path) -> None:
+    assert_refused(run(sys.executable, "-c", IN_NUMPY, *options(output)), output, "stopped by a signal")
+
+
+@pytest.mark.parametrize(
+    "place", ["pathlib.Path, 'touch', 'after'", "os, 'fsync', 'before'", "pathlib.Path, 'replace', 'before'"]
+)
+def test_a_signal_while_the_result_is_written_leaves_the_older_one_alone(output: Path, place: str) -> None:
+    assert_refused(run(sys.executable, "-c", AT.format(place), *options(output)), output, "stopped by a signal")
+
+
+def test_a_signal_after_the_result_was_written_is_no_failure(output: Path) -> None:
+    done = run(sys.executable, "-c", AT.format("pathlib.Path, 'replace', 'after'"), *options(output))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "stopped by a signal when the result was there" in done.stdout
+    assert_scored(output)
 
 
 def test_the_first_process_of_a_container_hears_sigterm(output: Path, long_case: Path) -> None:

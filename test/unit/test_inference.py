@@ -29,7 +29,7 @@ def score(tmp_path, tiny_bundle, capfd):
         output = tmp_path / "output"
         shutil.rmtree(output, ignore_errors=True)
         arguments = ["--input", str(case), "--output", str(output), "--weights", str(weights), "--device", "cpu"]
-        status = inference.main([*arguments, *options])
+        status = inference.main(inference.parse([*arguments, *options]))
         out, err = capfd.readouterr()
         written = {path.name: path.read_text() for path in output.iterdir()} if output.exists() else {}
         return status, out.splitlines(), err.splitlines(), written
@@ -300,7 +300,8 @@ def test_a_bad_case_is_refused_by_the_process(run_inference, case, tmp_path, tin
 
 def test_an_unwritable_output_is_refused_before_the_weights_are_read(case, tmp_path, capsys):
     (tmp_path / "output").touch()
-    assert inference.main(["--input", str(case), "--output", str(tmp_path / "output"), "--weights", "none"]) == 1
+    command = ["--input", str(case), "--output", str(tmp_path / "output"), "--weights", "none"]
+    assert inference.main(inference.parse(command)) == 1
     assert capsys.readouterr().err.startswith("error: the result cannot be written to ")
 
 
@@ -394,7 +395,7 @@ def test_an_unexpected_error_still_ends_with_one_line(monkeypatch, capsys):
         raise ZeroDivisionError("two\nlines " + 5000 * "x")
 
     monkeypatch.setattr(inference, "run", run)
-    assert inference.main([]) == 1
+    assert inference.main(inference.parse([])) == 1
     *above, last = capsys.readouterr().err.splitlines()
     assert above[0].startswith("Traceback")
     assert last.startswith("error: unexpected ZeroDivisionError: two lines xxx")
@@ -406,24 +407,13 @@ def test_running_out_of_memory_is_said(monkeypatch, capsys):
         raise MemoryError
 
     monkeypatch.setattr(inference, "run", run)
-    assert inference.main([]) == 1
+    assert inference.main(inference.parse([])) == 1
     assert capsys.readouterr().err.startswith("error: out of memory")
 
 
 @pytest.mark.filterwarnings("always")
 def test_a_warning_goes_to_stdout(monkeypatch, capsys):
     monkeypatch.setattr(inference, "run", lambda arguments: warnings.warn("old driver", stacklevel=1))
-    assert inference.main([]) == 0
+    assert inference.main(inference.parse([])) == 0
     out, err = capsys.readouterr()
     assert (out, err) == ("warning   old driver\n", "")
-
-
-def test_a_signal_after_the_result_was_written_is_no_failure(case, tiny_bundle, tmp_path, monkeypatch, capsys):
-    def interrupted(*_):
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(inference, "describe_case", interrupted)
-    command = ["--input", str(case), "--output", str(tmp_path / "output"), "--weights", str(tiny_bundle)]
-    assert inference.main(command) == 0
-    assert len(json.loads((tmp_path / "output" / OUTPUT_NAME).read_text())) == 16
-    assert "stopped by a signal when the result was there" in capsys.readouterr().out

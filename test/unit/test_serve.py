@@ -161,7 +161,7 @@ def test_each_case_is_read_and_written_by_its_own_path_as_inference_does(
         status, out, err = server.score(case, served)
         assert (status, words(out), err) == (201, LOG, [])
         arguments = ["--input", case, "--output", executed, "--weights", tiny_bundle, "--device", "cpu"]
-        assert inference.main(list(map(str, arguments))) == 0
+        assert inference.main(inference.parse(list(map(str, arguments)))) == 0
         np.testing.assert_allclose(confidences(served), confidences(executed), rtol=0, atol=1e-6)
     assert confidences(tmp_path / "first-served")[0] != confidences(tmp_path / "second-served")[0]
 

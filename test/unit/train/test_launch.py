@@ -40,6 +40,13 @@ def test_every_job_runs_and_its_lines_carry_its_name(capfd: pytest.CaptureFixtur
     assert sorted(capfd.readouterr().out.splitlines()) == ["job 0 | 0", "job 1 | 11", "job 2 | 22"]
 
 
+def test_no_line_of_one_job_is_cut_by_another_s(capfd: pytest.CaptureFixture[str]) -> None:
+    launch(*["for _ in range(2000): print('x' * 40)"] * 3, workers=3)
+    lines = capfd.readouterr().out.splitlines()
+    assert sorted(set(lines)) == [f"job {k} | {'x' * 40}" for k in range(3)]
+    assert len(lines) == 6000
+
+
 def test_one_failure_ends_the_others_and_starts_no_more(tmp_path: Path) -> None:
     slow = f"import pathlib, time; time.sleep(60); pathlib.Path({str(tmp_path / 'late')!r}).touch()"
     started = time.monotonic()
