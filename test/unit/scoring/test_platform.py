@@ -189,6 +189,10 @@ def other_label(jobs: list[Any], truth: list[Any]) -> None:
     truth[1]["labels"][0] = "AMF"
 
 
+def labels_without_an_order(jobs: list[Any], truth: list[Any]) -> None:
+    truth[1]["labels"], truth[1]["tumordomains"] = {"normal": 1, "atypical": 2}, truth[1]["tumordomains"][:2]
+
+
 def too_few_domains(jobs: list[Any], truth: list[Any]) -> None:
     truth[1]["tumordomains"].pop()
 
@@ -203,6 +207,7 @@ def too_few_domains(jobs: list[Any], truth: list[Any]) -> None:
         (other_slug, "job 2 of"),
         (no_pk, "is malformed: got KeyError 'pk', expected pk, an input of stacked-histopathology-roi-cropouts"),
         (other_label, "entry 2 of"),
+        (labels_without_an_order, "entry 2 of"),
         (too_few_domains, "and as many tumordomains; correct the ground truth"),
     ],
 )

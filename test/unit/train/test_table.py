@@ -28,6 +28,7 @@ def test_writing_anew_leaves_the_crops_that_a_process_has_mapped(copy: Path) -> 
     [
         ("no table", "no usable data"),
         ("truncated crops", "no usable data"),
+        ("empty crops", "no usable data"),
         ("no case column", "lacks columns: got .'case'"),
         ("unknown label", "unknown labels: got .'mitosis'"),
         ("a row less", "crops.npy is not the table's"),
@@ -39,6 +40,8 @@ def test_an_unusable_folder_is_explained(copy: Path, fault: str, message: str) -
         (copy / "table.csv").unlink()
     elif fault == "truncated crops":
         (copy / "crops.npy").write_bytes((copy / "crops.npy").read_bytes()[:5000])
+    elif fault == "empty crops":
+        (copy / "crops.npy").write_bytes(b"")
     elif fault == "no case column":
         table.drop(columns="case").to_csv(copy / "table.csv", index=False)
     elif fault == "unknown label":
