@@ -46,7 +46,7 @@ def kill_inference(count: int, seed: int, workers: int, folder: Path, number: in
         (output / OUTPUT_NAME).write_bytes(OLDER)
         partial = output / f".{OUTPUT_NAME}.partial"
         aimed = when(lambda: partial.exists() and partial.stat().st_size > 0, delays_s[index])
-        end = infer(output, _safe(aimed) if index % AIMED == 0 else moments[index], number)
+        end = infer(output, aimed if index % AIMED == 0 else moments[index], number)
         found = (output / OUTPUT_NAME).read_bytes()
         wrong = found not in (OLDER, new) or (end.code == 0 and (found == OLDER or end.stderr != ""))
         last = (end.stderr.splitlines() or [""])[-1]
@@ -67,15 +67,3 @@ def kill_inference(count: int, seed: int, workers: int, folder: Path, number: in
 def stop_inference(count: int, seed: int, workers: int, folder: Path) -> dict[str, int]:
     """`kill_inference` with SIGTERM: besides, nothing is left over."""
     return kill_inference(count, seed, workers, folder, signal.SIGTERM)
-
-
-def _safe(moment: Moment) -> Moment:
-    """A moment that has not come while what it looks at is being taken away."""
-
-    def safe(seconds: float) -> bool:
-        try:
-            return moment(seconds)
-        except FileNotFoundError:
-            return False
-
-    return safe

@@ -8,6 +8,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,12 +84,13 @@ def spread(count: int, span_s: float, seed: int) -> list[Moment]:
 
 
 def when(found: Callable[[], bool], delay_s: float) -> Moment:
-    """The moment at which something was found, and a delay."""
+    """The moment at which something was found, and a delay. What is taken away during the look was not found."""
     since: list[float] = []
 
     def moment(seconds: float) -> bool:
-        if not since and found():
-            since.append(seconds)
+        with suppress(FileNotFoundError):
+            if not since and found():
+                since.append(seconds)
         return bool(since) and seconds >= since[0] + delay_s
 
     return moment
