@@ -35,7 +35,7 @@ from model.contract import (
 from model.crops import find_stack, read_stack
 from model.errors import InputError
 from model.heap import keep_freed_memory
-from model.log import attempt, log
+from model.log import attempt, log, take_all_letters
 from model.signals import end_on_signal, say
 from model.stopwatch import Stopwatch
 
@@ -256,8 +256,7 @@ def _identify(path: Path) -> int | None:
 
 
 if __name__ == "__main__":
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: it was closed from the start
-        stream.reconfigure(errors="backslashreplace")  # a log of few letters costs no result
+    take_all_letters()
     options = parse()
     end_on_signal(stopper(options.output))
     # All is written and flushed: what Python and torch would tidy up now takes them a quarter of a second.

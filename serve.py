@@ -25,7 +25,7 @@ from fastapi.responses import PlainTextResponse
 from inference import load_ensemble, make_parser, run
 from model.contract import take_back
 from model.errors import MitosisError
-from model.log import attempt, log
+from model.log import attempt, log, take_all_letters
 from model.signals import end_on_signal, say
 from model.stopwatch import Stopwatch
 
@@ -121,4 +121,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    take_all_letters()
     raise SystemExit(main())

@@ -31,9 +31,10 @@ def read_file(path: Path, limit: int) -> bytes:
             raise OSError("it is no file, but a folder, a pipe or a device")
         if found.st_size > limit:
             raise OSError(f"it holds {found.st_size:,} bytes, more than {limit:,}")
-        content = file.read(limit + 1)  # the size may be none, as of files in /proc, or have grown
-    if len(content) > limit:
-        raise OSError(f"it holds more than {limit:,} bytes")
+        size = found.st_size or limit  # none is told of files in /proc
+        content = file.read(size + 1)  # which takes as much memory as it is asked for
+    if len(content) > size:
+        raise OSError(f"it holds more than {size:,} bytes")
     return content
 
 

@@ -27,6 +27,12 @@ def log(*lines: str) -> None:
         _say(f"warning: the log is lost, the result is not: {error}")
 
 
+def take_all_letters() -> None:
+    """Let the log escape the letters that a stream's encoding lacks: they cost no result."""
+    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: it was closed from the start
+        stream.reconfigure(errors="backslashreplace")
+
+
 def attempt(work: Callable[[], None]) -> str:
     """Do some work and log its warnings on stdout, or the reason of its failure as the last line of stderr.
 
@@ -40,6 +46,11 @@ def attempt(work: Callable[[], None]) -> str:
     if lines := dict.fromkeys(f"warning   {one_line(str(warning.message))}" for warning in caught):
         log(*lines)  # also of a failure: an old driver is why there is no GPU
     return _fail(reason) if reason else ""
+
+
+def lacks_memory(error: Exception) -> bool:
+    """Whether an error, of whatever library, means that there was no memory."""
+    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
 
 
 def _fail(reason: str) -> str:
@@ -57,8 +68,9 @@ def _reason(work: Callable[[], None]) -> str:
         return str(error)
     except Exception as error:
         said = str(error)
-        if isinstance(error, MemoryError) or any(words in said for words in OUT_OF_MEMORY + MAYBE_OUT_OF_MEMORY):
-            if any(words in said for words in MAYBE_OUT_OF_MEMORY):
+        maybe = any(words in said for words in MAYBE_OUT_OF_MEMORY)
+        if maybe or lacks_memory(error):
+            if maybe:
                 _say(traceback.format_exc())
             got = f" ({said})" if said else ""
             return f"out of memory{got}: close other programs, or give the container more (docker run --memory 15g)"

@@ -86,15 +86,14 @@ def write_bundle(bundle: Bundle, state_dicts: Sequence[Mapping[str, Tensor]]) ->
 def _take_place(new: Path, folder: Path) -> None:
     """Put a folder where an older bundle may lie, which is deleted once the new one is there."""
     old = new.with_name(f"{new.name}.old")
-    if folder.exists():
-        folder.rename(old)
     try:
+        if folder.exists():
+            folder.rename(old)
         new.rename(folder)
-    except BaseException:
-        if old.exists():
+    finally:  # an interrupt is heard after a rename as well as before it
+        if old.exists() and not folder.exists():
             old.rename(folder)
-        raise
-    shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _stored(tensor: Tensor) -> Tensor:

@@ -101,6 +101,11 @@ def test_a_random_bundle_answers_by_the_stain(tmp_path: Path, scored_crops: Path
     assert 0 < said.largest_change < 0.1
 
 
+def test_a_folder_without_crops_is_told(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match="no crops in"):
+        read_some(tmp_path, 3)
+
+
 def test_a_precision_is_judged_by_what_it_changes(tmp_path: Path, scored_crops: Path, tiny_bundle: Path) -> None:
     result = run(
         "bench.precision", tmp_path, "--crops", scored_crops / "crops", "--weights", tiny_bundle, "--most", "20"

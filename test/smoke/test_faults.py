@@ -196,7 +196,8 @@ def test_a_full_disk_for_the_log_costs_no_result(output: Path) -> None:
 
 @pytest.mark.parametrize("lost", [">/dev/full 2>&1", "2>&1 | true"])
 def test_both_streams_lost_cost_no_result(output: Path, lost: str) -> None:
-    run("sh", "-c", f'"$@" {lost}', "sh", sys.executable, "inference.py", *options(output))
+    done = run("sh", "-c", f'"$@" {lost}', "sh", sys.executable, "inference.py", *options(output))
+    assert done.returncode == 0  # behind a pipe that of `true`
     assert_scored(output)
 
 
@@ -267,6 +268,14 @@ def test_a_signal_after_the_result_was_written_is_no_failure(output: Path) -> No
     done = run(sys.executable, "-c", AT.format("pathlib.Path, 'replace', 'after'"), *options(output))
     assert (done.returncode, done.stderr) == (0, "")
     assert "stopped by a signal when the result was there" in done.stdout
+    assert_scored(output)
+
+
+def test_ctrl_c_is_ignored_where_the_process_was_told_so(output: Path) -> None:
+    script = AT.replace("SIGTERM", "SIGINT").format("pathlib.Path, 'replace', 'before'")
+    done = run("env", "--ignore-signal=INT", sys.executable, "-c", script, *options(output))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "stopped by a signal" not in done.stdout
     assert_scored(output)
 
 

@@ -34,9 +34,9 @@ PRESET = ("--preset", "smoke", *(word for setting in SETTINGS for word in ("--se
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
-def train(*arguments: object) -> "subprocess.CompletedProcess[str]":
-    command = [sys.executable, "-m", "train", *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False)
+def train(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
+    command, given = [sys.executable, "-m", "train", *map(str, arguments)], {**ENVIRONMENT, **environment}
+    return subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +61,14 @@ def test_a_finished_study_is_not_trained_again(study: Path, data_folder: Path) -
     assert again.stdout.count("is finished: nothing to do") == 5
     assert before == {path: path.stat().st_mtime_ns for path in study.glob("fold*/member.safetensors")}
     assert len(before) == 5
+
+
+def test_a_log_of_few_letters_costs_no_exit_code(study: Path, data_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(study / "fold0", tmp_path / "größe")
+    fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET]
+    done = train(*fit, "--out", tmp_path / "größe", PYTHONIOENCODING="ascii")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gr\\xf6\\xdfe is finished: nothing to do" in done.stdout
 
 
 def test_another_split_does_not_go_into_the_same_folder(study: Path, data_folder: Path) -> None:
@@ -99,6 +107,23 @@ def test_the_published_bundle_describes_its_training_crops(study: Path, bundle: 
     assert described.n_crops == expected.n_crops == 70
     for name, known in expected.features.items():
         assert vars(described.features[name]) == pytest.approx(vars(known), abs=1e-6)
+
+
+def test_a_bundle_that_fails_its_trial_does_not_replace_the_older_one(
+    study: Path, bundle: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(study, tmp_path / "study")
+    out = Path(shutil.copytree(bundle, tmp_path / "tiny"))
+    path = tmp_path / "study" / "fold3" / "validation.csv"
+    validation = pd.read_csv(path)
+    validation.assign(p_atypical=1 - validation["p_atypical"]).to_csv(path, index=False)  # as if the member had changed
+    refused = train("publish", "--study", tmp_path / "study", "--out", out)
+    assert refused.returncode == 1
+    assert "member 3 changed when it was written" in refused.stderr.splitlines()[-1]
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == {
+        path.name: path.read_bytes() for path in bundle.iterdir()
+    }
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["study", "tiny"]
 
 
 def test_inference_runs_on_the_published_bundle(bundle: Path, data_folder: Path, tmp_path: Path) -> None:

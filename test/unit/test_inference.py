@@ -412,8 +412,8 @@ def test_running_out_of_memory_is_said(monkeypatch, capsys):
 
 
 @pytest.mark.filterwarnings("always")
-def test_a_warning_goes_to_stdout(monkeypatch, capsys):
-    monkeypatch.setattr(inference, "run", lambda arguments: warnings.warn("old driver", stacklevel=1))
+def test_a_warning_goes_to_stdout_in_one_printable_line(monkeypatch, capsys):
+    monkeypatch.setattr(inference, "run", lambda arguments: warnings.warn("old\ndriver\x1b[2J", stacklevel=1))
     assert inference.main(inference.parse([])) == 0
     out, err = capsys.readouterr()
-    assert (out, err) == ("warning   old driver\n", "")
+    assert (out, err) == ("warning   old driver\\x1b[2J\n", "")

@@ -1,6 +1,7 @@
 """serve.py as a process of its own, asked over HTTP; as on the platform, its input and output are links."""
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -11,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Thread
 
 import numpy as np
@@ -19,6 +21,7 @@ import SimpleITK as sitk
 
 import inference
 from model.contract import IMAGES_FOLDER, OUTPUT_NAME
+from serve import Call, answer_calls
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = ["versions", "device", "bundle", "pages", "unlike", "seconds"]
@@ -65,15 +68,17 @@ class Server:
 
 @pytest.fixture(scope="module")
 def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
-    """A function (*options) that starts a server and does not wait for it."""
+    """A function (*options, **environment) that starts a server and does not wait for it."""
     servers = []
 
-    def run(*options: str | Path) -> Server:
+    def run(*options: str | Path, **environment: str) -> Server:
         folder = tmp_path_factory.mktemp("server")
         command = [sys.executable, ROOT / "serve.py", "--host", "127.0.0.1", "--device", "cpu"]
         paths = ["--input", folder / "input", "--output", folder / "output"]
         with (folder / "stdout").open("w") as out, (folder / "stderr").open("w") as err:
-            process = subprocess.Popen([*command, *paths, *options], cwd=ROOT, stdout=out, stderr=err)
+            process = subprocess.Popen(
+                [*command, *paths, *options], cwd=ROOT, env={**os.environ, **environment}, stdout=out, stderr=err
+            )
         servers.append(Server(process, folder))
         return servers[-1]
 
@@ -85,10 +90,10 @@ def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., S
 
 @pytest.fixture(scope="module")
 def serve(launch: Callable[..., Server], tiny_bundle: Path) -> Callable[..., Server]:
-    """A function (weights) that starts a server on a free port and waits until it serves."""
+    """A function (weights, **environment) that starts a server on a free port and waits until it serves."""
 
-    def run(weights: Path = tiny_bundle) -> Server:
-        server = launch("--port", "0", "--weights", weights)
+    def run(weights: Path = tiny_bundle, **environment: str) -> Server:
+        server = launch("--port", "0", "--weights", weights, **environment)
         server.wait_for("serving")
         server.port = int(server.lines("stdout")[0].split()[1].rpartition(":")[2])
         return server
@@ -207,6 +212,14 @@ def test_a_warning_is_shown_for_each_case(server, make_stack, stack, output):
         assert out[-1] == "warning   16 of 16 pages are greyscale: the networks were trained on H&E in colour"
 
 
+def test_a_log_of_few_letters_costs_no_result(serve, make_stack, stack, output):
+    server = serve(PYTHONIOENCODING="ascii")
+    status, out, err = server.score(make_stack("stück", stack), output)
+    assert (status, words(out), err) == (201, LOG, [])
+    assert "st\\xfcck.tif" in out[3]
+    assert len(confidences(output)) == 16
+
+
 def test_two_calls_at_once_are_scored_one_after_the_other(server, make_stack, stack, output):
     server.swap(make_stack("case", stack), output)
     n_before = len(server.lines("stdout"))
@@ -274,6 +287,7 @@ def test_health_answers_and_sigterm_ends_in_the_middle_of_a_case(serve, long_cas
     server.wait_for("bundle")  # read; the networks are at work
     assert server.ask("GET", "/health") == (200, "ready\n")
     assert not answers
+    (output / f".{OUTPUT_NAME}.partial").touch()  # as if the result were being written
     server.process.terminate()
     assert server.process.wait(timeout=5) == 0  # the platform's patience
     thread.join()
@@ -282,6 +296,19 @@ def test_health_answers_and_sigterm_ends_in_the_middle_of_a_case(serve, long_cas
     assert "pages" not in words(server.lines("stdout"))
     assert [path.name for path in output.iterdir()] == [OUTPUT_NAME]
     assert (output / OUTPUT_NAME).read_text() == "an older result"
+
+
+def test_once_a_case_is_told_a_signal_interrupts_none():
+    calls: SimpleQueue[Call] = SimpleQueue()
+    scored: list[Call] = []
+    held_when_told, reasons = [], iter([""])
+    for _ in range(2):
+        call = Call()
+        call.add_done_callback(lambda _: held_when_told.append(list(scored)))
+        calls.put(call)
+    with pytest.raises(StopIteration):  # there is no reason for the second one
+        answer_calls(calls, lambda: next(reasons), scored)
+    assert held_when_told == [[]]
 
 
 def test_sigterm_ends_an_idle_server_in_silence(serve, make_stack, stack, output):

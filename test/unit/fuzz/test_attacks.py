@@ -14,11 +14,13 @@ import pytest
 from PIL import Image
 
 from fuzz import seeds
+from fuzz.readers import READERS
 from model.bundle import MANIFEST, read_bundle
 from model.contract import IMAGES_FOLDER, INPUTS_BYTES, read_slugs
 from model.crops import MEMORY_LIMIT, PICTURE_BYTES, STACK_BYTES, find_stack, read_crops
 from model.errors import MitosisError, one_line
 from model.files import DEPTH_LIMIT, read_file, read_json
+from scoring.command import run_command
 from scoring.listing import open_listing
 from scoring.platform import find_results
 from scoring.tables import read_predictions
@@ -85,6 +87,7 @@ ATTACKS = {  # file name: (content, what the message says; None where a right an
     "tag-of-2-gb.tif": (tiff(t65000=(7, 2**31, 8)), "larger than file"),
     "numbers.tif": (tiff(bytes(80_000_000), t279=16384, t258=(4, 20_000_000, 8)), "tag 258 of 20000000 numbers"),
     "fractions.tif": (tiff(bytes(80_000_000), t279=16384, t282=(5, 10_000_000, 8)), "tag 282 of 10000000 numbers"),
+    "tags.tif": (struct.pack("<2sHHHQQ", b"II", 43, 8, 0, 16, 2**40), "a directory of 1099511627776 tags"),
     "bytes.tif": (tiff(bytes(80_000_000), t279=16384, t258=(1, 80_000_000, 8)), "cannot be read"),
     "wide.tif": (tiff(t256=10**6, t257=10**6), "1000000 x 1000000 px"),
     "bomb.mha": (mha(BOMB, CompressedData="True"), "49153 bytes of pixels or more"),
@@ -152,6 +155,34 @@ def test_no_image_file_takes_a_gibibyte_or_ten_seconds_or_an_answer_that_is_none
         expected = ATTACKS[name][1]
         assert said == "(1, 128, 128, 3)" or "cannot be read as crops: got" in said, (name, said)
         assert expected is None or expected in said, (name, said)
+
+
+STARVED = """
+import resource, sys
+from pathlib import Path
+from model.crops import read_crops
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + (4 << 20), held + (4 << 20)))
+try:
+    read_crops(Path(sys.argv[1]))
+except MemoryError:
+    print("MemoryError")
+"""
+PLENTY = bytes(15 << 20)
+GOOD = {
+    "a.png": png((b"zzZz", PLENTY)),
+    "a.tif": tiff(bytes(128 * 128) + PLENTY, t279=128 * 128, t65000=(7, len(PLENTY), 8)),
+    "a.mha": mha(bytes(1024 * 128 * 128 * 3), NDims="3", DimSize="128 128 1024"),
+}
+
+
+@pytest.mark.parametrize("name", GOOD)
+def test_a_machine_without_memory_is_not_told_as_a_bad_file(tmp_path, name):
+    (tmp_path / name).write_bytes(GOOD[name])
+    assert read_crops(tmp_path / name).shape[1:] == (128, 128, 3)
+    command = [sys.executable, "-c", STARVED, str(tmp_path / name)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("MemoryError\n", "")
 
 
 def test_the_limit_of_the_memory_is_one_that_a_bomb_breaks():
@@ -236,13 +267,14 @@ def test_a_result_outside_of_the_platforms_folder_is_not_read(tmp_path):
 
 
 @pytest.mark.parametrize("depth", [DEPTH_LIMIT + 1, *range(900, 1010, 7), 100_000])
-def test_json_nested_too_deep_is_refused_by_every_reader(tmp_path, depth):
-    content = "[" * depth + "]" * depth
-    (tmp_path / "inputs.json").write_text(content)
-    (tmp_path / MANIFEST).write_text(f'{{"format": {content}}}')
-    for read in (read_slugs, read_bundle):
-        with pytest.raises(MitosisError, match="nested deeper than 64 levels"):
-            read(tmp_path)
+@pytest.mark.parametrize("name", ["inputs", "manifest", "record", "jobs", "truth", "answers", "check", "study"])
+def test_json_nested_too_deep_is_refused_by_every_reader(tmp_path, capsys, name, depth):
+    reader = READERS[name]
+    reader.prepare(tmp_path)
+    (tmp_path / reader.file).write_text("[" * depth + "]" * depth)
+    with pytest.raises(MitosisError) as caught:
+        reader.read(tmp_path)
+    assert "nested deeper than 64 levels" in f"{caught.value}{capsys.readouterr().out}"  # `check` prints what is wrong
 
 
 def test_json_nested_as_deep_as_is_allowed_is_read(tmp_path):
@@ -312,6 +344,24 @@ def test_a_table_of_a_hundred_thousand_columns_is_refused(tmp_path):
         read_predictions(tmp_path / "p.csv")
     with pytest.raises(MitosisError, match="is no index"), open_listing([tmp_path / "p.csv"]):
         pass
+    (tmp_path / "p.csv").write_text("image_id,p_atypical,class\na,0.5,atypical" + ",1" * 2000 + "\n")
+    with pytest.raises(MitosisError, match="more than 1000 columns"):  # pandas would make names of them
+        read_predictions(tmp_path / "p.csv")
+
+
+def test_a_zero_byte_in_a_name_is_refused(tmp_path):
+    with pytest.raises(MitosisError, match="cannot be read as crops: got embedded null byte"):
+        read_crops(tmp_path / "a\0.png")
+    jobs = json.loads(seeds.jobs()[0])
+    jobs[0]["pk"] = "a\0"
+    (tmp_path / "predictions.json").write_text(json.dumps(jobs))
+    with pytest.raises(MitosisError, match=r"job 1 of .* is malformed: got ValueError embedded null byte"):
+        find_results(tmp_path / "predictions.json")
+
+
+def test_a_column_of_five_thousand_digits_is_no_member(tmp_path):
+    (tmp_path / "p.csv").write_text(f"image_id,p_atypical,class,member_{'9' * 5000}\na,0.5,atypical,0.5\n")
+    assert list(read_predictions(tmp_path / "p.csv")) == ["image_id", "p_atypical", "class"]
 
 
 @pytest.mark.parametrize("path", ["a\0.png", "x" * 200_000])
@@ -347,6 +397,14 @@ def test_an_error_is_one_printable_line_whatever_was_got():
     assert line.endswith("xx…, expected expected; remedy")
     assert len(str(MitosisError(200 * "\udcff", got=10_000 * "\udcff", expected="", remedy=""))) < 1000
     assert one_line("µ é 😀") == "µ é 😀"
+
+
+def test_a_command_ends_with_one_printable_line_whatever_the_system_said(capsys):
+    def fail():
+        raise OSError("a\nb\x1b[2J")
+
+    assert run_command(fail, "requirements.txt") == 1
+    assert capsys.readouterr().err == "error: a b\\x1b[2J; mend that, then run the same command again\n"
 
 
 def test_a_picture_is_still_read(tmp_path):

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from fuzz import __main__ as module
 from fuzz.readers import READERS, attempt
 
 TOKENS = [
@@ -63,3 +64,9 @@ def test_a_reader_gives_a_right_answer_or_one_line(tmp_path, name):
 
     hold()
     assert False in outcomes  # or the mutations would be none
+
+
+def test_a_reader_that_does_not_end_is_told(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # what is found is kept there
+    monkeypatch.setattr(module, "SLOWEST_S", 0)
+    assert module.fuzz("inputs", 0) == (0, [], "it did not end within 0 s")

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ import safetensors.torch
 import torch
 
 from model import bundle as module
-from model.bundle import find_bundle, read_bundle, read_content
+from model.bundle import MANIFEST_BYTES, MEMBER_BYTES, find_bundle, read_bundle, read_content
 from model.errors import WeightsError
 from model.manifest import Threshold
 from model.stain import describe_crops
@@ -125,6 +126,21 @@ def test_a_manifest_that_was_changed_is_found_however_it_is_laid_out(copy: Path)
         read_bundle(copy)
 
 
+@pytest.mark.parametrize("name", ["manifest.json", "fold0.safetensors"])
+@pytest.mark.parametrize("kind", ["pipe", "too large"])
+def test_what_is_no_file_or_too_large_is_refused_unread(copy: Path, name: str, kind: str) -> None:
+    bundle, limit = read_bundle(copy), {"manifest.json": MANIFEST_BYTES}.get(name, MEMBER_BYTES)
+    if kind == "pipe":
+        (copy / name).unlink()
+        os.mkfifo(copy / name)
+    else:
+        os.truncate(copy / name, limit + 1)
+    said = "no file, but a folder, a pipe or a device" if kind == "pipe" else f"more than {limit:,}"
+    with pytest.raises(WeightsError, match=f"{name} cannot be read: got .*{said}"):
+        read_content(bundle, bundle.members[0])
+        read_bundle(copy)
+
+
 def test_one_flipped_bit_is_found(copy: Path) -> None:
     path = copy / "fold4.safetensors"
     content = bytearray(path.read_bytes())
@@ -162,6 +178,26 @@ def test_an_interrupt_between_the_old_and_the_new_leaves_the_older_bundle(
     with pytest.raises(KeyboardInterrupt):
         write_bundle(replace(bundle, name="newer"), states)
     assert read_bundle(copy) == bundle
+    assert [path.name for path in copy.parent.iterdir()] == ["copy"]
+
+
+@pytest.mark.parametrize(("last", "left"), [("old", "tiny"), ("new", "newer")])
+def test_an_interrupt_that_is_heard_after_a_rename_leaves_one_whole_bundle(
+    copy: Path, monkeypatch: pytest.MonkeyPatch, last: str, left: str
+) -> None:
+    bundle, rename = read_bundle(copy), Path.rename
+    states = [parse_member(read_content(bundle, member), member.file) for member in bundle.members]
+
+    def interrupted(path: Path, target: Path) -> Path:
+        rename(path, target)
+        if not path.name.endswith(".old") and (path == copy) == (last == "old"):
+            raise KeyboardInterrupt
+        return target
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        write_bundle(replace(bundle, name="newer"), states)
+    assert read_bundle(copy).name == left
     assert [path.name for path in copy.parent.iterdir()] == ["copy"]
 
 

@@ -17,7 +17,11 @@ def test_what_was_expected_to_fail_is_one_line(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize(
-    "said", ["DefaultCPUAllocator: can't allocate memory", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc"]
+    "said",
+    [
+        *("DefaultCPUAllocator: can't allocate memory", "CUDA error: out of memory", "CUBLAS_STATUS_ALLOC_FAILED"),
+        *("std::bad_alloc", "libtorch_cpu.so: failed to map segment from shared object"),
+    ],
 )
 def test_too_little_memory_is_one_line(capsys: pytest.CaptureFixture[str], said: str) -> None:
     assert raising(RuntimeError(said)).startswith(f"error: out of memory ({said}): close other programs")

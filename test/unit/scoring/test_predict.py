@@ -1,5 +1,9 @@
 import fcntl
 import json
+import os
+import subprocess
+import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +13,14 @@ import torch
 from PIL import Image
 
 from model.ensemble import Ensemble
+from model.errors import DeviceError
+from scoring import shards as module
 from scoring.cli import main
+from scoring.predict import predict_block
 from scoring.shards import UNREADABLE_CODE, draft
-from scoring.tables import find_record, find_threshold, read_predictions
+from scoring.tables import find_record, find_threshold, read_predictions, record_of
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
@@ -61,6 +70,19 @@ def test_batch_size_threads_and_a_second_run_change_no_byte(run):
                 assert path.read_bytes() == reference
     finally:
         torch.set_num_threads(before)
+
+
+def test_a_gpu_too_small_for_a_block_is_told_and_not_given_smaller_ones(tiny_bundle, stack):
+    ensemble = Ensemble.load(tiny_bundle, device="cpu")
+
+    def refuse(_, images):
+        """A GPU that has room for three crops."""
+        if len(images[0]) > 3:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
+
+    ensemble.members[0].register_forward_pre_hook(refuse)
+    with pytest.raises(DeviceError, match="memory of cpu is full"):
+        predict_block(ensemble, stack)
 
 
 def test_a_crop_is_scored_alike_whatever_stands_beside_it(run, crops):
@@ -142,6 +164,15 @@ def test_by_default_an_unreadable_crop_leaves_everything_as_it_was(run, crops, t
     assert said[-1].startswith("error: 2 of 40 files cannot be read")
     assert (tmp_path / "a.csv").read_bytes() == before
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.csv", "a.csv.json", "crops"]
+
+
+def test_a_hostile_name_leaves_one_printable_line(run, crops, capsys):
+    (crops / "a\nerror: b\x1b[2J.png").write_bytes(b"no image")
+    assert run("a.csv")[0] == UNREADABLE_CODE
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith("unreadable: a error: b\\x1b[2J.png: ")
+    assert len(lines) == 2  # the other one counts
+    assert all(line.isprintable() for line in lines)
 
 
 def test_without_strict_the_rest_is_scored_and_the_lost_are_listed(run, crops, tmp_path):
@@ -244,3 +275,52 @@ def test_what_a_killed_predict_left_is_taken_away_and_what_another_one_writes_is
             assert new.scores.parent.is_dir()
             assert other.scores.parent != new.scores.parent
         assert sorted(tmp_path.iterdir()) == [held]
+
+
+def test_a_draft_that_another_predict_finds_before_it_is_held_is_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, hold, interrupted = tmp_path / "predictions.csv", module._held, []
+
+    def hold_late(folder: Path) -> AbstractContextManager[bool]:
+        if not interrupted:
+            interrupted.append(folder)
+            with draft(out):  # the other one: it takes away what nobody holds
+                pass
+        return hold(folder)
+
+    monkeypatch.setattr(module, "_held", hold_late)
+    with draft(out) as new:
+        assert new.scores.parent.is_dir()
+    assert interrupted
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_interrupt_before_the_record_leaves_no_record_of_other_scores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, replace, record = tmp_path / "predictions.csv", Path.replace, {"crops": {"n_unreadable": 0}}
+
+    def interrupted(path: Path, target: Path) -> Path:
+        if target == record_of(out) and "newer" in out.read_text():
+            raise KeyboardInterrupt
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", interrupted)
+    with draft(out) as new:
+        new.scores.write_text("older")
+        new.keep(record)
+    assert record_of(out).is_file()
+    with pytest.raises(KeyboardInterrupt), draft(out) as new:
+        new.scores.write_text("newer")
+        new.keep(record)
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+
+
+def test_a_log_of_few_letters_costs_no_exit_code(crops: Path, tiny_bundle: Path, tmp_path: Path) -> None:
+    given = ["--crops", crops, "--weights", tiny_bundle, "--device", "cpu", "--out", tmp_path / "prädiktion.csv"]
+    command = [sys.executable, "-m", "scoring", "predict", *map(str, given)]
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.endswith("pr\\xe4diktion.csv\n")
