@@ -63,6 +63,14 @@ def background(cluster: Any) -> Iterator[Callable[..., "Future[None]"]]:
     pool.shutdown()
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[Callable[[], None]]:
+    """Ctrl-C, which is heard: a suite that runs in a shell's background was told to ignore it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield partial(os.kill, os.getpid(), signal.SIGINT)
+    signal.signal(signal.SIGINT, before)
+
+
 def starts(run: Path, logs: Path) -> list[list[int]]:
     """The epochs that each start of a fit printed."""
     number = json.loads((logs / "queue.json").read_text())[str(run.resolve())]
@@ -77,7 +85,7 @@ def same_member(run: Path, undisturbed: Path) -> bool:
 
 
 def test_a_study_outlives_its_launcher_and_a_node(
-    cluster: Any, background: Any, data_folder: Path, undisturbed: Path, tmp_path: Path, capfd: Any
+    cluster: Any, background: Any, data_folder: Path, undisturbed: Path, tmp_path: Path, ctrl_c: Any, capfd: Any
 ) -> None:
     study, logs = tmp_path / "study", tmp_path / "study" / "slurm"
     hold_out, recipe = STUDY
@@ -86,7 +94,7 @@ def test_a_study_outlives_its_launcher_and_a_node(
 
     def interrupt() -> None:
         cluster.until((logs / "queue.json").exists, "queue.json")
-        os.kill(os.getpid(), signal.SIGINT)
+        ctrl_c()
 
     stopper = Thread(target=interrupt)
     stopper.start()
