@@ -3,7 +3,7 @@
 Cheap failures come first: the case is read, and the output folder tried, before torch is imported and the weights
 are loaded. On a failure nothing is written (an older result stays as it was), and its reason is the last line of
 stderr, which is all that Grand Challenge shows. On a success stderr stays empty, unless stdout is lost; warnings go to
-stdout. SIGTERM is a failure as any other.
+stdout. SIGTERM and Ctrl-C end a case with 1, or with 0 where its result is there.
 """
 
 import argparse
@@ -238,7 +238,7 @@ def stopper(output_dir: Path) -> Callable[[], int]:
 
     def stop() -> int:
         if _identify(output_dir / OUTPUT_NAME) != before:
-            say(sys.stdout, "warning   stopped by a signal when the result was there: the rest of the log is missing")
+            say(sys.stdout, "warning   stopped by a signal when the result was there: the log may end here")
             return 0
         take_back(output_dir)
         say(sys.stderr, "error: stopped by a signal before the case was done: got SIGTERM or Ctrl-C; run it again")

@@ -4,12 +4,13 @@ Grand Challenge asks ``GET /health`` until it says 200, then sends ``POST /invok
 nothing else, as success. Between calls it swaps /input and /output: each call opens them by path, and leaves nothing
 open. The log of a case, its last line on stderr where it fails included, is that of inference.py.
 
-The cases are scored in the main thread, one after another, and HTTP is spoken in another one: there Python hears
-signals, SIGTERM ends a case at once, and /health answers during a case.
+The cases are scored in the main thread, where Python hears signals, one after another, and HTTP is spoken in another
+one: SIGTERM ends a case at once, and /health answers during a case.
 """
 
 import argparse
 import asyncio
+import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -37,8 +38,8 @@ HOST, PORT = "0.0.0.0", 4743  # the platform's; its templates' own test asks fro
 Call = Future[str]  # of the reason why the case failed, empty where it did not
 
 
-def make_app(calls: SimpleQueue[Call]) -> FastAPI:
-    """The two endpoints. An /invoke puts itself into the queue and answers when its case is done."""
+def make_app(calls: SimpleQueue[Call], unanswered: set[Call]) -> FastAPI:
+    """The two endpoints. An /invoke puts itself into the queue, and is unanswered until its case is done."""
     app = FastAPI(openapi_url=None)
 
     @app.get("/health")
@@ -48,8 +49,10 @@ def make_app(calls: SimpleQueue[Call]) -> FastAPI:
     @app.post("/invoke")
     async def invoke() -> PlainTextResponse:
         call: Call = Future()
+        unanswered.add(call)
         calls.put(call)
         reason = await asyncio.wrap_future(call)
+        unanswered.discard(call)
         return PlainTextResponse(f"{reason or 'scored'}\n", status_code=500 if reason else 201)
 
     return app
@@ -68,32 +71,28 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
-def start_http(listener: socket.socket, calls: SimpleQueue[Call]) -> None:
+def start_http(listener: socket.socket, app: FastAPI) -> None:
     """Answer HTTP in a thread that ends with the process. uvicorn says nothing but its own faults, on stderr."""
-    config = uvicorn.Config(make_app(calls), log_config=None, access_log=False, lifespan="off", ws="none")
+    config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
     Thread(target=uvicorn.Server(config).run, args=([listener],), name="http", daemon=True).start()
 
 
-def answer_calls(calls: SimpleQueue[Call], score: Callable[[], str], scored: list[Call]) -> NoReturn:
-    """Score one case a call, in the order of arrival; meanwhile `scored` holds the call."""
+def answer_calls(calls: SimpleQueue[Call], score: Callable[[], str]) -> NoReturn:
+    """Score one case a call, in the order of arrival."""
     while True:
         call = calls.get()
-        if not call.set_running_or_notify_cancel():
-            continue  # whoever called has been given up
-        scored.append(call)
-        reason = score()
-        scored.clear()  # first: once it is told, a signal interrupts no case
-        call.set_result(reason)
+        if call.set_running_or_notify_cancel():  # else whoever called has been given up
+            call.set_result(score())
 
 
 def serve(arguments: argparse.Namespace) -> int:
     """Load the members, then score a case a call until a signal ends the process with 0; 1 where it could not start."""
     calls: SimpleQueue[Call] = SimpleQueue()
-    scored: list[Call] = []
+    unanswered: set[Call] = set()
     loaded: list[Ensemble] = []
 
     def stop() -> int:
-        if scored:
+        if unanswered:
             take_back(arguments.output)
             say(sys.stderr, "error: the server was stopped in the middle of a case; run the case again")
         return 0
@@ -102,14 +101,14 @@ def serve(arguments: argparse.Namespace) -> int:
         watch = Stopwatch()
         loaded.append(load_ensemble(arguments.weights, arguments.device, arguments.precision, watch))
         listener = listen(arguments.host, arguments.port)
-        start_http(listener, calls)
+        start_http(listener, make_app(calls, unanswered))
         seconds = "  ".join(f"{stage} {spent_s:.2f}" for stage, spent_s in watch.seconds.items())
         log(f"serving   http://{arguments.host}:{listener.getsockname()[1]}  {seconds}  total {watch.total_s():.2f}")
 
     end_on_signal(stop)
     if attempt(start):
         return 1
-    answer_calls(calls, lambda: attempt(lambda: run(arguments, loaded[0])), scored)
+    answer_calls(calls, lambda: attempt(lambda: run(arguments, loaded[0])))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -122,4 +121,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     take_all_letters()
-    raise SystemExit(main())
+    os._exit(main())  # as inference.py does; a signal that comes later finds nothing to end

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 DEPTH_LIMIT = 64  # of JSON; what the parser still takes, a later repr or dump may not
+PIECE_BYTES = 1 << 20
 JSON_BYTES = 32 << 20  # `[],[],…` takes 24 bytes of memory for each byte of the file
 
 
@@ -31,11 +32,14 @@ def read_file(path: Path, limit: int) -> bytes:
             raise OSError("it is no file, but a folder, a pipe or a device")
         if found.st_size > limit:
             raise OSError(f"it holds {found.st_size:,} bytes, more than {limit:,}")
-        size = found.st_size or limit  # none is told of files in /proc
-        content = file.read(size + 1)  # which takes as much memory as it is asked for
-    if len(content) > size:
-        raise OSError(f"it holds more than {size:,} bytes")
-    return content
+        pieces = [file.read(found.st_size)]  # which takes as much memory as it is asked for
+        n_bytes = len(pieces[0])
+        while n_bytes <= limit and (piece := file.read(PIECE_BYTES)):  # the size of a file in /proc is told as 0
+            pieces.append(piece)
+            n_bytes += len(piece)
+    if n_bytes > limit:
+        raise OSError(f"it holds more than {limit:,} bytes")
+    return b"".join(pieces)
 
 
 def read_json(path: Path, limit: int = JSON_BYTES, encoding: str = "utf-8") -> Any:  # noqa: ANN401 - whatever the file holds

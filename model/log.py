@@ -1,4 +1,4 @@
-"""What both entries say: the log on stdout, and why a case failed as the last line of stderr.
+"""What the entries say: the log on stdout, and why a case failed as the last line of stderr.
 
 No torch here: what fails before it is imported is said as well.
 """

@@ -1,10 +1,11 @@
 """What SIGTERM and Ctrl-C do to a container's process: it ends at once.
 
 Nothing is raised. An exception would appear in whatever code runs at that moment, and be lost where that code clears
-the errors of what it calls: NumPy does so where it compares a dtype, and lost one signal in a hundred.
+the errors of what it calls, as NumPy does where it compares a dtype.
 """
 
 import os
+import select
 import signal
 from collections.abc import Callable
 from contextlib import suppress
@@ -21,6 +22,8 @@ def end_on_signal(end: Callable[[], int]) -> None:
     """
 
     def handle(*_: object) -> None:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, signal.SIG_IGN)
         os._exit(end())
 
     signal.signal(signal.SIGTERM, handle)
@@ -29,7 +32,8 @@ def end_on_signal(end: Callable[[], int]) -> None:
 
 
 def say(stream: TextIO | None, line: str) -> None:
-    """Write a line past the stream's buffer, which may be in use; nothing where the stream is closed or not read."""
+    """Write a line past the stream's buffer, which may be in use; nothing where the stream is closed or full."""
     if stream is not None:
-        with suppress(OSError):
-            os.write(stream.fileno(), f"{line}\n".encode())
+        with suppress(OSError, ValueError):  # ValueError: it was closed in Python
+            if select.select([], [stream], [], 0)[1]:
+                os.write(stream.fileno(), f"{line}\n".encode())

@@ -31,12 +31,10 @@ def run_command(command: Callable[[], int | None], requirements: str) -> int:
         reason = str(error)
     except OSError as error:  # the system's own words are the clearest
         reason = f"{error}; {REMEDIES.get(error.errno or 0, 'mend that')}, then run the same command again"
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ImportError) as error:
         if not lacks_memory(error):
             raise
-        got = f" ({str(error).partition('. ')[0]})" if str(error) else ""
-        reason = (
-            f"out of memory{got}; close other programs, or ask for smaller batches, then run the same command again"
-        )
+        got = f" ({error})" if str(error) else ""
+        reason = f"out of memory{got}; close other programs, then run the same command again"
     print(one_line(f"error: {reason}"), file=sys.stderr)
     return 1

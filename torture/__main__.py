@@ -21,7 +21,7 @@ from torture.repeat import repeat
 from torture.training import kill_training
 
 Kind = Callable[[int, int, int, Path], Mapping[str, int | float]]
-# Shots; about three in five hit what they are aimed at before it ends.
+# Shots; of those at processes some come when it has ended.
 KINDS: dict[str, tuple[Kind, int]] = {
     "inference_killed": (kill_inference, 350),
     "inference_stopped": (stop_inference, 200),

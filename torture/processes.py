@@ -31,12 +31,16 @@ class End:
         code: Its exit code, below 0 for a signal.
         hit: Whether the signal was sent before it had ended by itself.
         seconds: How long it lived.
+        after_s: How long it lived after the signal.
+        stdout: What it wrote there.
         stderr: What it wrote there.
     """
 
     code: int
     hit: bool
     seconds: float
+    after_s: float
+    stdout: str
     stderr: str
 
 
@@ -57,24 +61,24 @@ def run(
     name, _, value = (environment or "OMP_NUM_THREADS=1").partition("=")
     variables = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": "", name: value}
     command = [sys.executable, *map(str, arguments)]
-    start, hit = time.monotonic(), False
+    start, hit_s = time.monotonic(), None
     with (
+        tempfile.TemporaryFile("w+") as out,
         tempfile.TemporaryFile("w+") as err,
-        subprocess.Popen(
-            command, cwd=ROOT, env=variables, stdout=subprocess.DEVNULL, stderr=err, start_new_session=True
-        ) as process,
+        subprocess.Popen(command, cwd=ROOT, env=variables, stdout=out, stderr=err, start_new_session=True) as process,
     ):
         while process.poll() is None:
-            if not hit and moment(time.monotonic() - start):
+            if hit_s is None and moment(time.monotonic() - start):
                 os.killpg(process.pid, number)
-                hit = True
+                hit_s = time.monotonic() - start
             if time.monotonic() - start > LONGEST_S:
                 os.killpg(process.pid, signal.SIGKILL)
                 raise TimeoutError(f"{command} did not end")
             time.sleep(POLL_S)
         seconds = time.monotonic() - start
-        err.seek(0)
-        return End(process.returncode, hit, seconds, err.read())
+        after_s = 0.0 if hit_s is None else seconds - hit_s
+        stdout, stderr = [(file.seek(0), file.read())[1] for file in (out, err)]
+        return End(process.returncode, hit_s is not None, seconds, after_s, stdout, stderr)
 
 
 def spread(count: int, span_s: float, seed: int) -> list[Moment]:

@@ -118,8 +118,7 @@ def _run_job(job: FitJob, environment: dict[str, str], here: _Running) -> None:
         with process:  # waits, and closes the pipe
             for line in process.stdout or ():
                 if line.strip():
-                    with here.lock:  # print writes a line in two parts
-                        print(f"{job.name} | {line.rstrip()}", flush=True)
+                    print(f"{job.name} | {line.rstrip()}\n", end="", flush=True)  # else it is written in two parts
                     last = line.strip()
     finally:
         here.devices.put(device)

@@ -1,7 +1,11 @@
 """The kinds of torture, a few shots each; `make torture` is the long part."""
 
+from functools import partial
 from pathlib import Path
 
+import pytest
+
+from torture import inference as module
 from torture.bundle import damage_bundle
 from torture.inference import kill_inference, stop_inference
 from torture.predict import kill_predict
@@ -21,6 +25,16 @@ def test_a_stopped_inference_says_so_and_leaves_nothing_over(tmp_path: Path) -> 
     assert counts["cases"] == counts["old"] + counts["new"] == 4
     assert counts["hit"] >= 1
     assert counts["left_over"] == counts["wrong"] == 0
+
+
+def test_an_inference_that_hears_no_signal_is_wrong(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    deaf = "import runpy, signal, sys; signal.signal(signal.SIGTERM, signal.SIG_IGN); signal.signal = lambda *_: None; "
+    deaf += "sys.argv = sys.argv[1:]; runpy.run_path('inference.py', run_name='__main__')"
+    monkeypatch.setattr(module, "run", partial(module.run, "-c", deaf))
+    monkeypatch.setattr(module, "SOON_S", 0.05)
+    counts = stop_inference(3, 0, 1, tmp_path)
+    assert counts["wrong"] >= 1
+    assert counts["hit"] == 0  # it ended by itself
 
 
 def test_a_killed_predict_run_again_equals_an_unbroken_one(tmp_path: Path) -> None:

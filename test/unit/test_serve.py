@@ -1,5 +1,6 @@
 """serve.py as a process of its own, asked over HTTP; as on the platform, its input and output are links."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ import SimpleITK as sitk
 
 import inference
 from model.contract import IMAGES_FOLDER, OUTPUT_NAME
-from serve import Call, answer_calls
+from serve import make_app
 
 ROOT = Path(__file__).resolve().parents[2]
 LOG = ["versions", "device", "bundle", "pages", "unlike", "seconds"]
@@ -298,17 +299,33 @@ def test_health_answers_and_sigterm_ends_in_the_middle_of_a_case(serve, long_cas
     assert (output / OUTPUT_NAME).read_text() == "an older result"
 
 
-def test_once_a_case_is_told_a_signal_interrupts_none():
-    calls: SimpleQueue[Call] = SimpleQueue()
-    scored: list[Call] = []
-    held_when_told, reasons = [], iter([""])
-    for _ in range(2):
-        call = Call()
-        call.add_done_callback(lambda _: held_when_told.append(list(scored)))
-        calls.put(call)
-    with pytest.raises(StopIteration):  # there is no reason for the second one
-        answer_calls(calls, lambda: next(reasons), scored)
-    assert held_when_told == [[]]
+def test_a_call_is_unanswered_until_its_answer_is_sent():
+    calls, unanswered, seen = SimpleQueue(), set(), []
+
+    def score():
+        call = calls.get(timeout=60)
+        seen.append(unanswered == {call})
+        call.set_result("")
+
+    async def send(message):
+        seen.append(not unanswered)
+
+    async def receive():
+        return {"type": "http.request"}
+
+    Thread(target=score).start()
+    scope = {"type": "http", "method": "POST", "path": "/invoke", "headers": [], "query_string": b""}
+    asyncio.run(make_app(calls, unanswered)(scope, receive, send))
+    assert seen == [True, True, True]  # in the queue; head and body of the answer
+
+
+def test_a_signal_after_the_reason_does_not_make_a_success_of_it(tmp_path):
+    script = "import atexit, runpy, signal; atexit.register(lambda: signal.raise_signal(signal.SIGTERM)); "
+    script += "runpy.run_path('serve.py', run_name='__main__')"
+    command = [sys.executable, "-c", script, "--weights", "none", "--input", tmp_path, "--output", tmp_path]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: no bundle in 'none'")
 
 
 def test_sigterm_ends_an_idle_server_in_silence(serve, make_stack, stack, output):

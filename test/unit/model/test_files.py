@@ -23,13 +23,18 @@ def test_a_file_that_hides_its_size_is_not_read_beyond_the_limit() -> None:
         read_file(Path("/proc/self/maps"), 10)
 
 
+def test_a_file_that_hides_its_size_is_read_whole() -> None:
+    assert read_file(Path("/proc/self/maps"), 1 << 24).count(b"\n") > 100
+
+
 def test_a_file_of_just_the_limit_is_read(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"0123456789")
     assert read_file(tmp_path / "a", 10) == b"0123456789"
 
 
-def test_a_small_file_takes_little_memory_whatever_the_limit(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(b"0123456789")
+@pytest.mark.parametrize("content", [b"0123456789", b""])
+def test_a_small_file_takes_little_memory_whatever_the_limit(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "a").write_bytes(content)
     command = [sys.executable, "-c", STARVED, str(tmp_path / "a")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.stdout, done.stderr) == ("b'0123456789'\n", "")
+    assert (done.stdout, done.stderr) == (f"{content!r}\n", "")

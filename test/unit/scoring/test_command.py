@@ -1,9 +1,10 @@
 import pytest
+import torch
 
 from scoring.command import run_command
 
 
-def run(error: Exception) -> int:
+def run(error: BaseException) -> int:
     def command() -> None:
         raise error
 
@@ -13,15 +14,20 @@ def run(error: Exception) -> int:
 @pytest.mark.parametrize(
     ("error", "line"),
     [
-        (MemoryError(), "error: out of memory; close other programs, or"),
-        (RuntimeError("CUDA out of memory. Tried to\nallocate"), "error: out of memory (CUDA out of memory); close"),
-        (RuntimeError("[enforce fail] can't allocate memory"), "error: out of memory ([enforce fail] can't allocate"),
+        (MemoryError(), "error: out of memory; close other programs, then"),
+        (RuntimeError("CUDA out of memory. Tried to\nallocate"), "error: out of memory (CUDA out of memory. Tried to"),
+        (ImportError("libtorch_cpu.so: failed to map segment"), "error: out of memory (libtorch_cpu.so: failed to map"),
     ],
 )
 def test_too_little_memory_is_one_line(capsys: pytest.CaptureFixture[str], error: Exception, line: str) -> None:
     assert run(error) == 1
     [said] = capsys.readouterr().err.splitlines()
     assert said.startswith(line)
+
+
+def test_memory_that_torch_does_not_get_is_told_in_its_words(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(lambda: torch.empty(1 << 50, dtype=torch.uint8).max().item(), "requirements.txt") == 1
+    assert "can't allocate memory: you tried to allocate 1125899906842624 bytes" in capsys.readouterr().err
 
 
 def test_a_fault_of_our_own_is_not_hidden() -> None:

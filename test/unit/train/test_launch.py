@@ -1,5 +1,10 @@
+import fcntl
+import signal
+import subprocess
 import sys
+import termios
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
@@ -8,6 +13,8 @@ import pytest
 
 from model.errors import DataError
 from train.launch import FitJob, run_local
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
@@ -41,10 +48,38 @@ def test_every_job_runs_and_its_lines_carry_its_name(capfd: pytest.CaptureFixtur
 
 
 def test_no_line_of_one_job_is_cut_by_another_s(capfd: pytest.CaptureFixture[str]) -> None:
-    launch(*["for _ in range(2000): print('x' * 40)"] * 3, workers=3)
+    launch(*["for _ in range(5000): print('x' * 40)"] * 4, workers=4)
     lines = capfd.readouterr().out.splitlines()
-    assert sorted(set(lines)) == [f"job {k} | {'x' * 40}" for k in range(3)]
-    assert len(lines) == 6000
+    assert sorted(set(lines)) == [f"job {k} | {'x' * 40}" for k in range(4)]
+    assert len(lines) == 20_000
+
+
+STUDY = """
+import sys
+from types import SimpleNamespace
+from train.launch import run_local
+code = "import os; print(os.getpid(), flush=True)\\nwhile True: print('x' * 1000)"
+run_local([SimpleNamespace(name="job", command=[sys.executable, "-c", code])], 1)
+"""
+
+
+def wait(met: Callable[[], object]) -> None:
+    end = time.monotonic() + 60
+    while not met():
+        assert time.monotonic() < end
+        time.sleep(0.05)
+
+
+def test_a_study_whose_log_nobody_reads_still_stops_its_fits() -> None:
+    command = ["env", "--default-signal=INT", sys.executable, "-c", STUDY]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, bufsize=0) as study:
+        assert study.stdout
+        status = Path("/proc", study.stdout.readline().split()[-1].decode(), "status")
+        unread = fcntl.fcntl(study.stdout, fcntl.F_GETPIPE_SZ) - 4096
+        wait(lambda: int.from_bytes(fcntl.ioctl(study.stdout, termios.FIONREAD, bytes(4)), sys.byteorder) > unread)
+        study.send_signal(signal.SIGINT)
+        wait(lambda: not status.exists() or "State:\tZ" in status.read_text())
+        study.kill()
 
 
 def test_one_failure_ends_the_others_and_starts_no_more(tmp_path: Path) -> None:
