@@ -150,7 +150,9 @@ def _read_tiff(path: Path) -> np.ndarray:
         except (InputError, MemoryError):
             raise
         except Exception as error:  # on a damaged file Pillow raises OSError, SyntaxError, TypeError and others
-            raise _fault(path, f"{type(error).__name__}: {error}", "a whole TIFF") from error
+            raise _fault(
+                path, f"{type(error).__name__}: {error}", f"a whole TIFF of at most {PAGE_LIMIT:,} pages"
+            ) from error
 
 
 def _count_pages(image: TiffImageFile, path: Path) -> int:

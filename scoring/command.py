@@ -20,8 +20,9 @@ def run_command(command: Callable[[], int | None], requirements: str) -> int:
         requirements: The list to install from when a module is missing.
 
     Returns:
-        The exit code; 1 with one line on stderr for every failure that outside data can cause.
+        The exit code; 1 with one line on stderr for every failure that outside data can cause, 130 after Ctrl-C.
     """
+    code = 1
     try:
         return command() or 0
     except ModuleNotFoundError as error:
@@ -36,5 +37,7 @@ def run_command(command: Callable[[], int | None], requirements: str) -> int:
             raise
         got = f" ({error})" if str(error) else ""
         reason = f"out of memory{got}; close other programs, then run the same command again"
+    except KeyboardInterrupt:
+        reason, code = "stopped by Ctrl-C: run the same command again", 130
     print(one_line(f"error: {reason}"), file=sys.stderr)
-    return 1
+    return code

@@ -30,6 +30,11 @@ def test_memory_that_torch_does_not_get_is_told_in_its_words(capsys: pytest.Capt
     assert "can't allocate memory: you tried to allocate 1125899906842624 bytes" in capsys.readouterr().err
 
 
+def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(KeyboardInterrupt()) == 130
+    assert capsys.readouterr().err == "error: stopped by Ctrl-C: run the same command again\n"
+
+
 def test_a_fault_of_our_own_is_not_hidden() -> None:
     with pytest.raises(RuntimeError, match="shapes differ"):
         run(RuntimeError("shapes differ"))
