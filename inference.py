@@ -122,9 +122,10 @@ def load_ensemble(weights: Path | None, device: str, precision: str, watch: Stop
     bundle = read_bundle(find_bundle(weights))
     contents = read_ahead(bundle)
     with watch.stage("imports"):
-        from model.ensemble import Ensemble
+        from model.ensemble import Ensemble, choose_device, choose_precision
     with watch.stage("weights"):
-        return Ensemble.place(bundle, contents, device=device, precision=precision)
+        where = choose_device(device)
+        return Ensemble.place(bundle, contents, where, choose_precision(precision, where, bundle))
 
 
 def describe_ensemble(ensemble: "Ensemble") -> list[str]:

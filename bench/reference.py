@@ -64,8 +64,8 @@ def main() -> None:
     options = parser.parse_args()
     marks = [time.perf_counter()]
     import numpy as np
-    import timm  # noqa: F401
-    import torch  # noqa: F401
+    import timm  # noqa: F401 - its time counts
+    import torch  # noqa: F401 - its time counts
     from PIL import Image, ImageSequence
 
     marks.append(time.perf_counter())

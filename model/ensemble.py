@@ -47,24 +47,30 @@ class Ensemble:
             DeviceError: The device or the precision is not to be had on this machine, or the GPU's memory is full.
         """
         bundle = read_bundle(find_bundle(None if weights is None else Path(weights)))
-        choose_precision(precision, choose_device(device), bundle)  # before anything is read
-        return cls.place(bundle, read_ahead(bundle), device=device, precision=precision)
+        where = choose_device(device)
+        chosen = choose_precision(precision, where, bundle)  # before anything is read
+        return cls.place(bundle, read_ahead(bundle), where, chosen)
 
     @classmethod
-    def place(cls, bundle: Bundle, contents: Iterator[bytes], *, device: str, precision: str) -> "Ensemble":
-        """Do what `load` does with members that are being read: `model.bundle.read_ahead`'s, in their order."""
-        where = choose_device(device)
-        chosen = choose_precision(precision, where, bundle)
+    def place(cls, bundle: Bundle, contents: Iterator[bytes], device: torch.device, precision: str) -> "Ensemble":
+        """Do what `load` does with members that are being read: `model.bundle.read_ahead`'s, in their order.
+
+        Args:
+            bundle: The manifest.
+            contents: The members' files.
+            device: `choose_device`'s.
+            precision: `choose_precision`'s.
+        """
         members = []
         try:
             for member, content in zip(bundle.members, contents, strict=True):
                 path = str(bundle.folder / member.file)
                 tensors = parse_member(content, path)
                 network = restore_network(bundle.architecture, bundle.input.size_px, tensors, path)
-                members.append(network.to(where, DTYPES[chosen], memory_format=torch.channels_last))  # type: ignore[call-overload]  # torch's stubs lack memory_format
+                members.append(network.to(device, DTYPES[precision], memory_format=torch.channels_last))  # type: ignore[call-overload]  # torch's stubs lack memory_format
         except torch.OutOfMemoryError as error:
-            raise _out_of_memory(where, error) from error
-        return cls(bundle, members, where, chosen)
+            raise _out_of_memory(device, error) from error
+        return cls(bundle, members, device, precision)
 
     @property
     def members(self) -> tuple[nn.Module, ...]:

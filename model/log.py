@@ -7,7 +7,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 
 from model.errors import MitosisError, one_line
@@ -48,9 +48,12 @@ def attempt(work: Callable[[], None]) -> str:
     return _fail(reason) if reason else ""
 
 
-def lacks_memory(error: Exception) -> bool:
-    """Whether an error, of whatever library, means that there was no memory."""
-    return isinstance(error, MemoryError) or any(words in str(error) for words in OUT_OF_MEMORY)
+def tell_memory(error: Exception, known: Sequence[str] = OUT_OF_MEMORY) -> str:
+    """That there was no memory, where an error of whatever library says so in known words; else empty."""
+    said = str(error)
+    if isinstance(error, MemoryError) or any(words in said for words in known):
+        return f"out of memory ({said})" if said else "out of memory"
+    return ""
 
 
 def _fail(reason: str) -> str:
@@ -67,14 +70,11 @@ def _reason(work: Callable[[], None]) -> str:
     except MitosisError as error:
         return str(error)
     except Exception as error:
-        said = str(error)
-        maybe = any(words in said for words in MAYBE_OUT_OF_MEMORY)
-        if maybe or lacks_memory(error):
-            if maybe:
-                _say(traceback.format_exc())
-            got = f" ({said})" if said else ""
-            return f"out of memory{got}: close other programs, or give the container more (docker run --memory 15g)"
-        _say(traceback.format_exc())
+        memory = tell_memory(error, OUT_OF_MEMORY + MAYBE_OUT_OF_MEMORY)
+        if not memory or any(words in memory for words in MAYBE_OUT_OF_MEMORY):
+            _say(traceback.format_exc())
+        if memory:
+            return f"{memory}: close other programs, or give the container more (docker run --memory 15g)"
         return f"unexpected {type(error).__name__}: {error}; please report this with all lines above"
     return ""
 

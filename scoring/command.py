@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 
 from model.errors import MitosisError, one_line
-from model.log import lacks_memory
+from model.log import tell_memory
 
 REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space") | dict.fromkeys(
     (errno.EACCES, errno.EPERM, errno.EROFS), "correct the permissions"
@@ -33,10 +33,10 @@ def run_command(command: Callable[[], int | None], requirements: str) -> int:
     except OSError as error:  # the system's own words are the clearest
         reason = f"{error}; {REMEDIES.get(error.errno or 0, 'mend that')}, then run the same command again"
     except (MemoryError, RuntimeError, ImportError) as error:
-        if not lacks_memory(error):
+        memory = tell_memory(error)
+        if not memory:
             raise
-        got = f" ({error})" if str(error) else ""
-        reason = f"out of memory{got}; close other programs, then run the same command again"
+        reason = f"{memory}; close other programs, then run the same command again"
     except KeyboardInterrupt:
         reason, code = "stopped by Ctrl-C: run the same command again", 130
     print(one_line(f"error: {reason}"), file=sys.stderr)

@@ -29,15 +29,13 @@ class End:
 
     Attributes:
         code: Its exit code, below 0 for a signal.
-        hit: Whether the signal was sent before it had ended by itself.
         seconds: How long it lived.
-        after_s: How long it lived after the signal.
+        after_s: How long it lived after the signal; 0 where it had ended before.
         stdout: What it wrote there.
         stderr: What it wrote there.
     """
 
     code: int
-    hit: bool
     seconds: float
     after_s: float
     stdout: str
@@ -76,9 +74,10 @@ def run(
                 raise TimeoutError(f"{command} did not end")
             time.sleep(POLL_S)
         seconds = time.monotonic() - start
+        for file in (out, err):
+            file.seek(0)
         after_s = 0.0 if hit_s is None else seconds - hit_s
-        stdout, stderr = [(file.seek(0), file.read())[1] for file in (out, err)]
-        return End(process.returncode, hit_s is not None, seconds, after_s, stdout, stderr)
+        return End(process.returncode, seconds, after_s, out.read(), err.read())
 
 
 def spread(count: int, span_s: float, seed: int) -> list[Moment]:
