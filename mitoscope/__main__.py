@@ -1,7 +1,8 @@
-"""python -m scoring."""
+"""`python -m mitoscope`, the same as the command `mitoscope`."""
 
-from model.log import take_all_letters
-from scoring.cli import main
+import sys
 
-take_all_letters()
-raise SystemExit(main())
+from mitoscope.cli import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,20 +1,28 @@
-"""The command line of python -m scoring: arguments in, one clear line out when something is wrong."""
+"""The command line of `mitoscope`: arguments in, one clear line out when something is wrong."""
 
 import argparse
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from model.errors import DataError
-from scoring.command import run_command
+from mitoscope.command import run_command
+from mitoscope.errors import DataError
+
+if TYPE_CHECKING:
+    from mitoscope.scoring.labels import LabelSource
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command; 0 on success, another number with one line on stderr otherwise."""
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: options.command(options), "requirements.txt")
+    given = sys.argv[1:] if arguments is None else arguments
+    options = _parser(given[:1] == ["train"]).parse_args(given)
+    return run_command(lambda: options.command(options), "train" if given[:1] == ["train"] else "")
 
 
-def _predict(options: argparse.Namespace) -> int:
-    from scoring.predict import predict  # here and below: a command does not wait for what another one imports
+def _classify(options: argparse.Namespace) -> int:
+    from mitoscope.classify.predict import (
+        predict,  # here and below: a command does not wait for what another one imports
+    )
 
     return predict(
         options.crops,
@@ -29,29 +37,34 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _merge(options: argparse.Namespace) -> int:
-    from scoring.shards import merge
+    from mitoscope.classify.shards import merge
 
     return merge(options.shards, options.out)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from scoring.evaluate import evaluate, evaluate_platform
+    from mitoscope.scoring.evaluate import evaluate, evaluate_platform
 
-    of_table = {"--labels": options.labels, "--threshold": options.threshold}
-    idle = of_table if options.predictions_json else {"--ground-truth-json": options.ground_truth_json}
-    for name, value in idle.items():
+    given, needed, unused = (
+        ("--predictions-json", "--ground-truth", ("--labels", "--threshold"))
+        if options.predictions_json
+        else ("--predictions", "--labels", ("--ground-truth",))
+    )
+    for name in unused:
+        value = getattr(options, name[2:].replace("-", "_"))
         if value is not None:
-            given = "--predictions-json" if options.predictions_json else "--predictions"
-            raise DataError(f"{name} says nothing about {given}", got=value, expected="none", remedy="leave it out")
+            raise DataError(f"{name} cannot be combined with {given}", got=value, expected="none", remedy="remove it")
+    if getattr(options, needed[2:].replace("-", "_")) is None:
+        raise DataError(f"{given} needs {needed}", got="none", expected=needed, remedy=f"add {needed}")
     if options.predictions_json:
-        print(evaluate_platform(options.predictions_json, options.ground_truth_json, options.out, options.seed))
+        print(evaluate_platform(options.predictions_json, options.ground_truth, options.out, options.seed))
     else:
         print(evaluate(options.predictions, options.labels, options.out, options.threshold, options.seed))
     print(f"wrote {options.out}")
 
 
 def _compare(options: argparse.Namespace) -> None:
-    from scoring.paired import compare
+    from mitoscope.scoring.metrics.paired import compare
 
     first, second = options.predictions
     print(compare(first, second, options.labels, options.out, options.seed))
@@ -59,13 +72,13 @@ def _compare(options: argparse.Namespace) -> None:
 
 
 def _report(options: argparse.Namespace) -> None:
-    from scoring.report.build import report
+    from mitoscope.scoring.report.build import report
 
     report(
         options.predictions,
         options.crops,
         options.out,
-        labels_csv=options.labels,
+        labels=options.labels,
         weights=options.weights,
         device=options.device,
         saliency=options.saliency,
@@ -74,7 +87,7 @@ def _report(options: argparse.Namespace) -> None:
 
 
 def _check(options: argparse.Namespace) -> int:
-    from scoring.check import check
+    from mitoscope.scoring.check import check
 
     return check(
         options.output_json,
@@ -87,10 +100,17 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _stress(options: argparse.Namespace) -> None:
-    from scoring.stress import stress
+    from mitoscope.scoring.stress import stress
 
     print(stress(options.crops, options.out, weights=options.weights, device=options.device, labels=options.labels))
     print(f"wrote {options.out}")
+
+
+def _labels(text: str) -> "LabelSource":
+    """A table's path, or the word ``folders``."""
+    from mitoscope.scoring.labels import parse_labels
+
+    return parse_labels(text)
 
 
 def _shard(text: str) -> tuple[int, int]:
@@ -108,19 +128,24 @@ def _positive(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m scoring", description="The leaderboard offline, and a report.")
+def _parser(with_training: bool) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="mitoscope", description="Which mitotic figures are atypical?")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    train = commands.add_parser("train", help="public data sets → a weights bundle", add_help=with_training)
+    if with_training:  # a container runs commands, but never imports training
+        from mitoscope.training.cli import add_commands
 
-    predict = commands.add_parser("predict", help="crops → predictions.csv")
-    predict.add_argument("--shard", type=_shard, default=(1, 1), metavar="i/N", help="the i-th of N parts alone")
-    predict.add_argument("--batch-size", type=_positive, default=256, metavar="N",
+        add_commands(train)
+
+    classify = commands.add_parser("classify", help="crops → predictions.csv")
+    classify.add_argument("--shard", type=_shard, default=(1, 1), metavar="i/N", help="the i-th of N parts alone")
+    classify.add_argument("--batch-size", type=_positive, default=256, metavar="N",
                          help="crops held in memory at once; changes no figure (%(default)s)")  # fmt: skip
-    predict.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
-                         help="auto: fp16 on a GPU, else fp32, or bf16 for large networks")  # fmt: skip
-    predict.add_argument("--strict", action=argparse.BooleanOptionalAction, default=True,
+    classify.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
+                         help="auto: fp32, or a coarser one that the bundle says is harmless")  # fmt: skip
+    classify.add_argument("--strict", action=argparse.BooleanOptionalAction, default=True,
                          help="write nothing when a crop cannot be read (the default)")  # fmt: skip
-    predict.set_defaults(command=_predict)
+    classify.set_defaults(command=_classify)
 
     merge = commands.add_parser("merge", help="the shards of one prediction → one predictions.csv")
     merge.add_argument("shards", type=Path, nargs="+", metavar="CSV", help="all of them, in any order")
@@ -129,8 +154,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate = commands.add_parser("evaluate", help="predictions and labels → metrics.json, figures and pictures")
     what = evaluate.add_mutually_exclusive_group(required=True)
     what.add_argument("--predictions", type=Path, metavar="CSV", help="written by predict; needs --labels")
-    what.add_argument("--predictions-json", type=Path, metavar="JSON", help="the platform's; needs --ground-truth-json")
-    evaluate.add_argument("--ground-truth-json", "--ground-truth", type=Path, metavar="JSON", help="the platform's")
+    what.add_argument("--predictions-json", type=Path, metavar="JSON", help="the platform's; needs --ground-truth")
+    evaluate.add_argument("--ground-truth", type=Path, metavar="JSON", help="the platform's ground_truth.json")
     evaluate.add_argument(
         "--threshold", type=float, metavar="T", help="judge at this one, not by the classes in the file"
     )
@@ -160,19 +185,24 @@ def _parser() -> argparse.ArgumentParser:
     stress = commands.add_parser("stress", help="how far the probabilities move when the crops are changed")
     stress.set_defaults(command=_stress)
 
-    for command in (predict, report, stress):
+    for command in (classify, report, stress):
         command.add_argument("--crops", type=Path, nargs="+", required=True, metavar="PATH",
                              help="folders of crops, stacks, or an index CSV with image_id and path")  # fmt: skip
         command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if any")
-    for command in (predict, report, check, stress):
-        command.add_argument("--weights", type=Path, metavar="DIR", help="a bundle; default: as inference.py")
+    for command in (classify, report, check, stress):
+        command.add_argument(
+            "--weights",
+            type=Path,
+            metavar="DIR",
+            help="a bundle's folder (default: the weights that come with mitoscope)",
+        )
     for command in (evaluate, compare, report, stress):
-        command.add_argument("--labels", metavar="CSV|folders", required=command is compare,
-                             help="labels.csv; or the word folders: Atypical/ and Normal/ say it")  # fmt: skip
+        command.add_argument("--labels", type=_labels, metavar="CSV|folders", required=command is compare,
+                             help="labels.csv; or the word folders: crops in Atypical/ and Normal/")  # fmt: skip
     for command in (evaluate, compare):
         command.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
-    for command in (predict, merge, evaluate, compare, report, stress):
-        is_file = command in (predict, merge, report)
+    for command in (classify, merge, evaluate, compare, report, stress):
+        is_file = command in (classify, merge, report)
         command.add_argument("--out", type=Path, required=True, metavar="FILE" if is_file else "DIR",
                              help="the file to write" if is_file else "the folder for the results")  # fmt: skip
     return parser

@@ -4,20 +4,19 @@ import errno
 import sys
 from collections.abc import Callable
 
-from model.errors import MitosisError, one_line
-from model.log import tell_memory
+from mitoscope.errors import MitoscopeError, describe_memory_error, one_line
 
 REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space") | dict.fromkeys(
     (errno.EACCES, errno.EPERM, errno.EROFS), "correct the permissions"
 )
 
 
-def run_command(command: Callable[[], int | None], requirements: str) -> int:
+def run_command(command: Callable[[], int | None], extra: str = "") -> int:
     """Run one command.
 
     Args:
-        command: Does the work and gives the exit code; None is 0.
-        requirements: The list to install from when a module is missing.
+        command: Does the work and returns the exit code; None is 0.
+        extra: The extra of the package that it needs, such as ``"train"``.
 
     Returns:
         The exit code; 1 with one line on stderr for every failure that outside data can cause, 130 after Ctrl-C.
@@ -26,14 +25,15 @@ def run_command(command: Callable[[], int | None], requirements: str) -> int:
     try:
         return command() or 0
     except ModuleNotFoundError as error:
-        reason = f"{sys.executable} cannot run this: got {error}, expected {requirements}; "
-        reason += f"{sys.executable} -m pip install --require-hashes -r {requirements}"
-    except MitosisError as error:
+        package = f"mitoscope[{extra}]" if extra else "mitoscope"
+        reason = f"this needs more packages: got {error}, expected {package} as installed by pip; "
+        reason += f"run {sys.executable} -m pip install '{package}'"
+    except MitoscopeError as error:
         reason = str(error)
-    except OSError as error:  # the system's own words are the clearest
-        reason = f"{error}; {REMEDIES.get(error.errno or 0, 'mend that')}, then run the same command again"
+    except OSError as error:  # the system's own message is the clearest
+        reason = f"{error}; {REMEDIES.get(error.errno or 0, 'fix the cause')}, then run the same command again"
     except (MemoryError, RuntimeError, ImportError) as error:
-        memory = tell_memory(error)
+        memory = describe_memory_error(error)
         if not memory:
             raise
         reason = f"{memory}; close other programs, then run the same command again"

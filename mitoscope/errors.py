@@ -3,10 +3,15 @@
 Grand Challenge shows a user the last line of stderr alone, so the message is the whole explanation.
 """
 
+from collections.abc import Sequence
+
 LONGEST = 400  # characters of what was got: the platform shows 1,024 of a line
+# How torch, C++, CUDA's libraries and the loader of shared libraries word it, each in an error of its own.
+OUT_OF_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "failed to map segment", "ALLOC_FAILED")
+MAYBE_OUT_OF_MEMORY = ("could not create a primitive",)  # oneDNN words every failure so
 
 
-class MitosisError(Exception):
+class MitoscopeError(Exception):
     """A failure whose message says what went wrong, what was got, what was expected and what to do.
 
     Args:
@@ -37,26 +42,34 @@ def _cut(value: object) -> str:
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
-def _rebuild(kind: type[MitosisError], what: str, fields: dict[str, str]) -> MitosisError:
+def _rebuild(kind: type[MitoscopeError], what: str, fields: dict[str, str]) -> MitoscopeError:
     """Unpickle an error that crossed a process boundary (keyword-only arguments defeat the default)."""
     return kind(what, **fields)
 
 
-class InputError(MitosisError):
+def describe_memory_error(error: Exception, known: Sequence[str] = OUT_OF_MEMORY) -> str:
+    """``"out of memory (…)"`` where any library's error has one of the known wordings; else empty."""
+    words = str(error)
+    if isinstance(error, MemoryError) or any(wording in words for wording in known):
+        return f"out of memory ({words})" if words else "out of memory"
+    return ""
+
+
+class InputError(MitoscopeError):
     """The case that was handed in cannot be read as a stack of crops."""
 
 
-class WeightsError(MitosisError):
+class WeightsError(MitoscopeError):
     """The weights bundle is missing, incomplete, altered or of another architecture."""
 
 
-class OutputError(MitosisError):
+class OutputError(MitoscopeError):
     """The result cannot be written."""
 
 
-class DeviceError(MitosisError):
+class DeviceError(MitoscopeError):
     """The asked-for device or precision is not available, or gave a result that is no number."""
 
 
-class DataError(MitosisError):
+class DataError(MitoscopeError):
     """A training table, fold file or run folder cannot be used as it is."""

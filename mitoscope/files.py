@@ -1,40 +1,48 @@
-"""Files from outside, read whole: no more of them than is asked for, and never a pipe, whose end nobody knows.
+"""Files: read whole from outside, within limits; written whole or not at all.
 
-What is refused is an OSError or a ValueError; the caller says in its own words what the file should have been.
+A file from outside that is refused raises OSError or ValueError; the caller says in its own words what the file
+should have been.
 """
 
+import hashlib
 import json
 import os
+import shutil
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-DEPTH_LIMIT = 64  # of JSON; what the parser still takes, a later repr or dump may not
+from mitoscope.errors import DataError
+
+DEPTH_LIMIT = 64  # of JSON; deeper values parse, but repr or dump may then fail
 PIECE_BYTES = 1 << 20
 JSON_BYTES = 32 << 20  # `[],[],…` takes 24 bytes of memory for each byte of the file
 
 
 def read_file(path: Path, limit: int) -> bytes:
-    """Read a file whose size has a bound.
+    """Read a file whose size is limited.
 
     Args:
         path: The file.
         limit: The most bytes that it may hold.
 
     Raises:
-        OSError: It is missing, unreadable, larger, or something else than a file: a folder, a pipe, a device.
+        OSError: It is missing, unreadable, larger, or not a regular file (a folder, a pipe, a device).
         ValueError: Its name holds a zero byte.
     """
-    # A pipe without a writer is opened at once under O_NONBLOCK, and would be waited for without it.
+    # With O_NONBLOCK a pipe without a writer opens at once; without it, opening would block.
     with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise OSError("it is no file, but a folder, a pipe or a device")
         if found.st_size > limit:
             raise OSError(f"it holds {found.st_size:,} bytes, more than {limit:,}")
-        pieces = [file.read(found.st_size)]  # which takes as much memory as it is asked for
+        pieces = [file.read(found.st_size)]  # allocates no more than the size that was checked
         n_bytes = len(pieces[0])
-        while n_bytes <= limit and (piece := file.read(PIECE_BYTES)):  # the size of a file in /proc is told as 0
+        while n_bytes <= limit and (piece := file.read(PIECE_BYTES)):  # files in /proc report a size of 0
             pieces.append(piece)
             n_bytes += len(piece)
     if n_bytes > limit:
@@ -43,16 +51,16 @@ def read_file(path: Path, limit: int) -> bytes:
 
 
 def read_json(path: Path, limit: int = JSON_BYTES, encoding: str = "utf-8") -> Any:  # noqa: ANN401 - whatever the file holds
-    """Read UTF-8 JSON. NaN and Infinity are taken, as Python's reader takes them.
+    """Read UTF-8 JSON. NaN and Infinity are accepted, as Python's reader accepts them.
 
     Args:
         path: The file.
         limit: The most bytes that it may hold.
-        encoding: ``"utf-8-sig"`` takes a byte order mark too.
+        encoding: ``"utf-8-sig"`` also accepts a byte order mark.
 
     Raises:
         OSError: As `read_file`.
-        ValueError: It is no JSON, or is nested deeper than `DEPTH_LIMIT`.
+        ValueError: It is not JSON, or is nested deeper than `DEPTH_LIMIT`.
     """
     content = read_file(path, limit)
     try:
@@ -67,8 +75,123 @@ def read_json(path: Path, limit: int = JSON_BYTES, encoding: str = "utf-8") -> A
     return value
 
 
+def read_object(path: Path, remedy: str) -> dict[str, Any]:
+    """Read a JSON object that this software wrote.
+
+    Args:
+        path: The file.
+        remedy: What the user can do when it is missing or broken.
+
+    Raises:
+        DataError: It is missing, not JSON, or not an object.
+    """
+    try:
+        content = read_json(path)
+        if not isinstance(content, dict):
+            raise ValueError(f"a {type(content).__name__}")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} cannot be read", got=error, expected="a JSON object", remedy=remedy) from error
+    return content
+
+
 def _children(node: object) -> list[Any]:
-    """What a list or an object holds."""
+    """The values in a list or an object."""
     if isinstance(node, dict):
         return list(node.values())
     return node if isinstance(node, list) else []
+
+
+def partial_of(path: Path) -> Path:
+    """The temporary name of a file that is being written: hidden, in the same folder so that a rename is atomic."""
+    return path.with_name(f".{path.name}.partial")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Write a file whole or not at all; the only atomic write there is.
+
+    Args:
+        path: The file; one that exists is replaced when the block ends without an exception.
+
+    Yields:
+        Where to write. What is there is flushed to the disk, then renamed; on an exception it is deleted.
+    """
+    partial = partial_of(path)
+    try:
+        yield partial
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all; missing folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(path) as partial:
+        partial.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """As `write_bytes`, in UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """As `write_text`, a JSON object; a NaN in it raises ValueError, since JSON has none."""
+    write_text(path, json.dumps(content, indent=1, allow_nan=False, ensure_ascii=False) + "\n")
+
+
+@contextmanager
+def written_folder(folder: Path) -> Iterator[Path]:
+    """Write a folder whole or not at all, replacing an older one.
+
+    Args:
+        folder: Where it will be; missing parents are made.
+
+    Yields:
+        A new empty folder beside it, which takes its place when the block ends without an exception.
+    """
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    old = new.with_name(f"{new.name}.old")
+    try:
+        yield new
+        new.chmod(0o755)
+        if folder.exists():
+            folder.rename(old)
+        new.rename(folder)
+    finally:  # an interrupt may arrive between the two renames
+        if old.exists() and not folder.exists():
+            old.rename(folder)
+        shutil.rmtree(old, ignore_errors=True)
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def check_file(out: Path) -> None:
+    """Refuse a folder where a file is to be written, before anything is computed for it.
+
+    Raises:
+        DataError: It is a folder.
+    """
+    if out.is_dir():
+        raise DataError(f"{out} is a folder", got="a folder", expected="a file's name after --out", remedy="add one")
+
+
+def hash_file(path: Path) -> str:
+    """The SHA-256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def describe_folder(folder: Path, limit: int = 8) -> str:
+    """What is at a path where a folder should be, short enough for an error message."""
+    if not folder.is_dir():
+        return "a file" if folder.exists() else "no such folder"
+    try:
+        names = sorted(path.name[:80] for path in folder.iterdir())
+    except OSError:
+        return "a folder that cannot be listed"
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return f"a folder that holds {names[:limit]}{more}" if names else "an empty folder"

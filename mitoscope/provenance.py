@@ -4,34 +4,32 @@ import os
 import platform
 import subprocess
 import sys
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from scoring.files import hash_file
-from scoring.tables import BY_FOLDER, find_record
+from mitoscope.files import hash_file
 
-ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = Path(__file__).resolve().parent
 CHANGES = "+changes"  # after the commit, where files differ from it
 LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "grand-challenge-metrics", "matplotlib")
 
 
 def read_commit() -> str:
-    """The commit of the code, with ``+changes`` when files differ from it; ``unknown`` outside git and the image."""
-    revision = ROOT / "REVISION"  # written where the training image is built
+    """The commit of this code, with ``+changes`` when files differ from it; the version where it is installed."""
+    revision = PACKAGE.parent / "REVISION"  # written where the training image is built
     if revision.is_file():
         return revision.read_text(encoding="utf-8").strip()
+    if (PACKAGE.parent / ".git").exists():
+        command = ["git", "describe", "--always", "--abbrev=40", f"--dirty={CHANGES}", "--exclude=*"]
+        with suppress(OSError, subprocess.CalledProcessError):
+            answer = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
+            return answer.stdout.strip()
     try:
-        answer = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=40", f"--dirty={CHANGES}", "--exclude=*"],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    except (OSError, subprocess.CalledProcessError):
+        return f"mitoscope {version('mitoscope')}"
+    except PackageNotFoundError:  # files that were copied
         return "unknown"
-    return answer.stdout.strip()
 
 
 def describe_machine() -> dict[str, Any]:
@@ -54,13 +52,3 @@ def describe_code() -> dict[str, Any]:
 def describe_file(path: Path) -> dict[str, Any]:
     """A file's name and SHA-256."""
     return {"name": path.name, "sha256": hash_file(path)}
-
-
-def describe_predictions(predictions_csv: Path) -> dict[str, Any]:
-    """As `describe_file`, with the record that `predict` wrote beside it; None where there is none."""
-    return {**describe_file(predictions_csv), "record": find_record(predictions_csv)}
-
-
-def describe_labels(labels: str) -> dict[str, Any]:
-    """As `describe_file`; or that the folders' names are the labels."""
-    return {"name": BY_FOLDER, "sha256": None} if labels == BY_FOLDER else describe_file(Path(labels))

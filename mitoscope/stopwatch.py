@@ -22,3 +22,9 @@ class Stopwatch:
     def total_s(self) -> float:
         """Seconds since the stopwatch was made."""
         return time.perf_counter() - self.started
+
+    def __str__(self) -> str:
+        """For the log: each stage's seconds, and the total."""
+        return "  ".join(
+            [*(f"{stage} {spent_s:.2f}" for stage, spent_s in self.seconds.items()), f"total {self.total_s():.2f}"]
+        )

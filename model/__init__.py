@@ -1,1 +1,1 @@
-"""The runtime package: crops in, probabilities of *atypical* out. It imports neither train nor scoring."""
+"""The model as the platform runs it: sockets and their handlers, the log, signals."""

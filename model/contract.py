@@ -1,35 +1,24 @@
-"""What Grand Challenge gives the container and expects back: slugs, paths, class names (MIDOG 2025, Track 2).
+"""What Grand Challenge gives a container and expects back, whatever the track: inputs.json, and a result in /output.
 
-Everything that is the platform's choice rather than ours stands here, so that no other module knows its words.
+What one track's sockets are called and hold is in that track's handler, such as `model.classification`.
 """
 
 import json
-import math
 import os
-from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TypedDict
+from typing import Any
 
-from model.errors import DeviceError, InputError, OutputError
-from model.files import read_json
+from mitoscope.errors import InputError, OutputError
+from mitoscope.files import describe_folder, partial_of, read_json, written_whole
 
-INPUT_SLUG = "stacked-histopathology-roi-cropouts"
 EXAMPLE = "test/input/interf0/inputs.json"
 INPUTS_NAME = "inputs.json"
 INPUTS_BYTES = 1 << 20  # the platform's holds about a thousand
-IMAGES_FOLDER = f"images/{INPUT_SLUG}"
-OUTPUT_NAME = "multiple-mitotic-figure-classification.json"
-CLASS_NAMES = ("normal", "atypical")  # index 1 is the positive class
-CROP_PX = 128  # the side of a page
-PAGE_LIMIT = 1024  # the platform sends 1 to 16 pages; longer stacks are scored offline, and more is a mistake
-
-# One page's answer. "confidence" is P(atypical), whatever the class says.
-Record = TypedDict("Record", {"class": str, "confidence": float})
 
 
 def read_slugs(input_dir: Path) -> tuple[str, ...]:
-    """Say which sockets a case fills, from its ``inputs.json``.
+    """Read which sockets a case fills from its ``inputs.json``.
 
     Args:
         input_dir: The case's folder, ``/input`` on the platform.
@@ -89,106 +78,51 @@ def _malformed(path: Path, got: str) -> InputError:
     )
 
 
-def describe_folder(folder: Path, limit: int = 8) -> str:
-    """What lies at a path where a folder should be, in words few enough to leave room for the rest of the line."""
-    if not folder.is_dir():
-        return "a file" if folder.exists() else "no such folder"
-    try:
-        names = sorted(path.name[:80] for path in folder.iterdir())
-    except OSError:
-        return "a folder that cannot be listed"
-    more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return f"a folder that holds {names[:limit]}{more}" if names else "an empty folder"
-
-
-def encode_result(p_atypical: Iterable[float], threshold: float) -> list[Record]:
-    """Turn probabilities into the platform's records.
-
-    Args:
-        p_atypical: P(atypical) a page, in page order, each in [0, 1].
-        threshold: A page is atypical when its probability is at least this.
-
-    Returns:
-        One record a page. ``confidence`` is a Python float, and so a JSON float even at 0.0 and 1.0: the evaluator
-        fails a whole submission that holds an integer, or a NaN (which the platform turns into null).
-
-    Raises:
-        DeviceError: A probability is not a number in [0, 1].
-    """
-    values = [float(p) for p in p_atypical]
-    for page, p in enumerate(values, start=1):
-        if not (math.isfinite(p) and 0 <= p <= 1):
-            raise DeviceError(
-                f"the probability of page {page} is unusable",
-                got=p,
-                expected="a number in [0, 1]",
-                remedy="run again with --precision fp32",
-            )
-    return [{"class": CLASS_NAMES[p >= threshold], "confidence": p} for p in values]
-
-
-def check_writable(folder: Path) -> None:
-    """Make the output folder where it is missing and prove that a file can be written there, leaving none behind.
+def check_writable(path: Path) -> None:
+    """Make the output folder where it is missing and prove that a result can be written there, leaving none behind.
 
     Raises:
         OutputError: It cannot.
     """
-    partial = _partial(folder)
+    partial = partial_of(path)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         try:
             partial.touch()
         finally:  # a signal that stops the process may come in between
             partial.unlink(missing_ok=True)
     except OSError as error:
-        raise _unwritable(folder, error) from error
+        raise _unwritable(path.parent, error) from error
 
 
-def write_result(folder: Path, records: Sequence[Record]) -> Path:
-    """Write the result whole or not at all: all of the folder is uploaded, half a file included.
+def write_result(path: Path, content: Any) -> None:  # noqa: ANN401 - each track has its own
+    """Write the result whole or not at all: all of the folder is uploaded, a partial file included.
 
     Args:
-        folder: An existing folder, ``/output`` on the platform. A result that lies there is replaced.
-        records: One record a page, in page order.
-
-    Returns:
-        The file.
+        path: In an existing folder, ``/output`` on the platform. An older result there is replaced.
+        content: JSON values, without NaN.
 
     Raises:
         OutputError: It cannot be written. The folder is then as it was.
     """
-    path, partial = folder / OUTPUT_NAME, _partial(folder)
-    text = json.dumps(records, indent=1, allow_nan=False) + "\n"
     try:
-        try:
-            with partial.open("w", encoding="utf-8") as file:
-                file.write(text)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with written_whole(path) as partial:
+            partial.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", encoding="utf-8")
     except OSError as error:
-        raise _unwritable(folder, error) from error
-    return path
+        raise _unwritable(path.parent, error) from error
 
 
-def take_back(folder: Path) -> None:
+def remove_partial(path: Path) -> None:
     """Remove what `check_writable` or `write_result` left, where their process ends in the middle."""
     with suppress(OSError):
-        _partial(folder).unlink()
-
-
-def _partial(folder: Path) -> Path:
-    """The temporary name, in the same folder so that the rename cannot cross a file system."""
-    return folder / f".{OUTPUT_NAME}.partial"
+        partial_of(path).unlink()
 
 
 def _unwritable(folder: Path, error: OSError) -> OutputError:
-    """The error for a folder that takes no file."""
+    """The error for a folder in which no file can be written."""
     return OutputError(
         f"the result cannot be written to {str(folder)!r}",
         got=error,
         expected="a folder that the user of this process may write to, with space left",
-        remedy="name another with --output, or correct that",
+        remedy="name another with --output, or fix the cause",
     )

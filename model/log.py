@@ -7,15 +7,12 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import suppress
 
-from model.errors import MitosisError, one_line
+from mitoscope.errors import MAYBE_OUT_OF_MEMORY, OUT_OF_MEMORY, MitoscopeError, describe_memory_error, one_line
 
 STDERR_LIMIT = 1000  # Grand Challenge cuts the line at 1,024 characters
-# What torch, C++, CUDA's libraries and the loader of shared libraries say, each by an error of its own.
-OUT_OF_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "failed to map segment", "ALLOC_FAILED")
-MAYBE_OUT_OF_MEMORY = ("could not create a primitive",)  # oneDNN says so of all that it cannot do
 
 
 def log(*lines: str) -> None:
@@ -27,8 +24,8 @@ def log(*lines: str) -> None:
         _say(f"warning: the log is lost, the result is not: {error}")
 
 
-def take_all_letters() -> None:
-    """Let the log escape the letters that a stream's encoding lacks: they cost no result."""
+def escape_unencodable() -> None:
+    """Escape characters that stdout or stderr cannot encode: they must not cost the result."""
     for stream in filter(None, (sys.stdout, sys.stderr)):  # None: it was closed from the start
         stream.reconfigure(errors="backslashreplace")
 
@@ -48,14 +45,6 @@ def attempt(work: Callable[[], None]) -> str:
     return _fail(reason) if reason else ""
 
 
-def tell_memory(error: Exception, known: Sequence[str] = OUT_OF_MEMORY) -> str:
-    """That there was no memory, where an error of whatever library says so in known words; else empty."""
-    said = str(error)
-    if isinstance(error, MemoryError) or any(words in said for words in known):
-        return f"out of memory ({said})" if said else "out of memory"
-    return ""
-
-
 def _fail(reason: str) -> str:
     """Put the reason on stderr, on one line that the platform shows whole."""
     line = one_line(f"error: {reason}")[:STDERR_LIMIT]
@@ -67,10 +56,10 @@ def _reason(work: Callable[[], None]) -> str:
     """Do some work; empty, or why it failed."""
     try:
         work()
-    except MitosisError as error:
+    except MitoscopeError as error:
         return str(error)
     except Exception as error:
-        memory = tell_memory(error, OUT_OF_MEMORY + MAYBE_OUT_OF_MEMORY)
+        memory = describe_memory_error(error, OUT_OF_MEMORY + MAYBE_OUT_OF_MEMORY)
         if not memory or any(words in memory for words in MAYBE_OUT_OF_MEMORY):
             _say(traceback.format_exc())
         if memory:

@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from model.contract import IMAGES_FOLDER, INPUT_SLUG
-from train.table import CropData, read_data, write_data
+from mitoscope.training.data.table import CropData, read_data, write_data
+from model.classification import IMAGES_FOLDER, INPUT_SLUG
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -65,9 +65,9 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import torch
 
-    from model.manifest import Bundle, InputSpec, Member, Threshold
-    from model.network import build_network
-    from model.weights import write_bundle
+    from mitoscope.bundle.manifest import Bundle, InputSpec, Member, Threshold
+    from mitoscope.bundle.members import write_bundle
+    from mitoscope.networks.build import build_network
 
     torch.manual_seed(0)
     images = torch.nn.functional.interpolate(torch.randn(32, 3, 8, 8), size=64, mode="bilinear")
@@ -182,8 +182,8 @@ def scored_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def strict_bundle(tiny_bundle: Path, scored_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The tiny bundle, said to be trained on crops less sharp than 001.png of the scored crops, and else on all."""
-    from model.manifest import FEATURES
-    from model.stain import measure_crops
+    from mitoscope.bundle.manifest import FEATURES
+    from mitoscope.images.stain import measure_crops
 
     with Image.open(scored_crops / "crops" / "001.png") as image:
         sharpness = measure_crops(np.asarray(image)[None])[0, -1]

@@ -2,33 +2,33 @@
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from pathlib import Path
+from dataclasses import replace
 
 import safetensors.torch
 import torch
 from torch import Tensor
 
-from model.bundle import CHECKSUM, FORMAT, MANIFEST, hash_manifest, read_bundle
-from model.errors import WeightsError
-from model.manifest import RESTORE, Bundle
+from mitoscope.bundle.manifest import RESTORE, Bundle, to_json
+from mitoscope.bundle.read import CHECKSUM, MANIFEST, hash_manifest, read_bundle
+from mitoscope.errors import WeightsError
+from mitoscope.files import write_text, written_folder
+
+State = Mapping[str, Tensor]
 
 
 def parse_member(content: bytes, name: str) -> dict[str, Tensor]:
     """Turn a member's bytes into tensors.
 
     Args:
-        content: What `model.bundle.read_content` gave.
+        content: What `mitoscope.bundle.read.read_content` returned.
         name: The file's, for a message.
 
     Returns:
         Tensor name → tensor, in the precision of the file.
 
     Raises:
-        WeightsError: It is no safetensors file.
+        WeightsError: It is not a safetensors file.
     """
     try:
         return safetensors.torch.load(content)
@@ -38,15 +38,19 @@ def parse_member(content: bytes, name: str) -> dict[str, Tensor]:
         ) from error
 
 
-def write_bundle(bundle: Bundle, state_dicts: Sequence[Mapping[str, Tensor]]) -> Bundle:
+def write_bundle(
+    bundle: Bundle, states: Sequence[State], base: State | None = None, *, files: Mapping[str, str] | None = None
+) -> Bundle:
     """Write a bundle whole or not at all, replacing an older one in the same folder.
 
-    Matrices and kernels are stored in fp16; vectors (biases, norms, running statistics), which weigh little and
-    lose most, stay in fp32.
+    Matrices and kernels are stored in fp16; vectors (biases, norms, running statistics), which are small and lose
+    most, stay in fp32.
 
     Args:
-        bundle: What to write and where; the members' ``sha256`` are computed here.
-        state_dicts: One state dict a member, in the members' order.
+        bundle: What to write and where; the ``sha256`` of members and base are computed here.
+        states: One state dict a member, in the members' order.
+        base: The base's, where the bundle holds it.
+        files: Other text files of the bundle by name, such as its model card.
 
     Returns:
         The bundle as `read_bundle` reads it back.
@@ -62,38 +66,26 @@ def write_bundle(bundle: Bundle, state_dicts: Sequence[Mapping[str, Tensor]]) ->
             expected="a bundle, or nothing there",
             remedy="name another folder",
         )
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        members = []
-        for member, state in zip(bundle.members, state_dicts, strict=True):
+    with written_folder(folder) as scratch:
+
+        def store(file: str, state: State) -> str:
             content = safetensors.torch.save({name: _stored(tensor) for name, tensor in state.items()})
-            (scratch / member.file).write_bytes(content)
-            members.append({**asdict(member), "sha256": hashlib.sha256(content).hexdigest()})
-        fields = {key: value for key, value in asdict(bundle).items() if key != "folder"}
-        manifest = {"format": FORMAT, **fields, "members": members}
-        manifest[CHECKSUM] = hash_manifest(json.loads(json.dumps(manifest)))  # as it is read back
-        (scratch / MANIFEST).write_text(json.dumps(manifest, indent=1, allow_nan=False) + "\n", encoding="utf-8")
-        scratch.chmod(0o755)
+            (scratch / file).write_bytes(content)
+            return hashlib.sha256(content).hexdigest()
+
+        if bundle.base and bundle.base.file and base is not None:
+            bundle = replace(bundle, base=replace(bundle.base, sha256=store(bundle.base.file, base)))
+        hashed = [
+            replace(member, sha256=store(member.file, state))
+            for member, state in zip(bundle.members, states, strict=True)
+        ]
+        manifest = json.loads(json.dumps(to_json(replace(bundle, members=tuple(hashed))), allow_nan=False))
+        manifest[CHECKSUM] = hash_manifest(manifest)
+        write_text(scratch / MANIFEST, json.dumps(manifest, indent=1) + "\n")
+        for name, text in (files or {}).items():
+            write_text(scratch / name, text)
         read_bundle(scratch)
-        _take_place(scratch, folder)
-    except BaseException:
-        shutil.rmtree(scratch, ignore_errors=True)
-        raise
     return read_bundle(folder)
-
-
-def _take_place(new: Path, folder: Path) -> None:
-    """Put a folder where an older bundle may lie, which is deleted once the new one is there."""
-    old = new.with_name(f"{new.name}.old")
-    try:
-        if folder.exists():
-            folder.rename(old)
-        new.rename(folder)
-    finally:  # an interrupt is heard after a rename as well as before it
-        if old.exists() and not folder.exists():
-            old.rename(folder)
-        shutil.rmtree(old, ignore_errors=True)
 
 
 def _stored(tensor: Tensor) -> Tensor:

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from model.contract import CROP_PX
-from model.crops import READERS, read_crops
-from model.errors import DataError, InputError, MitosisError
+from mitoscope.errors import DataError, InputError, MitoscopeError
+from mitoscope.images import CROP_PX
+from mitoscope.images.crops import READERS, read_crops
 
 Row = tuple[str, str, int, int]  # image_id, path, number of the path that was given, row of the index
 ROWS_AT_ONCE = 1000
@@ -76,7 +76,7 @@ def open_listing(paths: Sequence[Path]) -> Iterator[Listing]:
     Args:
         paths: Any mix of folders (searched to the bottom; a crop's name is its path below the folder), image files
             (PNG, JPEG, TIFF, MHA; the name is the file's), and index CSVs with ``image_id`` and ``path`` (relative to
-            the CSV; the table.csv of `python -m train prepare` is one).
+            the CSV; the table.csv of `mitoscope train prepare` is one).
 
     Raises:
         DataError: A path is missing or of another type, a name comes twice, or there is nothing to read.
@@ -222,7 +222,7 @@ def _stat(listing: Listing) -> dict[str, Any]:
     return {"sha256": digest.hexdigest(), "newest_s": newest_s}
 
 
-def _fault(what: str, got: str) -> MitosisError:
+def _fault(what: str, got: str) -> MitoscopeError:
     """Whatever was given that crops cannot be read from."""
     return DataError(
         what,

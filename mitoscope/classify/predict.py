@@ -12,21 +12,18 @@ from typing import Any, TextIO
 import numpy as np
 from tqdm import tqdm
 
-from model.bundle import MANIFEST
-from model.contract import CLASS_NAMES
-from model.crops import count_greyscale
-from model.ensemble import Ensemble
-from model.errors import one_line
-from model.heap import keep_freed_memory
-from scoring.files import hash_file
-from scoring.listing import Block, Listing, open_listing, read_blocks
-from scoring.provenance import describe_machine, read_commit
-from scoring.shards import UNREADABLE_CODE, check_shard, draft, is_finished, tell, unreadable_of
-from scoring.tables import DECIMALS, PREDICTION_COLUMNS
+from mitoscope.bundle.read import MANIFEST
+from mitoscope.classify.classifier import FORWARD_CROPS, Classifier
+from mitoscope.classify.listing import Block, Listing, open_listing, read_blocks
+from mitoscope.classify.shards import UNREADABLE_CODE, check_shard, draft, is_finished, tell, unreadable_of
+from mitoscope.classify.tables import DECIMALS, PREDICTION_COLUMNS
+from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.errors import one_line
+from mitoscope.files import hash_file
+from mitoscope.images.crops import count_greyscale
+from mitoscope.memory import keep_freed_memory
+from mitoscope.provenance import describe_machine, read_commit
 
-# How many crops a network sees at once, the last ones filled up: torch chooses its kernels, and so the last bits of a
-# probability, by this number. It is the same whatever the batch size, so the figures are.
-FORWARD_CROPS = {"cpu": 16, "cuda": 256}
 TELL_EVERY = 10_000
 
 
@@ -44,11 +41,11 @@ def predict(
     """Score crops in bulk.
 
     Args:
-        paths: See `scoring.listing.open_listing`.
-        out: predictions.csv, replaced if it is there; its record is written beside it (`scoring.shards`). A prediction
+        paths: See `mitoscope.classify.listing.open_listing`.
+        out: predictions.csv, replaced if it is there; its record is written beside it (`shards`). A prediction
             that is there already, by the same weights and code, of the same files that were not touched since, is left
             as it is.
-        weights: A bundle's folder; None: see `model.bundle.find_bundle`.
+        weights: A bundle's folder; None: see `mitoscope.bundle.find.find_bundle`.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
         shard: (i, N): of the files, in order, the i-th of N parts of equal size, i from 1 on.
@@ -60,12 +57,12 @@ def predict(
         0, or `UNREADABLE_CODE` when files could not be read; each is named on stderr.
 
     Raises:
-        MitosisError: Anything else that outside data can cause. Nothing has then been written.
+        MitoscopeError: Anything else that outside data can cause. Nothing has then been written.
     """
     keep_freed_memory()
     with open_listing(paths) as listing, draft(out) as new:
-        ensemble = Ensemble.load(weights, device=device, precision=precision)
-        mark = _mark(listing, ensemble, shard)
+        classifier = Classifier.load(weights, device=device, precision=precision)
+        mark = _mark(listing, classifier, shard)
         if is_finished(out, mark, listing.newest_s):
             print(f"{out} is finished: nothing to do")
             return UNREADABLE_CODE if unreadable_of(out).is_file() else 0
@@ -73,48 +70,32 @@ def predict(
         first, last = ((number * listing.n_files) // shard[1] for number in (shard[0] - 1, shard[0]))
         if listing.n_others:
             print(f"passed over {listing.n_others:,} files that are no images by their names")
-        print(f"scoring {last - first:,} files: {ensemble.bundle.name}, {ensemble.device.type} {ensemble.precision}",
-              flush=True)  # fmt: skip
-        at_once = FORWARD_CROPS[ensemble.device.type]
+        where = f"{classifier.device.type} {classifier.precision}"
+        print(f"scoring {last - first:,} files: {classifier.bundle.name}, {where}", flush=True)
+        at_once = FORWARD_CROPS[classifier.device.type]
         blocks = read_blocks(listing, -(-batch_size // at_once) * at_once, first, last)
         with (
             new.scores.open("w", newline="", encoding="utf-8") as scores,
             new.unreadable.open("w", newline="", encoding="utf-8") as reasons,
         ):
-            tally, pixels = _score(ensemble, blocks, (scores, reasons), last - first, strict)
+            tally, pixels = _score(classifier, blocks, (scores, reasons), last - first, strict)
         if tally.n_unreadable and strict:
-            print(f"error: {tally.n_unreadable:,} of {last - first:,} files cannot be read, as said above: nothing "
-                  "was written; mend them, or score the others with --no-strict", file=sys.stderr)  # fmt: skip
+            print(f"error: {tally.n_unreadable:,} of {last - first:,} files cannot be read, see above: nothing "
+                  "was written; correct them, or score the others with --no-strict", file=sys.stderr)  # fmt: skip
             return UNREADABLE_CODE
         new.keep({**mark, "crops": {**asdict(tally), "pixels_sha256": [pixels]}})
     return tell(out, tally.n_crops, tally.n_greyscale, tally.n_unreadable)
 
 
-def predict_block(ensemble: Ensemble, crops: np.ndarray) -> np.ndarray:
-    """Ask every member about crops, always the same number at once, so that a crop's answer does not depend on others.
-
-    Args:
-        ensemble: The members.
-        crops: uint8 (B, 128, 128, 3).
-
-    Returns:
-        float64 (5, B): P(atypical) by member.
-    """
-    at_once = FORWARD_CROPS[ensemble.device.type]
-    lacking = -len(crops) % at_once
-    filled = np.concatenate([crops, np.zeros((lacking, *crops.shape[1:]), np.uint8)])
-    return ensemble.predict_members(filled, at_once, shrink=False)[:, : len(crops)]
-
-
-def encode_rows(image_ids: list[str], p_members: np.ndarray, threshold: float) -> list[list[str]]:
-    """The rows of predictions.csv: image_id, p_atypical, class and the members, rounded to `DECIMALS`.
+def encode_rows(image_ids: list[str], p_members: np.ndarray, classifier: Classifier) -> list[list[str]]:
+    """The rows of predictions.csv: image_id, p_atypical, class and the members, calibrated, rounded to `DECIMALS`.
 
     The class follows from the rounded probability, so that the file does not contradict itself.
     """
-    p_atypical = p_members.mean(axis=0).round(DECIMALS)
+    p_atypical = classifier.combine(p_members).round(DECIMALS)
     return [
-        [image_id, _digits(p), CLASS_NAMES[int(p >= threshold)], *map(_digits, members)]
-        for image_id, p, members in zip(image_ids, p_atypical, p_members.T, strict=True)
+        [image_id, _digits(p), CLASS_NAMES[int(p >= classifier.threshold)], *map(_digits, members)]
+        for image_id, p, members in zip(image_ids, p_atypical, classifier.calibrate(p_members).T, strict=True)
     ]
 
 
@@ -123,19 +104,19 @@ def _digits(p: float) -> str:
     return f"{p:.{DECIMALS}f}"
 
 
-def _mark(listing: Listing, ensemble: Ensemble, shard: tuple[int, int]) -> dict[str, Any]:
+def _mark(listing: Listing, classifier: Classifier, shard: tuple[int, int]) -> dict[str, Any]:
     """What decides a prediction to the byte: crops, weights, code and machine."""
     return {
         "shard": list(shard),
         "listing": {"files": listing.n_files, "sha256": listing.sha256},
         "bundle": {
-            "name": ensemble.bundle.name,
-            "manifest_sha256": hash_file(ensemble.bundle.folder / MANIFEST),
-            "threshold": ensemble.bundle.threshold.value,
-            "rule": ensemble.bundle.threshold.rule,
+            "name": classifier.bundle.name,
+            "manifest_sha256": hash_file(classifier.bundle.folder / MANIFEST),
+            "threshold": classifier.bundle.threshold.value,
+            "rule": classifier.bundle.threshold.rule,
         },
-        "device": ensemble.device.type,
-        "precision": ensemble.precision,
+        "device": classifier.device.type,
+        "precision": classifier.precision,
         "decimals": DECIMALS,
         "commit": read_commit(),
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in ("torch", "timm", "numpy")}},
@@ -153,11 +134,11 @@ class _Tally:
 
 
 def _score(
-    ensemble: Ensemble, blocks: Iterator[Block], files: tuple[TextIO, TextIO], n_files: int, strict: bool
+    classifier: Classifier, blocks: Iterator[Block], files: tuple[TextIO, TextIO], n_files: int, strict: bool
 ) -> tuple[_Tally, str]:
     """Write the rows of both files; returns what was found and the SHA-256 of all pixels."""
     scores, reasons = (csv.writer(file, lineterminator="\n") for file in files)
-    scores.writerow([*PREDICTION_COLUMNS, *(f"member_{k}" for k in range(len(ensemble.bundle.members)))])
+    scores.writerow([*PREDICTION_COLUMNS, *(f"member_{k}" for k in range(len(classifier.bundle.members)))])
     reasons.writerow(["image_id", "reason"])
     tally, pixels, n_done = _Tally(), hashlib.sha256(), 0
     with tqdm(total=n_files, unit=" files", disable=None) as bar:  # None: on a terminal alone
@@ -170,8 +151,8 @@ def _score(
             tally.n_unreadable += len(block.unreadable)
             pixels.update(block.crops.tobytes())
             if block.image_ids and not (strict and tally.n_unreadable):
-                p_members = predict_block(ensemble, block.crops)
-                scores.writerows(encode_rows(block.image_ids, p_members, ensemble.bundle.threshold.value))
+                p_members = classifier.predict_members(block.crops, repeatable=True)
+                scores.writerows(encode_rows(block.image_ids, p_members, classifier))
             bar.update(block.n_files)
             if bar.disable and (n_done + block.n_files) // TELL_EVERY > n_done // TELL_EVERY:
                 print(f"{n_done + block.n_files:,} of {n_files:,} files", flush=True)

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from model.contract import CROP_PX
-from model.manifest import InputSpec
+from mitoscope.bundle.manifest import InputSpec
+from mitoscope.images import CROP_PX
 
 
 def preprocess(crops: Tensor | np.ndarray, spec: InputSpec, device: torch.device | str = "cpu") -> Tensor:

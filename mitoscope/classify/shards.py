@@ -10,10 +10,10 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
-from model.errors import DataError
-from scoring.files import check_file, hash_file, write_json
-from scoring.provenance import CHANGES
-from scoring.tables import RECORD_FORMAT, read_record, record_of
+from mitoscope.classify.tables import RECORD_FORMAT, read_record, record_of
+from mitoscope.errors import DataError
+from mitoscope.files import check_file, hash_file, write_json
+from mitoscope.provenance import CHANGES
 
 UNREADABLE_CODE = 3  # the exit code when files could not be read; 1 is any other fault, 2 a wrong command line
 
@@ -137,7 +137,7 @@ def merge(shards: Sequence[Path], out: Path) -> int:
         out: predictions.csv.
 
     Returns:
-        As `scoring.predict.predict`.
+        As `mitoscope.classify.predict.predict`.
 
     Raises:
         DataError: A shard is missing, given twice or changed, or they are not of one prediction.

@@ -1,6 +1,6 @@
 """Files → uint8 crops. Whatever is wrong with a file is found here, from its header where that is possible.
 
-TIFF, PNG and JPEG are read by Pillow, an MHA by `model.mha`. Neither may decode a pixel before the number, the size and
+TIFF, PNG and JPEG are read by Pillow, an MHA by `mha`. Neither may decode a pixel before the number, the size and
 the type of all pages are known to be right: a page 10,000 px wide is refused, not loaded. Whatever a file holds,
 reading it takes less than `MEMORY_LIMIT` more memory.
 """
@@ -22,10 +22,11 @@ from PIL.TiffImagePlugin import (
     TiffImageFile,
 )
 
-from model.contract import CROP_PX, PAGE_LIMIT, describe_folder
-from model.errors import InputError
-from model.mha import MhaError, read_mha
-from model.tiff import check_directories
+from mitoscope.errors import InputError
+from mitoscope.files import describe_folder
+from mitoscope.images import CROP_PX, PAGE_LIMIT
+from mitoscope.images.mha import MhaError, read_mha
+from mitoscope.images.tiff import check_directories
 
 # What Pillow turns into RGB without a choice of ours: greyscale is repeated three times, a palette looked up,
 # an alpha channel dropped (the colours stay as stored; nothing is blended).

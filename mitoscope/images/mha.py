@@ -11,7 +11,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from model.contract import CROP_PX, PAGE_LIMIT
+from mitoscope.images import CROP_PX, PAGE_LIMIT
 
 HEADER_BYTES = 65536
 BLOCK_BYTES = 1 << 20

@@ -1,8 +1,4 @@
-"""Stain and focus of crops, and which crops are unlike those that the networks were trained on.
-
-A network is known to work on crops like its training crops. Whoever reads its answers should see where a scanner, a
-stain or a blurred scan leaves that ground; the answers themselves never change by it.
-"""
+"""Stain and focus of crops, and the way from RGB to stains and back."""
 
 import math
 
@@ -10,8 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from model.contract import CROP_PX
-from model.manifest import FEATURES, FeatureRange, TrainingCrops
+from mitoscope.images import CROP_PX
 
 # Ruifrok and Johnston 2001, as skimage.color.rgb_from_hed: one row a stain, one column a colour. Numbers, because
 # importing skimage would slow every start of the container.
@@ -21,8 +16,10 @@ LOG_FLOOR = math.log(1e-6)  # skimage's unit: a stain of 1 absorbs all but a mil
 LUMINANCE = torch.tensor([0.2125, 0.7154, 0.0721])  # of red, green and blue, as in skimage.color.rgb2gray
 FLAT = 1e-8  # added to the variance of the Laplacian, so that a page of one colour has a logarithm
 BATCH = 64  # crops at once: about 50 MB
-PERCENTILES = (0.1, 99.9)
-MARGIN = 0.5  # standard deviations; see find_outliers
+FEATURES = (
+    *("haematoxylin mean", "haematoxylin spread", "eosin mean", "eosin spread", "residual mean", "residual spread"),
+    "sharpness",
+)
 
 
 def rgb_to_hed(images: Tensor) -> Tensor:
@@ -85,31 +82,3 @@ def _moments(values: Tensor, counted: Tensor) -> tuple[Tensor, Tensor]:
     n_counted = counted.sum(dim=-1).clamp(min=1)
     mean = (values * counted).sum(dim=-1) / n_counted
     return mean, ((values - mean[..., None]).square() * counted).sum(dim=-1) / n_counted
-
-
-def describe_crops(features: np.ndarray) -> TrainingCrops:
-    """What a bundle's manifest says of its training crops; features float (N, 7) of `measure_crops`, N of 1 or more."""
-    low, high = np.percentile(features, PERCENTILES, axis=0)
-    columns = np.stack([features.mean(axis=0), features.std(axis=0), low, high], axis=1).tolist()  # 7 × 4
-    ranges = {name: FeatureRange(*values) for name, values in zip(FEATURES, columns, strict=True)}
-    return TrainingCrops(len(features), ranges)
-
-
-def find_outliers(features: np.ndarray, training: TrainingCrops) -> list[list[str]]:
-    """Say in what each crop is unlike the training crops.
-
-    A feature is unlike when it lies more than half a standard deviation outside of the training crops' central 99.8 %.
-    Without that margin the scanners of AtNorM-Br, on which the networks do well, would be named in every fifth crop.
-
-    Args:
-        features: float (N, 7), as `measure_crops` gives them.
-        training: The bundle's training crops.
-
-    Returns:
-        N lists of names, of `FEATURES` and in their order; an empty list is a crop like the training crops.
-    """
-    ranges = [training.features[name] for name in FEATURES]
-    low = np.array([known.low - MARGIN * known.std for known in ranges])
-    high = np.array([known.high + MARGIN * known.std for known in ranges])
-    outside = (features < low) | (features > high)  # (N, 7)
-    return [[name for name, is_outside in zip(FEATURES, row, strict=True) if is_outside] for row in outside]

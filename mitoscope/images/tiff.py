@@ -8,7 +8,7 @@ import struct
 from pathlib import Path
 from typing import BinaryIO
 
-from model.contract import PAGE_LIMIT
+from mitoscope.images import PAGE_LIMIT
 
 VALUES_LIMIT = 65_536  # of one tag; a palette has 768
 AS_THEY_ARE = (1, 2, 7)  # bytes, text and undefined: Pillow keeps them so

@@ -97,7 +97,8 @@ class Conv(nn.Conv2d):
         """Nothing: the weights come from a file."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or torch.is_grad_enabled() or not has_fused(x.dtype):
+        differentiated = x.requires_grad or self.weight.requires_grad
+        if x.device.type != "cpu" or differentiated or not has_fused(x.dtype):
             return activate(super().forward(x), self.after)
         fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups, self.after, [], "tanh"

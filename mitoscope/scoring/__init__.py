@@ -1,1 +1,1 @@
-"""What predictions are worth: figures with their intervals, the rules that place a threshold, and pictures."""
+"""What predictions are worth: metrics, intervals, thresholds, plots, report."""

@@ -10,11 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from model.bundle import find_bundle, read_bundle
-from model.contract import OUTPUT_NAME, describe_folder
-from model.crops import read_stack
-from model.errors import DataError
-from model.files import read_json
+from mitoscope.bundle.find import find_bundle
+from mitoscope.bundle.read import read_bundle
+from mitoscope.errors import DataError
+from mitoscope.files import describe_folder, read_json
+from mitoscope.images.crops import read_stack
+from model.classification import OUTPUT_NAME
 
 KINDS = {
     bool: "a boolean",
@@ -45,7 +46,7 @@ def check(
     Args:
         output_json: What the container wrote, in its output folder.
         stack: What was scored, TIFF or MHA; its pages are counted.
-        weights: The bundle whose threshold made the classes; None: see `model.bundle.find_bundle`.
+        weights: The bundle whose threshold made the classes; None: see `mitoscope.bundle.find.find_bundle`.
         expected: The JSON that should have come out; None: only the demands are checked.
         tolerance: Largest difference of a confidence from the expected one.
         class_margin: A page expected closer than this to the threshold may change its class.

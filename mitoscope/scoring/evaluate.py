@@ -6,24 +6,24 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from model.contract import CLASS_NAMES
-from model.errors import DataError
-from scoring.files import hash_file, write_json, write_text
-from scoring.groups import Group
-from scoring.judge import find_domains, judge, make_groups, truth_and_calls
-from scoring.markdown import render_summary
-from scoring.platform import find_results, platform_metrics, read_results
-from scoring.plots import (
+from mitoscope.classify.tables import describe_predictions, find_threshold, read_predictions, record_of
+from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.files import hash_file, write_json, write_text
+from mitoscope.provenance import describe_code, describe_file
+from mitoscope.scoring.labels import LabelSource, join_labels
+from mitoscope.scoring.markdown import render_summary
+from mitoscope.scoring.metrics.groups import Group
+from mitoscope.scoring.metrics.judge import find_domains, judge, make_groups, truth_and_calls
+from mitoscope.scoring.platform import find_results, platform_metrics, read_results
+from mitoscope.scoring.plots import (
     plot_calibration,
     plot_confusion_matrices,
     plot_precision_recall_curves,
     plot_roc_curves,
     plot_sweeps,
 )
-from scoring.plots.style import MOST_GROUPS
-from scoring.predictions import check_threshold
-from scoring.provenance import describe_code, describe_file, describe_labels, describe_predictions
-from scoring.tables import find_labels, find_threshold, join_labels, read_predictions, record_of
+from mitoscope.scoring.plots.style import MOST_GROUPS
+from mitoscope.scoring.predictions import check_threshold
 
 PICTURES = {
     "roc.svg": plot_roc_curves,
@@ -36,27 +36,25 @@ SWEEP = "sweep.svg"  # the one that needs a threshold
 FROM_CLASSES = "the classes: the middle of the gap between them"
 
 
-def evaluate(predictions_csv: Path, labels: str | None, out: Path, threshold: float | None, seed: int) -> str:
+def evaluate(predictions_csv: Path, labels: LabelSource, out: Path, threshold: float | None, seed: int) -> str:
     """Judge predictions.csv: metrics.json, figures.json, summary.md and five pictures.
 
     Args:
-        predictions_csv: See `scoring.tables.read_predictions`.
-        labels: See `scoring.tables.find_labels`.
+        predictions_csv: See `mitoscope.classify.tables.read_predictions`.
+        labels: Where the labels are.
         out: The folder for the results; those that lie there are replaced.
-        threshold: Makes the classes anew; None: they stand as they are, see `scoring.tables.find_threshold`.
+        threshold: Makes the classes anew; None: they stand as they are, see `mitoscope.classify.tables.find_threshold`.
         seed: Of the bootstrap.
 
     Returns:
         The summary, in Markdown.
 
     Raises:
-        DataError: There are no labels, or predictions and labels cannot be used together.
+        DataError: Predictions and labels cannot be used together.
     """
-    if labels is None:
-        raise _lacking("--predictions", "--labels", "labels.csv, or the word folders")
     predictions = read_predictions(predictions_csv)
-    table = join_labels(predictions, find_labels(labels, predictions["image_id"]))
-    inputs = {"predictions": describe_predictions(predictions_csv), "labels": describe_labels(labels)}
+    table = join_labels(predictions, labels.read(predictions["image_id"]))
+    inputs = {"predictions": describe_predictions(predictions_csv), "labels": labels.describe()}
     if threshold is None:
         record = inputs["predictions"]["record"]
         value = find_threshold(table, record)
@@ -67,12 +65,12 @@ def evaluate(predictions_csv: Path, labels: str | None, out: Path, threshold: fl
     return _evaluate(table, value, origin, inputs, out, seed)
 
 
-def evaluate_platform(predictions_json: Path, ground_truth_json: Path | None, out: Path, seed: int) -> str:
+def evaluate_platform(predictions_json: Path, ground_truth_json: Path, out: Path, seed: int) -> str:
     """Judge the platform's own files, as `evaluate` does.
 
     Args:
-        predictions_json: See `scoring.platform.find_results`; the results lie beside it.
-        ground_truth_json: See `scoring.platform.read_results`.
+        predictions_json: See `mitoscope.scoring.platform.find_results`; the results lie beside it.
+        ground_truth_json: See `mitoscope.scoring.platform.read_results`.
         out: The folder for the results; those that lie there are replaced.
         seed: Of the bootstrap.
 
@@ -80,10 +78,8 @@ def evaluate_platform(predictions_json: Path, ground_truth_json: Path | None, ou
         The summary, in Markdown.
 
     Raises:
-        DataError: There is no ground truth, or the platform's evaluator would fail, too.
+        DataError: The platform's evaluator would fail, too.
     """
-    if ground_truth_json is None:
-        raise _lacking("--predictions-json", "--ground-truth-json", "the platform's ground_truth.json")
     results = find_results(predictions_json)
     table = read_results(results, ground_truth_json)
     inputs = {
@@ -130,10 +126,3 @@ def _choose(pooled: Group, parts: dict[str, Group]) -> list[Group]:
     """What the pictures show: all crops, and the largest parts of them as far as there is room, in their order."""
     largest = sorted(parts.values(), key=lambda group: len(group.is_atypical), reverse=True)[: MOST_GROUPS - 1]
     return [pooled, *(group for group in parts.values() if group in largest)]
-
-
-def _lacking(given: str, lacking: str, expected: str) -> DataError:
-    """The error for half of what a comparison needs."""
-    return DataError(
-        f"{given} has nothing to be judged by", got=f"no {lacking}", expected=expected, remedy=f"name it with {lacking}"
-    )

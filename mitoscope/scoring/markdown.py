@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from scoring.groups import spell_domain
+from mitoscope.scoring.metrics.groups import spell_domain
 
 Figures = dict[str, Any]
 SHARES = ("roc_auc", "balanced_accuracy", "sensitivity", "specificity")

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from scipy import ndimage
 
-from model.stain import hed_to_rgb, rgb_to_hed
+from mitoscope.images.stain import hed_to_rgb, rgb_to_hed
 
 BORDER = "mirror"  # what scipy puts where a moved crop leaves a gap
 STAINS = ("haematoxylin", "eosin")

@@ -15,11 +15,12 @@ from typing import Any
 import pandas as pd
 from sklearn.metrics import recall_score
 
-from model.contract import CLASS_NAMES, INPUT_SLUG, OUTPUT_NAME
-from model.errors import DataError
-from model.files import read_json
-from scoring.metrics import figures
-from scoring.predictions import Array, check_probabilities
+from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.errors import DataError
+from mitoscope.files import read_json
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.predictions import Array, check_probabilities
+from model.classification import INPUT_SLUG, OUTPUT_NAME
 
 OUTPUT_SLUG = Path(OUTPUT_NAME).stem
 OVERALL = ("sensitivity", "specificity", "balanced_accuracy", "roc_auc", "accuracy")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from model.errors import DataError
+from mitoscope.errors import DataError
 
 Array = np.ndarray
 # What makes the classes: a threshold in [0, 1], from which on a crop is called atypical; or, where no threshold

@@ -10,53 +10,57 @@ import pandas as pd
 from matplotlib.figure import Figure
 from tqdm import tqdm
 
-from model.bundle import MANIFEST
-from model.contract import CLASS_NAMES
-from model.ensemble import Ensemble
-from model.errors import DataError
-from scoring.files import hash_file, write_json, write_text
-from scoring.listing import Listing, open_listing, read_blocks
-from scoring.markdown import render_share, render_table
-from scoring.metrics import figures
-from scoring.perturb import Perturbation, list_perturbations
-from scoring.plots.style import PALETTE, STYLE, WIDTH_IN, save_picture
-from scoring.predict import predict_block
-from scoring.provenance import describe_code, describe_machine
-from scoring.tables import BY_FOLDER, find_labels, join_labels, read_labels
+from mitoscope.bundle.read import MANIFEST
+from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.listing import Listing, open_listing, read_blocks
+from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.errors import DataError
+from mitoscope.files import hash_file, write_json, write_text
+from mitoscope.provenance import describe_code, describe_machine
+from mitoscope.scoring.labels import LabelSource, join_labels
+from mitoscope.scoring.markdown import render_share, render_table
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.perturb import Perturbation, list_perturbations
+from mitoscope.scoring.plots.style import PALETTE, STYLE, WIDTH_IN, save_picture
 
 ACCURACY = ("roc_auc", "balanced_accuracy")
 BLOCK = 256  # crops in memory at once
 
 
 def stress(
-    paths: list[Path], out: Path, *, weights: Path | None = None, device: str = "auto", labels: str | None = None
+    paths: list[Path],
+    out: Path,
+    *,
+    weights: Path | None = None,
+    device: str = "auto",
+    labels: LabelSource | None = None,
 ) -> str:
-    """Score crops as they are and under every perturbation of `scoring.perturb`.
+    """Score crops as they are and under every perturbation of `mitoscope.scoring.perturb`.
 
     Args:
-        paths: See `scoring.listing.open_listing`.
+        paths: See `mitoscope.classify.listing.open_listing`.
         out: A folder for stress.json, stress.md and stress.svg.
-        weights: A bundle's folder; None: see `model.bundle.find_bundle`.
+        weights: A bundle's folder; None: see `mitoscope.bundle.find.find_bundle`.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        labels: See `scoring.tables.find_labels`; with them, ROC AUC and balanced accuracy are told too.
+        labels: Where the labels are; with them, ROC AUC and balanced accuracy are reported too.
 
     Returns:
         The table, in Markdown.
 
     Raises:
-        MitosisError: A crop cannot be read, or lacks a label.
+        MitoscopeError: A crop cannot be read, or lacks a label.
     """
-    ensemble = Ensemble.load(weights, device=device)
-    if labels not in (None, BY_FOLDER):
-        read_labels(Path(labels))  # a fault is told before hours are spent
+    classifier = Classifier.load(weights, device=device)
+    if labels:
+        labels.check()
     perturbations = list(list_perturbations())
     with open_listing(paths) as listing:
-        image_ids, p_plain, p_perturbed = _predict(ensemble, listing, perturbations)
+        image_ids, p_plain, p_perturbed = _predict(classifier, listing, perturbations)
     is_atypical = None
     if labels:
         crops = pd.DataFrame({"image_id": image_ids})
-        is_atypical = (join_labels(crops, find_labels(labels, crops["image_id"]))["label"] == CLASS_NAMES[1]).to_numpy()
-    threshold = ensemble.bundle.threshold.value
+        is_atypical = (join_labels(crops, labels.read(crops["image_id"]))["label"] == CLASS_NAMES[1]).to_numpy()
+    threshold = classifier.bundle.threshold.value
     plain = {} if is_atypical is None else figures(is_atypical, p_plain, threshold)
     rows = [
         {"kind": step.kind, "strength": step.strength, "unit": step.unit, **_judge(p_plain, p, threshold, is_atypical)}
@@ -67,11 +71,11 @@ def stress(
         **describe_code(),
         "machine": describe_machine(),
         "bundle": {
-            "name": ensemble.bundle.name,
-            "manifest_sha256": hash_file(ensemble.bundle.folder / MANIFEST),
+            "name": classifier.bundle.name,
+            "manifest_sha256": hash_file(classifier.bundle.folder / MANIFEST),
         },
         "listing_sha256": listing.sha256,
-        "device": f"{ensemble.device.type} {ensemble.precision}",
+        "device": f"{classifier.device.type} {classifier.precision}",
         "threshold": threshold,
         "n_crops": len(image_ids),
         "unchanged": plain,
@@ -84,9 +88,13 @@ def stress(
 
 
 def _predict(
-    ensemble: Ensemble, listing: Listing, perturbations: Sequence[Perturbation]
+    classifier: Classifier, listing: Listing, perturbations: Sequence[Perturbation]
 ) -> tuple[list[str], np.ndarray, list[np.ndarray]]:
     """Names, float64 (N,), and for each perturbation float64 (variants, N)."""
+
+    def predict(crops: np.ndarray) -> np.ndarray:
+        return classifier.combine(classifier.predict_members(crops, repeatable=True))
+
     image_ids: list[str] = []
     plain: list[np.ndarray] = []
     perturbed: list[list[np.ndarray]] = [[] for _ in perturbations]
@@ -101,9 +109,9 @@ def _predict(
                     remedy="predict lists all of them",
                 )
             image_ids += block.image_ids
-            plain.append(predict_block(ensemble, block.crops).mean(axis=0))
+            plain.append(predict(block.crops))
             for step, told in zip(perturbations, perturbed, strict=True):
-                told.append(np.stack([predict_block(ensemble, v(block.crops)).mean(axis=0) for v in step.variants]))
+                told.append(np.stack([predict(v(block.crops)) for v in step.variants]))
             bar.update(block.n_files)
     return image_ids, np.concatenate(plain), [np.concatenate(told, axis=1) for told in perturbed]
 

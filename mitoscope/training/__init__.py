@@ -1,1 +1,1 @@
-"""From public data sets to a weights bundle: prepare, split, fit, run, evaluate, publish. See train/README.md."""
+"""From public data sets to a weights bundle. Imported by no container."""

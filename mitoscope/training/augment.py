@@ -12,11 +12,11 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from model.contract import CROP_PX
-from model.errors import DataError
-from model.manifest import InputSpec
-from model.preprocess import normalise
-from model.stain import hed_to_rgb, rgb_to_hed
+from mitoscope.bundle.manifest import InputSpec
+from mitoscope.classify.preprocess import normalise
+from mitoscope.errors import DataError
+from mitoscope.images import CROP_PX
+from mitoscope.images.stain import hed_to_rgb, rgb_to_hed
 
 LIMITS = {
     **{"stain_scale": 1, "stain_shift": 1, "zoom": 1, "stretch": 1, "translate_px": CROP_PX / 2, "brightness": 1},

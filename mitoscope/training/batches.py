@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from train.config import FitConfig
-from train.table import SUBCLASSES, CropData
+from mitoscope.training.config import FitConfig
+from mitoscope.training.data.table import SUBCLASSES, CropData
 
 Batch = dict[str, Tensor]
 
@@ -31,7 +31,7 @@ class CropDataset(Dataset[Batch]):
         return len(self.rows)
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """The batch of the given positions; see `train.module.FoldModule` for its shapes."""
+        """The batch of the given positions; see `mitoscope.training.module.FoldModule` for its shapes."""
         chosen = torch.tensor(indices)
         return {
             "crops": torch.from_numpy(self.crops[self.rows[indices]]),

@@ -1,4 +1,4 @@
-"""The command line of python -m train: arguments in, one clear line out when something is wrong."""
+"""The commands below `mitoscope train`."""
 
 import argparse
 import signal
@@ -8,23 +8,18 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from model.errors import DataError
-from scoring.command import run_command
+from mitoscope.errors import DataError
 
 if TYPE_CHECKING:
-    from train.launch import FitJob
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command; 0 on success, 1 with one line on stderr otherwise."""
-    options = _parser().parse_args(arguments)
-    return run_command(lambda: options.command(options), "train/requirements.txt")
+    from mitoscope.training.study.launch import FitJob
 
 
 def _prepare(options: argparse.Namespace) -> None:
-    from train.counts import format_counts  # here and below: a command does not wait for what another one imports
-    from train.prepare import prepare
-    from train.sources import READERS
+    from mitoscope.training.data.counts import (
+        format_counts,  # here and below: a command does not wait for what another one imports
+    )
+    from mitoscope.training.data.prepare import prepare
+    from mitoscope.training.data.sources import READERS
 
     sources = [read(paths) for name, read in READERS.items() if (paths := getattr(options, name))]
     if not sources:
@@ -32,7 +27,7 @@ def _prepare(options: argparse.Namespace) -> None:
             "no data set is named",
             got="no path to any",
             expected="at least one",
-            remedy="name one, e.g. after --ami-br; see python -m train prepare --help",
+            remedy="name one, e.g. after --ami-br; see mitoscope train prepare --help",
         )
     table = prepare(sources, options.out, options.rois, labels_only=options.labels_only)
     print(format_counts(table))
@@ -40,8 +35,8 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _split(options: argparse.Namespace) -> None:
-    from train.folds import split, write_folds
-    from train.table import read_data
+    from mitoscope.training.data.table import read_data
+    from mitoscope.training.folds import split, write_folds
 
     folds = split(read_data(options.data), options.hold_out, options.seed)
     write_folds(options.out, folds)
@@ -50,18 +45,13 @@ def _split(options: argparse.Namespace) -> None:
 
 
 def _fit(options: argparse.Namespace) -> None:
-    from train.config import configure
-    from train.fit import fit
-    from train.folds import read_folds
-    from train.table import read_data
+    from mitoscope.training.fit import fit_member
 
-    config = configure(options.preset, options.set)
-    data = read_data(options.data)
-    fit(data, read_folds(options.folds, data), options.fold, config, options.out)
+    fit_member(options.data, options.folds, options.fold, options.out, options.preset, options.set)
 
 
 def _run(options: argparse.Namespace) -> None:
-    from train.study import Recipe, run_leave_one_out, run_study
+    from mitoscope.training.study.study import Recipe, run_leave_one_out, run_study
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # the members are stopped on the way out
     recipe = Recipe(options.preset, tuple(options.set), options.members)
@@ -75,14 +65,14 @@ def _run(options: argparse.Namespace) -> None:
 def _launcher(options: argparse.Namespace) -> "Callable[[list[FitJob]], None]":
     """Where the fits run."""
     if options.launcher == "slurm":
-        from train.config import override
-        from train.slurm import run_slurm
-        from train.slurm_job import Resources
+        from mitoscope.training.config import override
+        from mitoscope.training.study.slurm import run_slurm
+        from mitoscope.training.study.slurm_job import Resources
 
         resources = override(Resources(), options.slurm, "--slurm")
         logs = options.out / "slurm"
         return partial(run_slurm, logs=logs, resources=resources, max_parallel=options.max_parallel)
-    from train.launch import run_local
+    from mitoscope.training.study.launch import run_local
 
     if options.slurm:
         raise DataError(
@@ -92,8 +82,8 @@ def _launcher(options: argparse.Namespace) -> "Callable[[list[FitJob]], None]":
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from train.evaluate import compare_studies, evaluate_run
-    from train.study import read_studies, read_study
+    from mitoscope.training.evaluate import compare_studies, evaluate_run
+    from mitoscope.training.study.study import read_studies, read_study
 
     if len(options.study) == 1:
         print(evaluate_run(read_studies(options.study[0], options.data), options.threshold_rule, options.out))
@@ -112,8 +102,8 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from train.publish import publish
-    from train.study import read_study
+    from mitoscope.training.publish import publish
+    from mitoscope.training.study.study import read_study
 
     print("\n".join(publish(read_study(options.study, options.data), options.out, options.threshold_rule)))
     print(f"wrote {options.out}")
@@ -126,9 +116,9 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m train", description="From public data sets to a weights bundle.")
-    commands = parser.add_subparsers(required=True)
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add the commands to the parser of `mitoscope train`."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     prepare = commands.add_parser("prepare", help="data sets → one table and one array of crops")
     prepare.add_argument("--ami-br", type=Path, nargs="+", metavar="PATH",
@@ -163,7 +153,7 @@ def _parser() -> argparse.ArgumentParser:
                      help="of the five folds, fit the first N; a bundle needs all")  # fmt: skip
     run.add_argument("--launcher", choices=("local", "slurm"), default="local", help="where the fits run")
     run.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE",
-                     help="what a fit asks of Slurm, e.g. partition=gpu; see train/slurm_job.py")  # fmt: skip
+                     help="what a fit asks of Slurm, e.g. partition=gpu; see docs/train.md")  # fmt: skip
     run.add_argument("--max-parallel", type=_whole_number, default=0, metavar="N",
                      help="members at once; default: one a GPU, or one a core")  # fmt: skip
     run.set_defaults(command=_run)
@@ -180,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
             "--preset",
             default="lite",
             metavar="NAME",
-            help="lite, l2, smoke, or an ablation such as lite-no-stain; see train/config.py",
+            help="lite, l2, smoke, or an ablation such as lite-no-stain; see docs/train.md",
         )
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting")
     for command in (split, fit, run):
@@ -195,4 +185,3 @@ def _parser() -> argparse.ArgumentParser:
                              help="places the fixed threshold, out of fold (%(default)s)")  # fmt: skip
     for command in (prepare, split, fit, run, evaluate, publish):
         command.add_argument("--out", type=Path, required=True, metavar="PATH")
-    return parser

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, TypeVar
 
-from model.errors import DataError
-from model.manifest import N_MEMBERS, InputSpec
-from train.augment import AugmentConfig
+from mitoscope.bundle.manifest import InputSpec
+from mitoscope.errors import DataError
+from mitoscope.training.augment import AugmentConfig
 
 
 def check_ranges(config: object, rules: dict[str, bool], what: str, option: str) -> None:
@@ -102,7 +102,7 @@ class FitConfig:
             "validate_every": self.validate_every >= 1,
             "patience": self.patience >= 0 and (not self.patience or self.validate_every <= self.epochs),
             "keep": self.keep == "last" or (self.keep == "best" and self.validate_every <= self.epochs),
-            "seed": 0 <= self.seed < 2**32 - N_MEMBERS,
+            "seed": 0 <= self.seed < 2**32 - 100,
             "precision": self.precision in ("32-true", "16-mixed", "bf16-mixed"),
         }
         check_ranges(self, rules, "the setting", "--set")

@@ -7,17 +7,17 @@ from typing import Any
 
 import numpy as np
 
-from model.ensemble import Ensemble
-from scoring.bootstrap import bootstrap
-from scoring.files import write_json
-from scoring.groups import Group
-from scoring.metrics import figures
-from scoring.plots import plot_confusion_matrices, plot_roc_curves
-from scoring.provenance import describe_machine, read_commit
-from scoring.thresholds import BATCH_RULES, THRESHOLD_RULES, Rule
-from train.members import describe_bundle, load_ensemble
-from train.study import Study
-from train.tables import BEST, render_overview, render_rules, render_table_2
+from mitoscope.classify.classifier import Classifier
+from mitoscope.files import write_json
+from mitoscope.provenance import describe_machine, read_commit
+from mitoscope.scoring.metrics.bootstrap import bootstrap
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.groups import Group
+from mitoscope.scoring.metrics.thresholds import BATCH_RULES, THRESHOLD_RULES, Rule
+from mitoscope.scoring.plots import plot_confusion_matrices, plot_roc_curves
+from mitoscope.training.members import describe_bundle, load_classifier
+from mitoscope.training.study.study import Study
+from mitoscope.training.tables import BEST, render_overview, render_rules, render_table_2
 
 Results = dict[str, Any]
 
@@ -26,8 +26,8 @@ def evaluate_run(studies: dict[str, Study], rule: str, out: Path) -> str:
     """Evaluate one run: figures.json, tables.md, and where something was held out roc.svg and confusion.svg.
 
     Args:
-        studies: By what each leaves out, as `train.study.read_studies` gives them.
-        rule: Places the fixed threshold; one of `scoring.thresholds.THRESHOLD_RULES`.
+        studies: By what each leaves out, as `mitoscope.training.study.study.read_studies` gives them.
+        rule: Places the fixed threshold; one of `mitoscope.scoring.metrics.thresholds.THRESHOLD_RULES`.
         out: The folder for the results.
 
     Returns:
@@ -63,7 +63,7 @@ def compare_studies(studies: dict[str, Study], rule: str, out: Path) -> str:
 def _write(out: Path, results: dict[str, Results], tables: str) -> str:
     """Write the figures with what made them, and the tables; which are returned."""
     provenance = {
-        "command": f"python -m train {' '.join(sys.argv[1:])}",
+        "command": f"mitoscope train {' '.join(sys.argv[1:])}",
         "commit": read_commit(),
         "machine": describe_machine(),
     }
@@ -75,21 +75,21 @@ def _write(out: Path, results: dict[str, Results], tables: str) -> str:
 def _evaluate(study: Study, rule: str) -> tuple[Results, dict[str, np.ndarray]]:
     """One study's figures and provenance, and its members' probabilities of what was held out."""
     bundle = describe_bundle(study, rule, study.folder.name, study.folder)
-    ensemble = load_ensemble(study, bundle)
-    p_members = predict_held_out(study, ensemble)
+    classifier = load_classifier(study, bundle)
+    p_members = predict_held_out(study, classifier)
     record = {key: value for key, value in study.record.items() if key != "data"}  # a path of this machine
-    return {**summarise(study, ensemble, p_members), "study": record}, p_members
+    return {**summarise(study, classifier, p_members), "study": record}, p_members
 
 
-def predict_held_out(study: Study, ensemble: Ensemble) -> dict[str, np.ndarray]:
+def predict_held_out(study: Study, classifier: Classifier) -> dict[str, np.ndarray]:
     """Each member's probabilities, float64 (M, N), of the crops of each hold-out, by its name."""
     return {
-        name: ensemble.predict_members(study.data.crops[study.data.rows_of(list(image_ids))])
+        name: classifier.predict_members(study.data.crops[study.data.rows_of(list(image_ids))])
         for name, image_ids in study.folds.held_out.items()
     }
 
 
-def summarise(study: Study, ensemble: Ensemble, p_members: dict[str, np.ndarray]) -> Results:
+def summarise(study: Study, classifier: Classifier, p_members: dict[str, np.ndarray]) -> Results:
     """The figures of one study, all at the bundle's threshold unless said otherwise.
 
     Returns:
@@ -98,14 +98,14 @@ def summarise(study: Study, ensemble: Ensemble, p_members: dict[str, np.ndarray]
         each rule that places a threshold, that which looks at the whole batch, and the best threshold that there is,
         which only the labels could tell. All of the ensemble's with 95 % intervals clustered by case.
     """
-    threshold = ensemble.bundle.threshold.value
+    threshold = classifier.bundle.threshold.value
     predictions = study.out_of_fold()
     is_atypical = (predictions["label"] == "atypical").to_numpy()
     p_atypical = predictions["p_atypical"].to_numpy()
     fitted = {name: place(is_atypical, p_atypical) for name, place in THRESHOLD_RULES.items()}
     return {
-        "bundle": ensemble.bundle.name,
-        "device": f"{ensemble.device.type} {ensemble.precision}",
+        "bundle": classifier.bundle.name,
+        "device": f"{classifier.device.type} {classifier.precision}",
         "threshold": threshold,
         "out_of_fold": figures(is_atypical, p_atypical, threshold),
         "held_out": {name: _held_out(study, name, p, threshold, fitted) for name, p in p_members.items()},

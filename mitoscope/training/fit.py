@@ -6,6 +6,7 @@ import sys
 import tempfile
 import warnings
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,15 @@ from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint, Timer, T
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from model.contract import CLASS_NAMES
-from model.errors import DataError
-from scoring.files import write_json
-from train.config import FitConfig
-from train.data import CropDataset, training_batches, validation_batches
-from train.folds import Folds
-from train.marks import claimed, fold_mark, is_done, write_done
-from train.module import FoldModule
-from train.table import CropData
+from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.errors import DataError
+from mitoscope.files import write_json
+from mitoscope.training.batches import CropDataset, training_batches, validation_batches
+from mitoscope.training.config import FitConfig, configure
+from mitoscope.training.data.table import CropData, read_data
+from mitoscope.training.folds import Folds, read_folds
+from mitoscope.training.marks import claimed, fold_mark, is_done, write_done
+from mitoscope.training.module import FoldModule
 
 BEST, LAST = "best", "last"
 EXPECTED_WARNINGS = (
@@ -37,6 +38,22 @@ EXPECTED_WARNINGS = (
     ".*`srun` command is available.*",  # a fit is one process, also in a Slurm job
     ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 on torch 2.10
 )
+
+
+def fit_member(data_folder: Path, folds_file: Path, fold: int, run: Path, preset: str, settings: Sequence[str]) -> None:
+    """Fit one member from files; see `fit`.
+
+    Args:
+        data_folder: Written by `mitoscope train prepare`.
+        folds_file: Written by `mitoscope train split`.
+        fold: Which member.
+        run: The member's own folder.
+        preset: Name of the preset.
+        settings: ``key=value`` changes to it.
+    """
+    config = configure(preset, settings)
+    data = read_data(data_folder)
+    fit(data, read_folds(folds_file, data), fold, config, run)
 
 
 class PlainProgress(L.Callback):
@@ -208,7 +225,9 @@ def _trainer(config: FitConfig, run: Path) -> tuple[L.Trainer, Timer]:
         enable_progress_bar=on_terminal,
         num_sanity_val_steps=0,
         accelerator="auto",
-        plugins=[LightningEnvironment()],  # also in a Slurm job: train.slurm puts it back into the queue, not Lightning
+        plugins=[
+            LightningEnvironment()
+        ],  # also in a Slurm job: mitoscope.training.study.slurm puts it back into the queue, not Lightning
         devices=1,
     )
     return trainer, timer

@@ -10,13 +10,12 @@ import numpy as np
 import pandas as pd
 from sklearn.model_selection import StratifiedGroupKFold
 
-from model.errors import DataError
-from model.manifest import N_MEMBERS
-from scoring.files import write_json
-from train.files import read_json
-from train.table import CropData
+from mitoscope.errors import DataError
+from mitoscope.files import read_object, write_json
+from mitoscope.training.data.table import CropData
 
 FORMAT = 1
+N_FOLDS = 5
 
 
 @dataclass(frozen=True)
@@ -62,15 +61,15 @@ def split(data: CropData, hold_out: list[str], seed: int = 0) -> Folds:
     held_out = {name: tuple(table.loc[_chosen(table, name), "image_id"]) for name in hold_out}
     rest = ~held_out_mask(table, hold_out)
     inside, groups = table[rest], case_groups(table)[rest]
-    if groups.nunique() < N_MEMBERS:
+    if groups.nunique() < N_FOLDS:
         raise DataError(
             "too few cases are left to split",
             got=groups.nunique(),
-            expected=f"at least {N_MEMBERS}",
+            expected=f"at least {N_FOLDS}",
             remedy="hold out less",
         )
     strata = inside["label"] + "|" + inside["domain"].fillna("unknown")
-    splitter = StratifiedGroupKFold(n_splits=N_MEMBERS, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(n_splits=N_FOLDS, shuffle=True, random_state=seed)
     parts = splitter.split(np.zeros(len(inside)), strata, groups)
     folds = Folds(seed, tuple(tuple(inside["image_id"].iloc[part]) for _, part in parts), held_out)
     check_folds(folds, data)
@@ -177,8 +176,8 @@ def read_folds(path: Path, data: CropData) -> Folds:
     Raises:
         DataError: The file is missing, altered, or does not belong to this data.
     """
-    remedy = "run python -m train split again"
-    content = read_json(path, remedy)
+    remedy = "run mitoscope train split again"
+    content = read_object(path, remedy)
     try:
         folds = Folds(
             content["seed"],

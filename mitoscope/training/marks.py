@@ -6,12 +6,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from model.errors import DataError
-from scoring.files import write_json
-from scoring.provenance import read_commit
-from train.files import read_json
-from train.folds import Folds
-from train.table import CropData
+from mitoscope.errors import DataError
+from mitoscope.files import read_object, write_json
+from mitoscope.provenance import read_commit
+from mitoscope.training.data.table import CropData
+from mitoscope.training.folds import Folds
 
 STARTED, DONE = "started.json", "done.json"
 
@@ -23,12 +22,12 @@ def fold_mark(config_sha256: str, data: CropData, folds: Folds, fold: int) -> di
 
 def is_done(run: Path, mark: dict[str, Any]) -> bool:
     """Whether this run folder holds a member that was finished under this very mark."""
-    return (run / DONE).is_file() and bool(read_json(run / DONE, f"delete {run}")["mark"] == mark)
+    return (run / DONE).is_file() and bool(read_object(run / DONE, f"delete {run}")["mark"] == mark)
 
 
 def write_done(run: Path, mark: dict[str, Any], seconds: float) -> None:
     """Say that the member is whole, and which commits it was fitted by."""
-    commits = read_json(run / STARTED, f"delete {run}")["commits"]
+    commits = read_object(run / STARTED, f"delete {run}")["commits"]
     write_json(run / DONE, {"mark": mark, "commits": commits, "seconds": round(seconds)})
 
 
@@ -58,7 +57,7 @@ def _write_started(run: Path, mark: dict[str, Any]) -> None:
     """What the folder is for, and the commit of each start; refused where it is for something else."""
     commits: list[str] = []
     if (run / STARTED).is_file():
-        started = read_json(run / STARTED, f"delete {run}")
+        started = read_object(run / STARTED, f"delete {run}")
         if started["mark"] != mark:
             raise DataError(
                 f"{run} belongs to other data, another fold, split or configuration",

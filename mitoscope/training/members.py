@@ -1,17 +1,16 @@
-"""A finished study's networks in the runtime's own hands: the bundle that they would make, and the ensemble."""
+"""A finished study's networks in the runtime's own hands: the bundle that they would make, and the classifier."""
 
 from pathlib import Path
 
 import safetensors.torch
-import torch
 from torch import Tensor
 
-from model.ensemble import DTYPES, Ensemble, choose_device
-from model.manifest import Bundle, InputSpec, Member, Threshold
-from model.network import build_network
-from scoring.metrics import figures
-from scoring.thresholds import THRESHOLD_RULES
-from train.study import Study
+from mitoscope.bundle.manifest import Bundle, InputSpec, Member, Threshold
+from mitoscope.classify.classifier import Classifier
+from mitoscope.networks.device import choose_device
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
+from mitoscope.training.study.study import Study
 
 LICENCES = {"AMi-Br": "MIT (DeepMicroscopy/AMi-Br)"}
 
@@ -21,7 +20,7 @@ def describe_bundle(study: Study, rule: str, name: str, folder: Path) -> Bundle:
 
     Args:
         study: A finished study.
-        rule: One of `scoring.thresholds.THRESHOLD_RULES`.
+        rule: One of `mitoscope.scoring.metrics.thresholds.THRESHOLD_RULES`.
         name: The bundle's name, after the architecture's.
         folder: Where the bundle is to lie.
 
@@ -36,7 +35,14 @@ def describe_bundle(study: Study, rule: str, name: str, folder: Path) -> Bundle:
     for fold in study.members:
         own = (predictions["fold"] == fold).to_numpy()
         scores = figures(is_atypical[own], p_atypical[own], threshold)
-        members.append(Member(fold, f"fold{fold}.safetensors", "", scores["balanced_accuracy"], scores["roc_auc"]))
+        members.append(
+            Member(
+                f"fold{fold}.safetensors",
+                "",
+                fold=fold,
+                metrics={key: scores[key] for key in ("balanced_accuracy", "roc_auc")},
+            )
+        )
     config = study.record["config"]
     trained = study.data.table.iloc[study.data.rows_of(predictions["image_id"].tolist())]
     architecture = config["architecture"].partition(".")[0]  # the tag names weights that are not loaded any more
@@ -60,15 +66,10 @@ def describe_bundle(study: Study, rule: str, name: str, folder: Path) -> Bundle:
 
 
 def read_states(study: Study) -> list[dict[str, Tensor]]:
-    """Each member's tensors, fp32, as `train.fit` left them."""
+    """Each member's tensors, fp32, as `mitoscope.training.fit` left them."""
     return [safetensors.torch.load_file(study.folder / f"fold{k}" / "member.safetensors") for k in study.members]
 
 
-def load_ensemble(study: Study, bundle: Bundle) -> Ensemble:
-    """The study's members as the runtime's ensemble, in fp32 on the GPU when there is one, without a bundle on disk."""
-    device, networks = choose_device("auto"), []
-    for state in read_states(study):
-        network = build_network(bundle.architecture, bundle.input.size_px)
-        network.load_state_dict(state)
-        networks.append(network.eval().to(device, DTYPES["fp32"], memory_format=torch.channels_last))  # type: ignore[call-overload]  # torch's stubs lack memory_format
-    return Ensemble(bundle, networks, device, "fp32")
+def load_classifier(study: Study, bundle: Bundle) -> Classifier:
+    """The study's members in fp32, on the GPU when there is one, without a bundle on disk."""
+    return Classifier.of(bundle, iter(read_states(study)), choose_device("auto"), "fp32")

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 
-from model.errors import DataError
-from model.network import build_network
-from model.preprocess import preprocess
-from train.augment import augment
-from train.config import FitConfig
-from train.table import SUBCLASSES
+from mitoscope.classify.preprocess import preprocess
+from mitoscope.errors import DataError
+from mitoscope.networks.build import build_network
+from mitoscope.training.augment import augment
+from mitoscope.training.config import FitConfig
+from mitoscope.training.data.table import SUBCLASSES
 
 
 def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:

@@ -6,18 +6,20 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from model.ensemble import Ensemble
-from model.errors import DataError
-from model.manifest import N_MEMBERS, Bundle, Rounding
-from model.stain import describe_crops, measure_crops
-from model.weights import write_bundle
-from train.evaluate import Results, predict_held_out, summarise
-from train.members import describe_bundle, read_states
-from train.study import Study
-from train.tables import overview_rows
+from mitoscope.bundle.manifest import PRECISIONS, Bundle
+from mitoscope.bundle.members import write_bundle
+from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.outliers import describe_crops
+from mitoscope.classify.rounding import measure_rounding
+from mitoscope.errors import DataError
+from mitoscope.images.stain import measure_crops
+from mitoscope.training.evaluate import Results, predict_held_out, summarise
+from mitoscope.training.folds import N_FOLDS
+from mitoscope.training.members import describe_bundle, read_states
+from mitoscope.training.study.study import Study
+from mitoscope.training.tables import overview_rows
 
 TOLERANCE = 1e-3  # of a probability, for weights that were rounded to fp16
-ROUNDED_CROPS = 400  # on which bf16 is measured; a share flipped of 0.5 % is two of them
 CARD = """# {name}
 
 Five {architecture} networks, one a cross-validation fold, that together give the probability that a mitotic figure
@@ -48,7 +50,7 @@ def publish(study: Study, out: Path, rule: str) -> list[str]:
     Args:
         study: A finished study of five members.
         out: The bundle's folder; an older bundle there is replaced. Its name is the bundle's.
-        rule: One of `scoring.thresholds.THRESHOLD_RULES`.
+        rule: One of `mitoscope.scoring.metrics.thresholds.THRESHOLD_RULES`.
 
     Returns:
         The card's table; what was held out is judged by the bundle as it was written, by the very code that the
@@ -59,11 +61,11 @@ def publish(study: Study, out: Path, rule: str) -> list[str]:
             fold than it did when it was fitted.
         WeightsError: The folder holds something else than a bundle.
     """
-    if len(study.members) != N_MEMBERS:
+    if len(study.members) != N_FOLDS:
         raise DataError(
             f"{study.folder} cannot be published",
             got=f"{len(study.members)} members",
-            expected=str(N_MEMBERS),
+            expected=str(N_FOLDS),
             remedy="run it without --members",
         )
     crops, states = _out_of_fold_crops(study), read_states(study)
@@ -72,11 +74,11 @@ def publish(study: Study, out: Path, rule: str) -> list[str]:
     )
     with TemporaryDirectory() as scratch:  # an older bundle is replaced by one that was tried
         tried = write_bundle(replace(described, folder=Path(scratch) / out.name), states)
-        _check_members(study, Ensemble.load(tried.folder, precision="fp32"))
-        bf16 = measure_bf16(tried.folder, crops)
-    bundle = write_bundle(replace(described, bf16=bf16), states)
-    ensemble = Ensemble.load(out)
-    results = summarise(study, ensemble, predict_held_out(study, ensemble))
+        _check_members(study, Classifier.load(tried.folder, precision="fp32"))
+        rounding = {name: measure_rounding(tried.folder, crops, name) for name in PRECISIONS}
+    bundle = write_bundle(replace(described, rounding=rounding), states)
+    classifier = Classifier.load(out)
+    results = summarise(study, classifier, predict_held_out(study, classifier))
     (out / "README.md").write_text(_card(bundle, study, results), encoding="utf-8")
     return _rows(results)
 
@@ -87,31 +89,13 @@ def _out_of_fold_crops(study: Study) -> np.ndarray:
     return crops
 
 
-def measure_bf16(folder: Path, crops: np.ndarray) -> Rounding:
-    """What bf16 changes of a bundle's answers on a CPU, against fp32, on some of the crops, evenly spread.
-
-    Args:
-        folder: The bundle's.
-        crops: uint8 (N, 128, 128, 3), N at least 1.
-    """
-    some = crops[:: -(-len(crops) // ROUNDED_CROPS)]
-    ensembles = [Ensemble.load(folder, device="cpu", precision=precision) for precision in ("fp32", "bf16")]
-    full, rounded = (ensemble.predict_proba(some) for ensemble in ensembles)
-    threshold = ensembles[0].bundle.threshold.value
-    return Rounding(
-        n_crops=len(some),
-        largest_change=float(np.abs(full - rounded).max()),
-        flipped=float(((full >= threshold) != (rounded >= threshold)).mean()),
-    )
-
-
-def _check_members(study: Study, ensemble: Ensemble) -> None:
+def _check_members(study: Study, classifier: Classifier) -> None:
     """Ask each member as written, in fp32, about its validation fold again."""
-    bundle, predictions = ensemble.bundle, study.out_of_fold()
+    bundle, predictions = classifier.bundle, study.out_of_fold()
     for fold in study.members:
         own = predictions[predictions["fold"] == fold]
         crops = study.data.crops[study.data.rows_of(own["image_id"].tolist())]
-        (p_atypical,) = Ensemble(bundle, [ensemble.members[fold]], ensemble.device, "fp32").predict_members(crops)
+        (p_atypical,) = Classifier(bundle, [classifier.members[fold]], classifier.device, "fp32").predict_members(crops)
         change = float(np.abs(p_atypical - own["p_atypical"].to_numpy()).max())
         if not change <= TOLERANCE:
             raise DataError(

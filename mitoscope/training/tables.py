@@ -30,7 +30,7 @@ def _scores(f: dict[str, float]) -> str:
 
 
 def render_overview(studies: dict[str, Results]) -> str:
-    """A line for each set of crops of each study; the studies by name, as `train.evaluate.summarise` gives them."""
+    """A line for each set of crops of each study; the studies by name, as `summarise` gives them."""
     lines = [
         "At each study's fixed threshold.",
         "",

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from model.bundle import MANIFEST
-from model.manifest import FEATURES
-from model.stain import measure_crops
-from scoring.report.build import report
+from mitoscope.bundle.manifest import FEATURES
+from mitoscope.bundle.read import MANIFEST
+from mitoscope.images.stain import measure_crops
+from mitoscope.scoring.report.build import report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
 Browser, Locator, Page, expect = sync_api.Browser, sync_api.Locator, sync_api.Page, sync_api.expect

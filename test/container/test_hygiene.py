@@ -103,7 +103,7 @@ def test_what_was_cut_is_missed_by_nothing(image: str) -> None:
         "torch torch.utils.data torchvision timm numpy SimpleITK PIL skimage.color safetensors grand_challenge_metrics "
         "sklearn.metrics scipy.stats pandas matplotlib.pyplot jinja2 tqdm captum.attr fastapi uvicorn"
     )
-    build = "from model.network import build_network; build_network('regnetx_002', 64)"
+    build = "from mitoscope.networks.build import build_network; build_network('regnetx_002', 64)"
     script = f"import importlib; [importlib.import_module(name) for name in '{names}'.split()]; {build}"
     cuda = "import torch; print(torch.version.cuda)"
     [version] = ask(image, f'python -W error::ImportWarning -c "{script}; {cuda}"', "1000")
@@ -157,5 +157,5 @@ def test_the_sbom_of_the_image_lists_what_is_locked_and_its_licences_were_agreed
     assert all(f"sha256:{digest}" in lock for digest in hashes.values())
     assert any(each["bom-ref"].startswith("pkg:deb/debian/libc6@") for each in components)
     (tmp_path / "sbom.json").write_text(made.stdout)
-    judged = run(ROOT / ".venv/bin/python", "-m", "supply.licences", tmp_path / "sbom.json")
+    judged = run(ROOT / ".venv/bin/python", "-m", "tools.supply.licences", tmp_path / "sbom.json")
     assert (judged.returncode, judged.stderr) == (0, "")

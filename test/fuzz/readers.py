@@ -1,6 +1,6 @@
 """The readers of outside data by name, each with small good files to begin from and the shape of a right answer.
 
-Whatever the bytes, a reader gives a right-shaped answer or raises a MitosisError with one printable line.
+Whatever the bytes, a reader gives a right-shaped answer or raises a MitoscopeError with one printable line.
 """
 
 import contextlib
@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz import seeds
-from model.bundle import CHECKOUT, MANIFEST, read_bundle
-from model.contract import INPUTS_NAME, OUTPUT_NAME, read_slugs
-from model.crops import read_crops
-from model.errors import DataError, MitosisError
-from model.weights import parse_member
-from scoring.check import check
-from scoring.listing import open_listing
-from scoring.platform import find_results, read_results
-from scoring.tables import find_threshold, read_labels, read_predictions, read_record
-from train.config import configure
-from train.files import read_json
-from train.sources.layout import read_csv
-from train.table import read_data
+from mitoscope.bundle.find import CHECKOUT, MANIFEST, read_bundle
+from mitoscope.bundle.members import parse_member
+from mitoscope.classify.listing import open_listing
+from mitoscope.classify.tables import find_threshold, read_labels, read_predictions, read_record
+from mitoscope.errors import DataError, MitoscopeError
+from mitoscope.files import read_json
+from mitoscope.images.crops import read_crops
+from mitoscope.scoring.check import check
+from mitoscope.scoring.platform import find_results, read_results
+from mitoscope.training.config import configure
+from mitoscope.training.data.sources.layout import read_csv
+from mitoscope.training.data.table import read_data
+from model.classification import OUTPUT_NAME
+from model.contract import INPUTS_NAME, read_slugs
 
 LONGEST_LINE = 2000
 
@@ -59,7 +60,7 @@ def attempt(reader: Reader, folder: Path, content: bytes) -> bool:
         warnings.simplefilter("error")
         try:
             reader.read(folder)
-        except MitosisError as error:
+        except MitoscopeError as error:
             line = str(error)
             assert line.isprintable() and len(line) <= LONGEST_LINE, f"an error that is no line: {line!r}"
             return False

@@ -9,14 +9,14 @@ import numpy as np
 import safetensors.numpy
 from PIL import Image, PngImagePlugin
 
-from model.bundle import CHECKOUT, CHECKSUM, MANIFEST
-from model.contract import INPUT_SLUG, OUTPUT_NAME
-from train.table import COLUMNS, KNOWN_BY_SOME
+from mitoscope.bundle.find import CHECKOUT, CHECKSUM, MANIFEST
+from mitoscope.training.data.table import COLUMNS, KNOWN_BY_SOME
+from model.classification import INPUT_SLUG, OUTPUT_NAME
 
 PAGES = np.kron(np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8), np.ones((1, 16, 16, 1), np.uint8))
 
 
-def _save(page: Image.Image, kind: str, **options: Any) -> bytes:  # noqa: ANN401 - Pillow's own
+def _save(page: Image.Image, kind: str, **options: Any) -> bytes:
     file = io.BytesIO()
     page.save(file, kind, **options)
     return file.getvalue()

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from model.errors import DataError
-from train.folds import split, write_folds
-from train.launch import FitJob, run_local
-from train.slurm import run_slurm
-from train.slurm_job import Resources
-from train.study import Recipe, run_study
-from train.table import CropData
+from mitoscope.errors import DataError
+from mitoscope.training.data.table import CropData
+from mitoscope.training.folds import split, write_folds
+from mitoscope.training.study.launch import FitJob, run_local
+from mitoscope.training.study.slurm import run_slurm
+from mitoscope.training.study.slurm_job import Resources
+from mitoscope.training.study.study import Recipe, run_study
 
 pytestmark = pytest.mark.slurm
 SETTINGS = ("architecture=test_resnet", "learning_rate=0.02", "ema_decay=0")

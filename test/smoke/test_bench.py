@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.bundles import read_some, write_pickles
-from model.bundle import read_bundle
-from model.contract import OUTPUT_NAME
-from model.ensemble import Ensemble
-from model.stain import measure_crops
+from mitoscope.bundle.read import read_bundle
+from mitoscope.classify.classifier import Classifier
+from mitoscope.images.stain import measure_crops
+from model.classification import OUTPUT_NAME
+from tools.bench.bundles import read_some, write_pickles
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,13 +32,13 @@ def run(module: str, folder: Path, *arguments: str | Path) -> dict[str, Any]:
 
 def test_training_is_measured_against_its_bare_network(tmp_path: Path) -> None:
     given = ("--preset", "smoke", "--set", "architecture=test_resnet", "--crops", "40", "--steps", "2", "--rounds", "1")
-    result = run("bench.training", tmp_path, *given)
+    result = run("tools.bench.training", tmp_path, *given)
     assert result["share"] == result["whole_step_crops_per_s"] / result["bare_network_crops_per_s"] > 0
     assert {"torch", "device"} <= result.keys()
 
 
 def test_a_servers_request_is_measured_against_its_forward_passes(tmp_path: Path, tiny_bundle: Path) -> None:
-    result = run("bench.invoke", tmp_path, "--weights", tiny_bundle, "--device", "cpu", "--rounds", "1")
+    result = run("tools.bench.invoke", tmp_path, "--weights", tiny_bundle, "--device", "cpu", "--rounds", "1")
     seconds = result["median_s"]
     assert result["request_over_forward"] == seconds["request"] / seconds["forward"] > 0
     assert result["crops"] == 16
@@ -46,7 +46,7 @@ def test_a_servers_request_is_measured_against_its_forward_passes(tmp_path: Path
 
 
 def test_memory_is_told_for_each_number_of_crops(tmp_path: Path) -> None:
-    result = run("bench.memory", tmp_path, "--crops", "20", "90")
+    result = run("tools.bench.memory", tmp_path, "--crops", "20", "90")
     assert [one["crops"] for one in result["runs"]] == [20, 90]
     assert all(50 < one["peak_mib"] < 8000 for one in result["runs"])
     assert result["largest_over_smallest"] >= 1
@@ -54,14 +54,14 @@ def test_memory_is_told_for_each_number_of_crops(tmp_path: Path) -> None:
 
 def test_the_maps_are_judged_by_what_blurring_does(tmp_path: Path, scored_crops: Path, tiny_bundle: Path) -> None:
     given = ("--crops", scored_crops / "crops", "--weights", tiny_bundle, "--every", "10")
-    result = run("bench.saliency", tmp_path, *given)
+    result = run("tools.bench.saliency", tmp_path, *given)
     assert result["n_crops"] == 13
     assert set(result["mean_change_of_logit"]) == {"highest", "lowest", "random"}
     assert min(result["mean_change_of_logit"].values()) > 0
 
 
 def test_speed_is_told_beside_the_reference_and_the_limits(tmp_path: Path, tiny_bundle: Path) -> None:
-    result = run("bench.speed", tmp_path, "--weights", tiny_bundle, "--rounds", "1")
+    result = run("tools.bench.speed", tmp_path, "--weights", tiny_bundle, "--rounds", "1")
     median_s = result["stack"]["median_s"]
     whole = {name: spent["process"] for name, spent in median_s.items()}
     assert set(median_s["ours"]) >= {"read", "imports", "weights", "forward", "write", "peak_mib"}
@@ -78,7 +78,7 @@ def test_the_reference_loop_gives_the_same_answers(tmp_path: Path) -> None:
     case = ROOT / "test" / "input" / "interf0"
     bundle = read_bundle(ROOT / "weights" / "lite")
     write_pickles(bundle, tmp_path / "pickles")
-    command = [sys.executable, "-m", "bench.reference", "--input", str(case), "--output", str(tmp_path)]
+    command = [sys.executable, "-m", "tools.bench.reference", "--input", str(case), "--output", str(tmp_path)]
     subprocess.run([*command, "--weights", str(tmp_path / "pickles")], cwd=ROOT, check=True, capture_output=True)
     got = json.loads((tmp_path / OUTPUT_NAME).read_text())
     expected = json.loads((ROOT / "test" / "expected" / "interf0" / OUTPUT_NAME).read_text())
@@ -88,11 +88,11 @@ def test_the_reference_loop_gives_the_same_answers(tmp_path: Path) -> None:
 
 
 def test_a_random_bundle_answers_by_the_stain(tmp_path: Path, scored_crops: Path) -> None:
-    command = [sys.executable, "-m", "bench.bundles", "--architecture", "efficientvit_b0", "--size-px", "64"]
+    command = [sys.executable, "-m", "tools.bench.bundles", "--architecture", "efficientvit_b0", "--size-px", "64"]
     given = ["--crops", str(scored_crops / "crops"), "--out", str(tmp_path / "bundle")]
     subprocess.run([*command, *given], cwd=ROOT, check=True, capture_output=True)
     crops = read_some(scored_crops / "crops", 40)
-    p_members = Ensemble.load(tmp_path / "bundle", device="cpu").predict_members(crops)
+    p_members = Classifier.load(tmp_path / "bundle", device="cpu").predict_members(crops)
     haematoxylin = measure_crops(crops)[:, 0]
     for p_atypical in p_members:
         assert np.corrcoef(np.log(p_atypical / (1 - p_atypical)), haematoxylin)[0, 1] > 0.8
@@ -108,7 +108,7 @@ def test_a_folder_without_crops_is_told(tmp_path: Path) -> None:
 
 def test_a_precision_is_judged_by_what_it_changes(tmp_path: Path, scored_crops: Path, tiny_bundle: Path) -> None:
     result = run(
-        "bench.precision", tmp_path, "--crops", scored_crops / "crops", "--weights", tiny_bundle, "--most", "20"
+        "tools.bench.precision", tmp_path, "--crops", scored_crops / "crops", "--weights", tiny_bundle, "--most", "20"
     )
     on_cpu = [row for row in result["rows"] if row["device"] == "cpu"]
     assert [row["precision"] for row in on_cpu] == ["bf16"]  # a CPU has no fp16

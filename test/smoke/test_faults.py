@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.contract import IMAGES_FOLDER, OUTPUT_NAME
-from scoring.check import check
+from mitoscope.scoring.check import check
+from model.classification import IMAGES_FOLDER, OUTPUT_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE, LITE = ROOT / "test" / "input" / "interf0", ROOT / "weights" / "lite"
@@ -22,7 +22,7 @@ OLDER = '[{"class": "normal", "confidence": 0.25}]\n'
 # torch and its libraries are mapped, then so much more memory than the process holds may be had.
 STARVE = """
 import resource, runpy, sys
-import torch, SimpleITK, PIL.Image, model.ensemble, model.stain
+import torch, SimpleITK, PIL.Image, mitoscope.classify.classifier, mitoscope.images.stain
 used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (used + (40 << 20),) * 2)
 sys.argv = ["inference.py", *sys.argv[1:]]

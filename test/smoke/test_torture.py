@@ -4,7 +4,6 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-
 from torture import inference as module
 from torture.bundle import damage_bundle
 from torture.inference import kill_inference, stop_inference

@@ -16,13 +16,13 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from model.bundle import read_bundle
-from model.contract import OUTPUT_NAME
-from model.ensemble import Ensemble
-from model.preprocess import preprocess
-from model.stain import describe_crops, measure_crops
-from scoring.thresholds import THRESHOLD_RULES
-from train.study import read_studies, read_study
+from mitoscope.bundle.read import read_bundle
+from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.preprocess import preprocess
+from mitoscope.images.stain import describe_crops, measure_crops
+from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
+from mitoscope.training.study.study import read_studies, read_study
+from model.classification import OUTPUT_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 # timm's smallest residual network learns to tell the made crops apart in a dozen steps; EfficientViT would not, and
@@ -78,7 +78,7 @@ def test_another_split_does_not_go_into_the_same_folder(study: Path, data_folder
 
 
 def test_the_published_bundle_gives_the_validation_probabilities_of_fit(study: Path, bundle: Path) -> None:
-    finished, ensemble = read_study(study), Ensemble.load(bundle, device="cpu")
+    finished, ensemble = read_study(study), Classifier.load(bundle, device="cpu")
     for fold, network in enumerate(ensemble.members):
         validation = pd.read_csv(study / f"fold{fold}" / "validation.csv")
         crops = finished.data.crops[finished.data.rows_of(validation["image_id"].tolist())]
@@ -91,7 +91,7 @@ def test_the_published_bundle_gives_the_validation_probabilities_of_fit(study: P
 def test_the_published_bundle_says_what_bf16_changes(study: Path, bundle: Path) -> None:
     finished, said = read_study(study), read_bundle(bundle).bf16
     crops = finished.data.crops[finished.data.rows_of(finished.out_of_fold()["image_id"].tolist())]
-    full, rounded = (Ensemble.load(bundle, device="cpu", precision=name).predict_proba(crops) for name in PRECISIONS)
+    full, rounded = (Classifier.load(bundle, device="cpu", precision=name).predict_proba(crops) for name in PRECISIONS)
     assert said.n_crops == len(crops) == 70
     assert said.largest_change == pytest.approx(np.abs(full - rounded).max(), abs=1e-9)
     assert 0 < said.largest_change < 0.1
@@ -142,7 +142,7 @@ def test_inference_runs_on_the_published_bundle(bundle: Path, data_folder: Path,
     )
     assert done.returncode == 0, done.stderr
     records = json.loads((tmp_path / "output" / OUTPUT_NAME).read_text())
-    expected = Ensemble.load(bundle, device="cpu").predict_proba(np.load(data_folder / "crops.npy")[:3])
+    expected = Classifier.load(bundle, device="cpu").predict_proba(np.load(data_folder / "crops.npy")[:3])
     assert np.ptp(expected) > 0.1
     np.testing.assert_allclose([record["confidence"] for record in records], expected, atol=1e-6)
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import torch
 
-from bench.result import tell
-from scoring.provenance import describe_code, describe_machine
+from mitoscope.provenance import describe_code, describe_machine
+from tools.bench.result import tell
 from torture.bundle import damage_bundle
 from torture.inference import kill_inference, stop_inference
 from torture.predict import kill_predict

@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 
-from bench.bundles import make_bundle
-from bench.memory import ARCHITECTURE, SPEC, random_crops
-from model.bundle import MANIFEST, read_ahead, read_bundle
-from model.errors import WeightsError
-from model.manifest import Bundle
+from mitoscope.bundle.manifest import Bundle
+from mitoscope.bundle.read import MANIFEST, read_ahead, read_bundle
+from mitoscope.errors import WeightsError
+from tools.bench.bundles import make_bundle
+from tools.bench.memory import ARCHITECTURE, SPEC, random_crops
 
 
 def damage_bundle(count: int, seed: int, _workers: int, folder: Path) -> dict[str, int]:

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from mitoscope.training.data.table import COLUMNS, KNOWN_BY_SOME, write_data
 from torture.processes import End, Moment, each, run, when
-from train.table import COLUMNS, KNOWN_BY_SOME, write_data
 
 CROPS, A_CASE = 40, 2
 KILLS = 5  # of one study, before it may go on to its end

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from scoring.command import run_command
+from mitoscope.command import run_command
 
 
 def run(error: BaseException) -> int:

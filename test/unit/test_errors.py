@@ -1,6 +1,6 @@
 import pickle
 
-from model.errors import InputError
+from mitoscope.errors import InputError
 
 
 def test_the_message_is_one_line_with_its_four_parts() -> None:

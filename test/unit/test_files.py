@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from model.files import read_file
+from mitoscope.files import read_file
 
 ROOT = Path(__file__).resolve().parents[3]
 STARVED = """
 import resource, sys
 from pathlib import Path
-from model.files import read_file
+from mitoscope.files import read_file
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + (16 << 20), held + (16 << 20)))
 print(read_file(Path(sys.argv[1]), 1 << 30))

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from model.errors import DataError
-from scoring.files import check_file, hash_file, write_json, write_text
+from mitoscope.errors import DataError
+from mitoscope.files import check_file, hash_file, write_json, write_text
 
 
 def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import torch
 from PIL import Image
 
 import inference
-from model.contract import IMAGES_FOLDER, OUTPUT_NAME
-from model.ensemble import Ensemble
-from model.stain import describe_crops, measure_crops
-from scoring.check import check
+from mitoscope.classify.classifier import Classifier
+from mitoscope.images.stain import describe_crops, measure_crops
+from mitoscope.scoring.check import check
+from model.classification import IMAGES_FOLDER, OUTPUT_NAME
 
 
 @pytest.fixture
@@ -86,7 +86,7 @@ def test_a_case_becomes_one_record_a_page_and_six_lines(score, case):
 
 def test_the_table_shows_every_page_and_the_spread(score, case, tiny_bundle, stack):
     _, out, _, written = score(case, tiny_bundle, "--table")
-    p_members = Ensemble.load(tiny_bundle, device="cpu").predict_members(stack)
+    p_members = Classifier.load(tiny_bundle, device="cpu").predict_members(stack)
     assert np.allclose(confidences(written), p_members.mean(axis=0), atol=1e-9)
     rows = [line.split() for line in out[-16:]]
     assert [int(row[0]) for row in rows] == list(range(1, 17))

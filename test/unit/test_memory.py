@@ -6,7 +6,7 @@ ROOT = Path(__file__).resolve().parents[3]
 PROGRAM = """
 import resource
 import sys
-from model.heap import keep_freed_memory
+from mitoscope.memory import keep_freed_memory
 if sys.argv[1] == "kept":
     keep_freed_memory()
 import torch

@@ -21,7 +21,7 @@ import pytest
 import SimpleITK as sitk
 
 import inference
-from model.contract import IMAGES_FOLDER, OUTPUT_NAME
+from model.classification import IMAGES_FOLDER, OUTPUT_NAME
 from serve import make_app
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,6 +1,6 @@
 import time
 
-from model.stopwatch import Stopwatch
+from mitoscope.stopwatch import Stopwatch
 
 
 def test_stages_are_kept_in_order_and_lie_within_the_whole() -> None:

@@ -1,6 +1,6 @@
 """Bundles to measure with: five random networks whose answers differ from crop to crop, and pickles of any bundle.
 
-python -m bench.bundles --architecture efficientvit_l2 --size-px 256 --crops ../data/AtNorM-Br --out runs/l2-random
+python -m tools.bench.bundles --architecture efficientvit_l2 --size-px 256 --crops DIR --out runs/l2-random
 """
 
 import argparse
@@ -13,16 +13,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.reference import SETTINGS
-from model.bundle import read_ahead
-from model.crops import READERS, read_crops
-from model.manifest import N_MEMBERS, Bundle, InputSpec, Member, Threshold
-from model.network import build_network
-from model.preprocess import preprocess
-from model.stain import measure_crops
-from model.weights import parse_member, write_bundle
-from train.publish import measure_bf16
+from mitoscope.bundle.manifest import PRECISIONS, Bundle, InputSpec, Member, Threshold
+from mitoscope.bundle.members import parse_member, write_bundle
+from mitoscope.bundle.read import read_ahead
+from mitoscope.classify.preprocess import preprocess
+from mitoscope.classify.rounding import measure_rounding
+from mitoscope.images.crops import READERS, read_crops
+from mitoscope.images.stain import measure_crops
+from mitoscope.networks.build import build_network
+from tools.bench.reference import SETTINGS
 
+N_MEMBERS = 5
 N_CROPS = 128  # that the networks are fitted to
 BATCH = 16
 SPREAD = 1.5  # about that of weights/lite on AtNorM-Br
@@ -38,7 +39,7 @@ def read_some(folder: Path, n_crops: int) -> np.ndarray:
 
 
 def make_bundle(out: Path, architecture: str, spec: InputSpec, crops: np.ndarray) -> Bundle:
-    """Five random networks that tell dark crops from pale ones, and what bf16 changes of their answers.
+    """Five random networks that tell dark crops from pale ones, and how far coarser precisions move their answers.
 
     Rounding must move probabilities as it does in trained networks, whose members mostly agree. So batch norms hold the
     crops' own statistics, and the last layers are fitted to one target: the haematoxylin of a crop, as a logit of the
@@ -60,11 +61,13 @@ def make_bundle(out: Path, architecture: str, spec: InputSpec, crops: np.ndarray
         _settle(network, images)
         _fit_last(network, images, target)
         states.append(network.state_dict())
-    members = tuple(Member(k, f"fold{k}.safetensors", "", 0.5, 0.5) for k in range(N_MEMBERS))
+    members = tuple(Member(f"fold{k}.safetensors", "", fold=k) for k in range(N_MEMBERS))
     threshold = Threshold(0.5, "one_half", "nothing", 0)
     bundle = Bundle(out, f"{architecture}-random", architecture, spec, threshold, members)
     write_bundle(bundle, states)
-    return write_bundle(replace(bundle, bf16=measure_bf16(out, crops)), states)
+    return write_bundle(
+        replace(bundle, rounding={name: measure_rounding(out, crops, name) for name in PRECISIONS}), states
+    )
 
 
 @torch.no_grad()
@@ -97,7 +100,7 @@ def _fit_last(network: nn.Module, images: Sequence[Tensor], target: Tensor) -> N
 
 
 def write_pickles(bundle: Bundle, folder: Path) -> None:
-    """What `bench.reference` reads: each member in fp32, and the settings."""
+    """What `tools.bench.reference` reads: each member in fp32, and the settings."""
     folder.mkdir(parents=True)
     for member, content in zip(bundle.members, read_ahead(bundle), strict=True):
         state = {name: tensor.float() if tensor.is_floating_point() else tensor
@@ -109,14 +112,14 @@ def write_pickles(bundle: Bundle, folder: Path) -> None:
 
 def main() -> None:
     """Make a random bundle."""
-    parser = argparse.ArgumentParser(prog="python -m bench.bundles", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.bundles", description=__doc__.splitlines()[0])
     parser.add_argument("--architecture", default="efficientvit_l2")
     parser.add_argument("--size-px", type=int, default=256)
     parser.add_argument("--crops", type=Path, required=True, metavar="DIR")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR")
     options = parser.parse_args()
     spec = InputSpec(size_px=options.size_px)
-    print(make_bundle(options.out, options.architecture, spec, read_some(options.crops, N_CROPS)).bf16)
+    print(make_bundle(options.out, options.architecture, spec, read_some(options.crops, N_CROPS)).rounding)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
 """What a case costs the server beside its forward passes: whole requests and the passes alone, in turn.
 
-    python -m bench.invoke --weights weights/lite
+    python -m tools.bench.invoke --weights weights/lite
 
 The server is serve.py in a process of its own. *request* is one POST /invoke, from the first byte sent to the answer;
-*predict* is `Ensemble.predict_members` on the same crops in this process; *forward* the five networks alone, on a
+*predict* is `Classifier.predict_members` on the same crops in this process; *forward* the five networks alone, on a
 tensor that is ready on the device. The first round is left out: no first case counts.
 """
 
@@ -21,21 +21,22 @@ from typing import Any
 
 import torch
 
-from bench.limits import clock
-from bench.result import tell
-from model.contract import IMAGES_FOLDER
-from model.crops import find_stack, read_stack
-from model.ensemble import DTYPES, Ensemble
-from model.heap import keep_freed_memory
-from model.preprocess import preprocess
-from scoring.provenance import describe_machine, read_commit
+from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.preprocess import preprocess
+from mitoscope.images.crops import find_stack, read_stack
+from mitoscope.memory import keep_freed_memory
+from mitoscope.networks.device import DTYPES
+from mitoscope.provenance import describe_machine, read_commit
+from model.classification import IMAGES_FOLDER
+from tools.bench.limits import clock
+from tools.bench.result import tell
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def main() -> None:
     """Measure and print one JSON object."""
-    parser = argparse.ArgumentParser(prog="python -m bench.invoke", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.invoke", description=__doc__.splitlines()[0])
     parser.add_argument("--input", type=Path, default=ROOT / "test/input/interf0", help="a case (%(default)s)")
     parser.add_argument("--weights", type=Path, default=ROOT / "weights/lite", help="(%(default)s)")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
@@ -52,22 +53,24 @@ def measure(case: Path, weights: Path, device: str, n_rounds: int) -> dict[str, 
     """
     keep_freed_memory()  # as the server does
     crops = read_stack(find_stack(case / IMAGES_FOLDER, root=case))
-    ensemble = Ensemble.load(weights, device=device)
-    images = preprocess(crops, ensemble.bundle.input, ensemble.device).to(DTYPES[ensemble.precision])
+    classifier = Classifier.load(weights, device=device)
+    images = preprocess(crops, classifier.bundle.input, classifier.device).to(DTYPES[classifier.precision])
 
     @torch.inference_mode()
     def forward() -> None:
-        torch.stack([member(images) for member in ensemble.members]).cpu()  # as an answer needs it: a GPU's is awaited
+        torch.stack(
+            [member(images) for member in classifier.members]
+        ).cpu()  # waits for the GPU
 
     with serving(case, weights, device) as request:
-        works = {"request": request, "predict": lambda: ensemble.predict_members(crops), "forward": forward}
+        works = {"request": request, "predict": lambda: classifier.predict_members(crops), "forward": forward}
         rounds = [{name: clock(work) for name, work in works.items()} for _ in range(n_rounds + 1)][1:]
     return {
-        "bundle": f"{ensemble.bundle.name}: {len(ensemble.members)} x {ensemble.bundle.architecture}",
+        "bundle": f"{classifier.bundle.name}: {len(classifier.members)} x {classifier.bundle.architecture}",
         "crops": len(crops),
         "rounds": n_rounds,
-        "device": ensemble.device.type,
-        "precision": ensemble.precision,
+        "device": classifier.device.type,
+        "precision": classifier.precision,
         "threads": torch.get_num_threads(),
         "median_s": {name: statistics.median(spent[name] for spent in rounds) for name in works},
         "request_over_predict": statistics.median(spent["request"] / spent["predict"] for spent in rounds),

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from model.manifest import Bundle
-from model.network import build_network
+from mitoscope.bundle.manifest import Bundle
+from mitoscope.networks.build import build_network
 
 SIDE = 2048  # of the square matrices that are multiplied
 COPIED_BYTES = 2**28

@@ -1,9 +1,9 @@
 """What predict costs by the number of crops: peak resident memory and seconds of whole processes, one after another.
 
-    python -m bench.memory --crops 20000 100000
-    python -m bench.memory --crops 1 10 100 1000 10000 --weights weights/lite
+    python -m tools.bench.memory --crops 20000 100000
+    python -m tools.bench.memory --crops 1 10 100 1000 10000 --weights weights/lite
 
-Each process scores that many PNG files (links to a few different crops) by `python -m scoring predict`; without
+Each process scores that many PNG files (links to a few different crops) by `mitoscope classify`; without
 --weights, with five of the smallest networks that timm has, random weights. *ms_a_crop* is what each crop more than in
 the run before took.
 """
@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from bench.bundles import make_bundle
-from bench.result import tell
-from model.manifest import N_MEMBERS, InputSpec
-from scoring.provenance import describe_machine, read_commit
+from mitoscope.bundle.manifest import InputSpec
+from mitoscope.provenance import describe_machine, read_commit
+from tools.bench.bundles import N_MEMBERS, make_bundle
+from tools.bench.result import tell
 
 ARCHITECTURE, SPEC = "test_efficientnet", InputSpec(size_px=32)
 DIFFERENT = 64  # crops
@@ -34,7 +34,7 @@ FOLDER = 10_000  # links in one
 
 def main() -> None:
     """Measure and print one JSON object."""
-    parser = argparse.ArgumentParser(prog="python -m bench.memory", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.memory", description=__doc__.splitlines()[0])
     parser.add_argument("--crops", type=int, nargs="+", default=[20_000, 100_000], help="(%(default)s)")
     parser.add_argument("--weights", type=Path, metavar="DIR", help="a bundle to take in their place")
     parser.add_argument("--out", type=Path, help="write the JSON here too")
@@ -76,7 +76,7 @@ def measure(folder: Path, weights: Path, n_crops: int) -> dict[str, Any]:
             Image.fromarray(pixels[number]).save(path)
         else:
             os.link(crops / "0" / f"{number % DIFFERENT:07d}.png", path)
-    command = [sys.executable, "-m", "scoring", "predict", "--device", "cpu", "--crops", str(crops)]
+    command = [sys.executable, "-m", "mitoscope", "classify", "--device", "cpu", "--crops", str(crops)]
     started = time.perf_counter()
     process = subprocess.Popen(
         [*command, "--weights", str(weights), "--out", str(folder / f"{n_crops}.csv")], stdout=subprocess.DEVNULL

@@ -1,6 +1,6 @@
 """What each precision changes of a bundle's answers, against fp32 on a CPU, on real crops.
 
-python -m bench.precision --weights weights/lite --crops ../data/AtNorM-Br
+python -m tools.bench.precision --weights weights/lite --crops ../data/AtNorM-Br
 """
 
 import argparse
@@ -11,17 +11,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from bench.bundles import read_some
-from bench.result import tell
-from model.ensemble import Ensemble
-from model.errors import DeviceError
-from scoring.predict import predict_block
-from scoring.provenance import describe_machine, read_commit
+from mitoscope.classify.classifier import Classifier
+from mitoscope.errors import DeviceError
+from mitoscope.provenance import describe_machine, read_commit
+from tools.bench.bundles import read_some
+from tools.bench.result import tell
 
 
 def main() -> None:
     """Measure and print one JSON object."""
-    parser = argparse.ArgumentParser(prog="python -m bench.precision", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.precision", description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, required=True, metavar="DIR")
     parser.add_argument("--crops", type=Path, required=True, metavar="DIR")
     parser.add_argument("--most", type=int, default=10_000, help="crops at most, evenly spread (%(default)s)")
@@ -37,7 +36,7 @@ def main() -> None:
         if (device, precision) != ("cpu", "fp32")
     ]
     result = {
-        "bundle": Ensemble.load(options.weights).bundle.name,
+        "bundle": Classifier.load(options.weights).bundle.name,
         "crops": {"folder": options.crops.name, "n": len(crops)},
         "rows": [row for row in rows if row],
         "machine": describe_machine(),
@@ -49,7 +48,7 @@ def main() -> None:
 
 def predict(weights: Path, device: str, precision: str, crops: np.ndarray) -> np.ndarray:
     """float64 (N,): the members' mean P(atypical)."""
-    p_atypical: np.ndarray = predict_block(Ensemble.load(weights, device=device, precision=precision), crops).mean(0)
+    p_atypical: np.ndarray = Classifier.load(weights, device=device, precision=precision).predict_proba(crops)
     return p_atypical
 
 
@@ -60,7 +59,7 @@ def compare(weights: Path, device: str, precision: str, crops: np.ndarray, exact
     except DeviceError as error:
         print(f"left out: {error}", file=sys.stderr)
         return None
-    threshold = Ensemble.load(weights).bundle.threshold.value
+    threshold = Classifier.load(weights).bundle.threshold.value
     change = np.abs(p_atypical - exact)
     return {
         "device": device,

@@ -1,10 +1,10 @@
 """The yardstick: the same five networks, run as the organisers' reference container runs its one.
 
-    python -m bench.reference --input CASE --output RESULT --weights PICKLES
+    python -m tools.bench.reference --input CASE --output RESULT --weights PICKLES
 
 fp32 pickles by ``torch.load``, timm's modules in the default layout, every page resized by PIL and normalised by
 itself, batch 1, one member after another, the result written by ``json.dump``. It checks nothing. Written anew, and
-used for nothing else; `bench.bundles` makes its pickles. Its last line is its seconds by stage, as JSON.
+used for nothing else; `tools.bench.bundles` makes its pickles. Its last line is its seconds by stage, as JSON.
 """
 
 import argparse
@@ -57,7 +57,7 @@ def predict_proba(
 
 def main() -> None:
     """Score one case and print the seconds."""
-    parser = argparse.ArgumentParser(prog="python -m bench.reference", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.reference", description=__doc__.splitlines()[0])
     for name in ("--input", "--output", "--weights"):
         parser.add_argument(name, type=Path, required=True)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from scoring.files import write_json
+from mitoscope.files import write_json
 
 
 def tell(result: dict[str, Any], out: Path | None) -> None:

@@ -1,6 +1,6 @@
 """Whether the report's maps show what matters: blur what a map marks, and see how far the answer moves.
 
-    python -m bench.saliency --crops AtNorM-Br --weights weights/lite
+    python -m tools.bench.saliency --crops AtNorM-Br --weights weights/lite
 
 An eighth of the cells of each crop's Grad-CAM is blurred: those with the highest values, those with the lowest, and as
 many at random. A map that shows where the networks look moves the logit most with the highest.
@@ -12,19 +12,19 @@ from pathlib import Path
 import numpy as np
 from scipy import ndimage
 
-from bench.result import tell
-from model.contract import CROP_PX
-from model.ensemble import Ensemble
-from scoring.listing import open_listing, read_blocks
-from scoring.provenance import describe_machine, read_commit
-from scoring.report.saliency import Saliency
+from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.listing import open_listing, read_blocks
+from mitoscope.images import CROP_PX
+from mitoscope.provenance import describe_machine, read_commit
+from mitoscope.scoring.report.saliency import Saliency
+from tools.bench.result import tell
 
 SHARE, SIGMA_PX = 1 / 8, 6.0
 
 
 def main() -> None:
     """Measure and print one JSON object."""
-    parser = argparse.ArgumentParser(prog="python -m bench.saliency", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.saliency", description=__doc__.splitlines()[0])
     parser.add_argument("--crops", type=Path, nargs="+", required=True, metavar="PATH")
     parser.add_argument("--weights", type=Path, metavar="DIR")
     parser.add_argument("--every", type=int, default=5, metavar="N", help="take each N-th crop (%(default)s)")
@@ -32,19 +32,19 @@ def main() -> None:
     options = parser.parse_args()
     with open_listing(options.crops) as listing:
         crops = np.concatenate([block.crops for block in read_blocks(listing, 256)])[:: options.every]
-    ensemble = Ensemble.load(options.weights)
-    maps = Saliency(ensemble).maps(crops)
-    called = ensemble.predict_proba(crops) >= ensemble.bundle.threshold.value
+    classifier = Classifier.load(options.weights)
+    maps = Saliency(classifier).maps(crops)
+    called = classifier.predict_proba(crops) >= classifier.bundle.threshold.value
     rank = maps.reshape(len(maps), -1).argsort(axis=1).argsort(axis=1)  # (N, cells), 0 is the lowest
     few, n_cells = int(SHARE * rank.shape[1]), rank.shape[1]
     chance = np.random.default_rng(0).permuted(rank, axis=1)
     chosen = {"highest": rank >= n_cells - few, "lowest": rank < few, "random": chance < few}
     result = {
         "n_crops": len(crops),
-        "bundle": ensemble.bundle.name,
+        "bundle": classifier.bundle.name,
         "cells": list(maps.shape[1:]),
         "mean_change_of_logit": {
-            name: _measure(ensemble, crops, mask.reshape(maps.shape)) for name, mask in chosen.items()
+            name: _measure(classifier, crops, mask.reshape(maps.shape)) for name, mask in chosen.items()
         },
         "mean_of_map_is_positive": {
             name: float((maps.mean(axis=(1, 2)) > 0)[rows].mean())
@@ -56,9 +56,9 @@ def main() -> None:
     tell(result, options.out)
 
 
-def _measure(ensemble: Ensemble, crops: np.ndarray, mask: np.ndarray) -> float:
+def _measure(classifier: Classifier, crops: np.ndarray, mask: np.ndarray) -> float:
     """The mean size of the logit's change when the cells of a mask (N, H, W) are blurred."""
-    side_px = ensemble.bundle.input.crop_px
+    side_px = classifier.bundle.input.crop_px
     edge_px = (CROP_PX - side_px) // 2
     seen = slice(edge_px, edge_px + side_px)
     blurred = ndimage.gaussian_filter(crops.astype(np.float32), (0, SIGMA_PX, SIGMA_PX, 0)).astype(np.uint8)
@@ -66,7 +66,7 @@ def _measure(ensemble: Ensemble, crops: np.ndarray, mask: np.ndarray) -> float:
     covered = crops.copy()
     square = mask[:, cells][:, :, cells][..., None]
     covered[:, seen, seen] = np.where(square, blurred[:, seen, seen], crops[:, seen, seen])
-    before, after = (_logit(ensemble.predict_proba(pixels)) for pixels in (crops, covered))
+    before, after = (_logit(classifier.predict_proba(pixels)) for pixels in (crops, covered))
     return float(np.abs(after - before).mean())
 
 

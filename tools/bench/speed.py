@@ -1,10 +1,11 @@
 """The cold start and the bulk, beside the reference loop and the limits, in turn, in one run.
 
-    python -m bench.speed --weights weights/lite
-    python -m bench.speed --weights runs/l2-random
+    python -m tools.bench.speed --weights weights/lite
+    python -m tools.bench.speed --weights runs/l2-random
 
-*stack* is one whole process from its start to its JSON, `inference.py` against `bench.reference` on the same case and
-the same weights; *bulk* is the forward passes of both over the same crops in one process. Medians of all rounds but
+*stack* is one whole process from its start to its JSON, `inference.py` against
+`tools.bench.reference` on the same case and the same weights;
+*bulk* is the forward passes of both over the same crops in one process. Medians of all rounds but
 the first, and ratios are medians of each round's own: what else the machine does changes from round to round.
 """
 
@@ -22,25 +23,26 @@ from typing import Any
 
 import torch
 
-from bench import limits, reference
-from bench.bundles import write_pickles
-from bench.result import tell
-from model.bundle import find_bundle, read_bundle
-from model.contract import IMAGES_FOLDER
-from model.crops import find_stack, read_stack
-from model.ensemble import DTYPES, Ensemble
-from model.heap import keep_freed_memory
-from scoring.predict import predict_block
-from scoring.provenance import describe_machine, read_commit
+from mitoscope.bundle.find import find_bundle
+from mitoscope.bundle.read import read_bundle
+from mitoscope.classify.classifier import Classifier
+from mitoscope.images.crops import find_stack, read_stack
+from mitoscope.memory import keep_freed_memory
+from mitoscope.networks.device import DTYPES
+from mitoscope.provenance import describe_machine, read_commit
+from model.classification import IMAGES_FOLDER
+from tools.bench import limits, reference
+from tools.bench.bundles import write_pickles
+from tools.bench.result import tell
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 
 Round = dict[str, float]  # seconds by stage, with "process" for the whole and "peak_mib"
 
 
 def main() -> None:
     """Measure and print one JSON object."""
-    parser = argparse.ArgumentParser(prog="python -m bench.speed", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.speed", description=__doc__.splitlines()[0])
     parser.add_argument("--weights", type=Path, default=ROOT / "weights" / "lite", metavar="DIR")
     parser.add_argument("--input", type=Path, default=ROOT / "test" / "input" / "interf0", metavar="DIR")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
@@ -58,14 +60,14 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         pickles = Path(name) / "pickles"
         write_pickles(bundle, pickles)
         stack = measure_stack(options, pickles, Path(name))
-        ensemble, bulk = measure_bulk(options, pickles)
+        classifier, bulk = measure_bulk(options, pickles)
     flops = limits.count_flops(bundle)
-    rates = limits.measure_rates(DTYPES[ensemble.precision], ensemble.device)
+    rates = limits.measure_rates(DTYPES[classifier.precision], classifier.device)
     n_crops = bulk.pop("crops")
     return {
         "bundle": f"{bundle.name}: {len(bundle.members)} x {bundle.architecture}, {bundle.input.size_px} px",
-        "device": ensemble.device.type,
-        "precision": ensemble.precision,
+        "device": classifier.device.type,
+        "precision": classifier.precision,
         "threads": torch.get_num_threads(),
         "crops": n_crops,
         "rounds": options.rounds,
@@ -87,7 +89,7 @@ def measure_stack(options: argparse.Namespace, pickles: Path, scratch: Path) -> 
     """Whole processes: the reference's, ours, and the bare imports, in turn."""
     common = ["--input", str(options.input.resolve()), "--output", str(scratch / "output"), "--device", options.device]
     ours = ["inference.py", *common, "--weights", str(options.weights.resolve()), "--precision", options.precision]
-    theirs = ["-m", "bench.reference", *common, "--weights", str(pickles)]
+    theirs = ["-m", "tools.bench.reference", *common, "--weights", str(pickles)]
     bundle = read_bundle(options.weights)
     works: dict[str, Callable[[], Round]] = {
         "reference": lambda: run(theirs, _read_reference),
@@ -128,7 +130,7 @@ def run(arguments: list[str], read: Callable[[str], Round]) -> Round:
 
 
 def _read_reference(log: str) -> Round:
-    """The seconds of `bench.reference`, its last line."""
+    """The seconds of `tools.bench.reference`, its last line."""
     seconds: Round = json.loads(log.splitlines()[-1])
     return seconds
 
@@ -140,19 +142,19 @@ def _read_ours(log: str) -> Round:
     return {name: float(spent_s) for name, spent_s in zip(words[::2], words[1::2], strict=True) if name != "total"}
 
 
-def measure_bulk(options: argparse.Namespace, pickles: Path) -> tuple[Ensemble, dict[str, Any]]:
+def measure_bulk(options: argparse.Namespace, pickles: Path) -> tuple[Classifier, dict[str, Any]]:
     """Crops per second of the forward passes, preprocessing included, in one process and in turn."""
     keep_freed_memory()
     crops = read_stack(find_stack(options.input / IMAGES_FOLDER, root=options.input))
-    ensemble = Ensemble.load(options.weights, device=options.device, precision=options.precision)
+    classifier = Classifier.load(options.weights, device=options.device, precision=options.precision)
     networks, settings = reference.load_networks(pickles, options.device)
     works = {
         "reference": lambda: reference.predict_proba(networks, settings, crops, options.device),
-        "ours": lambda: predict_block(ensemble, crops),
+        "ours": lambda: classifier.predict_members(crops, repeatable=True),
     }
     rounds = [{name: {"s": limits.clock(work)} for name, work in works.items()} for _ in range(options.rounds + 1)][1:]
     rates = {f"{name}_crops_per_s": len(crops) / statistics.median(one[name]["s"] for one in rounds) for name in works}
-    return ensemble, {"crops": len(crops), **rates, "ours_over_reference": _ratio(rounds, "reference", "ours", "s")}
+    return classifier, {"crops": len(crops), **rates, "ours_over_reference": _ratio(rounds, "reference", "ours", "s")}
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """How near training comes to its network: crops per second of whole steps against the bare network, side by side.
 
-    python -m bench.training --preset l2 --set pretrained=false
+    python -m tools.bench.training --preset l2 --set pretrained=false
 
 A whole step gathers a batch from the memory map, moves it, augments it and trains; the bare network trains on one
 random tensor that already lies on the device. Both run in one process, in turn, in several rounds; medians are kept.
@@ -19,20 +19,20 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from bench.result import tell
-from model.contract import CROP_PX
-from scoring.provenance import describe_machine, read_commit
-from train.config import FitConfig, configure
-from train.data import CropDataset, training_batches
-from train.module import FoldModule
-from train.table import COLUMNS, KNOWN_BY_SOME, read_data, write_data
+from mitoscope.images import CROP_PX
+from mitoscope.provenance import describe_machine, read_commit
+from mitoscope.training.batches import CropDataset, training_batches
+from mitoscope.training.config import FitConfig, configure
+from mitoscope.training.data.table import COLUMNS, KNOWN_BY_SOME, read_data, write_data
+from mitoscope.training.module import FoldModule
+from tools.bench.result import tell
 
 PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 def main() -> None:
     """Measure and print one JSON object."""
-    parser = argparse.ArgumentParser(prog="python -m bench.training", description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(prog="python -m tools.bench.training", description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="lite")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE")
     parser.add_argument("--crops", type=int, default=4096, help="random crops on disk (%(default)s)")
@@ -122,7 +122,7 @@ def _time(
 
 
 def _batches(folder: Path, config: FitConfig, n_crops: int) -> Iterator[dict[str, Tensor]]:
-    """Endless batches of random crops from a memory map, as `train.fit` reads them."""
+    """Endless batches of random crops from a memory map, as `mitoscope.training.fit` reads them."""
     random = np.random.default_rng(0)
     crops = random.integers(0, 256, (n_crops, CROP_PX, CROP_PX, 3), dtype=np.uint8)
     table = pd.DataFrame("", index=range(n_crops), columns=[*COLUMNS, *KNOWN_BY_SOME])

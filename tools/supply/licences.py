@@ -1,6 +1,6 @@
 """The licences of what the image carries, held against those that were agreed to.
 
-    python -m supply.licences [SBOM]
+    python -m tools.supply.licences [SBOM]
 
 Without an SBOM: of the distributions of requirements.txt, as they are installed here.
 """
@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from importlib.metadata import distribution
 from pathlib import Path
 
-from supply.sbom import normalise, read_licence
+from tools.supply.sbom import normalise, read_licence
 
 LOCK = Path(__file__).parents[1] / "requirements.txt"
 

@@ -1,6 +1,6 @@
 """pip-audit over requirements.txt, with an answer that cannot be mistaken.
 
-    python -m supply.vulnerabilities [LOCK]
+    python -m tools.supply.vulnerabilities [LOCK]
 
 pip-audit ends with 0 and "No known vulnerabilities found" also where the service knew none of the packages, as behind a
 mirror that has no such service. Here that is no pass.

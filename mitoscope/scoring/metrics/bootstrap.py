@@ -7,10 +7,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from model.errors import DataError
-from scoring.metrics import weighted_roc_auc
-from scoring.predictions import Array, Decision, check_predictions, decide
-from scoring.thresholds import Rule
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.classification import weighted_roc_auc
+from mitoscope.scoring.metrics.thresholds import Rule
+from mitoscope.scoring.predictions import Array, Decision, check_predictions, decide
 
 CHUNK_CELLS = 1_000_000  # draws × crops at once: 8 MB an array
 
@@ -69,7 +69,7 @@ def bootstrap(
     Args:
         is_atypical: bool (N,), both classes.
         p_atypical: float (N,) in [0, 1].
-        threshold: A number in [0, 1], held fixed; or a rule of `scoring.thresholds`, refitted on each draw; or
+        threshold: A number in [0, 1], held fixed; or a rule of `thresholds`, refitted on each draw; or
             bool (N,), the crops that are called atypical.
         case: (N,), the cases' names, unique over all that is given; None or NaN where unknown, alone or for a crop.
         n_draws: Draws.
@@ -121,7 +121,7 @@ def weighted_statistics(is_atypical: Array, p_atypical: Array, weights: Array, c
         is_atypical: bool (N,).
         p_atypical: float (N,) in [0, 1].
         weights: int (B, N), as `draw_weights` gives them.
-        called: bool (N,), the crops that are called atypical; or a rule of `scoring.thresholds`, fitted on each sample.
+        called: bool (N,), the crops that are called atypical; or a rule of `thresholds`, fitted on each sample.
 
     Returns:
         float (B, 4): ROC AUC, balanced accuracy, sensitivity and specificity.

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.stats import binomtest
 from sklearn.metrics import brier_score_loss
 
-from scoring.predictions import Array, check_predictions
+from mitoscope.scoring.predictions import Array, check_predictions
 
 N_BINS = 10
 

@@ -4,7 +4,7 @@ import numpy as np
 from grand_challenge_metrics.stats import calculate_confusion_matrix
 from sklearn.metrics import roc_auc_score
 
-from scoring.predictions import Array, Decision, check_predictions, decide
+from mitoscope.scoring.predictions import Array, Decision, check_predictions, decide
 
 
 def figures(is_atypical: Array, p_atypical: Array, threshold: Decision) -> dict[str, float]:

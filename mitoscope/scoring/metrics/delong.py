@@ -5,8 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import norm, rankdata
 
-from scoring.bootstrap import Interval
-from scoring.predictions import Array, check_predictions
+from mitoscope.scoring.metrics.bootstrap import Interval
+from mitoscope.scoring.predictions import Array, check_predictions
 
 
 @dataclass(frozen=True)

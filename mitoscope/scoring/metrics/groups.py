@@ -6,10 +6,10 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from model.errors import DataError
-from scoring.bootstrap import Intervals, bootstrap
-from scoring.metrics import figures
-from scoring.predictions import Array, Decision, check_predictions, decide
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.bootstrap import Intervals, bootstrap
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.predictions import Array, Decision, check_predictions, decide
 
 
 def spell_domain(name: str) -> str:
@@ -27,7 +27,7 @@ class Group:
         p_atypical: float (N,) in [0, 1].
         threshold: In [0, 1]; a crop is called atypical when its probability is at least this. Or bool (N,), the crops
             that are called so, where no threshold explains the classes.
-        case: (N,), the cases' names, as `scoring.bootstrap.bootstrap` takes them; only the intervals need them.
+        case: (N,), the cases' names, as `bootstrap` takes them; only the intervals need them.
         seed: Of the intervals' draws.
 
     Raises:
@@ -66,7 +66,7 @@ class Group:
 
     @cached_property
     def figures(self) -> dict[str, float]:
-        """As `scoring.metrics.figures` gives them."""
+        """As `mitoscope.scoring.metrics.classification.figures` gives them."""
         return figures(self.is_atypical, self.p_atypical, self.threshold)
 
     @cached_property

@@ -7,13 +7,13 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from model.contract import CLASS_NAMES
-from scoring.calibration import calibrate
-from scoring.groups import Group, spell_domain
-from scoring.metrics import figures
-from scoring.predictions import Array
-from scoring.sweep import sweep_thresholds
-from scoring.tables import member_columns
+from mitoscope.classify.tables import member_columns
+from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.scoring.metrics.calibration import calibrate
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.groups import Group, spell_domain
+from mitoscope.scoring.metrics.sweep import sweep_thresholds
+from mitoscope.scoring.predictions import Array
 
 UNDEFINED = ("roc_auc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
 WITHOUT = ("intervals", "calibration", "sweep")
@@ -23,7 +23,7 @@ def find_domains(table: pd.DataFrame) -> dict[str, Array]:
     """Say which crops are of which domain.
 
     Args:
-        table: As `scoring.tables.join_labels` gives it.
+        table: As `mitoscope.classify.tables.join_labels` gives it.
 
     Returns:
         By name, numbers in their order and before words: bool (N,). Crops of unknown domain are in none.
@@ -36,7 +36,7 @@ def make_groups(table: pd.DataFrame, threshold: float | None, seed: int) -> tupl
     """The crops that are judged together.
 
     Args:
-        table: As `scoring.tables.join_labels` gives it.
+        table: As `mitoscope.classify.tables.join_labels` gives it.
         threshold: The fixed one; None where none explains the classes, which are then taken as they stand.
         seed: Of the intervals.
 
@@ -68,12 +68,12 @@ def judge(table: pd.DataFrame, pooled: Group, groups: dict[str, Group]) -> dict[
     """Compute every figure.
 
     Args:
-        table: As `scoring.tables.join_labels` gives it.
+        table: As `mitoscope.classify.tables.join_labels` gives it.
         pooled: All crops, as `make_groups` makes them of it.
         groups: The domains with both classes, as `make_groups` makes them.
 
     Returns:
-        ``pooled``, and by name ``domains``: the figures of `scoring.metrics.figures`, average_precision, intervals
+        ``pooled``, and by name ``domains``: the figures of `figures`, average_precision, intervals
         (None where all crops are of one case), calibration, and sweep (None where no threshold explains the classes).
         In a domain that lacks a class all is None but the counts, the accuracy and the share of the class that is
         there. ``members``, by column: each one's figures at the same threshold, or ROC AUC alone where there is none.

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 
-from scoring.bootstrap import Interval, cluster_crops, draw_weights, weighted_statistics
-from scoring.delong import delong
-from scoring.files import write_json, write_text
-from scoring.groups import Group, spell_domain
-from scoring.judge import find_domains, make_groups
-from scoring.markdown import render_share, render_table
-from scoring.predictions import Array
-from scoring.provenance import describe_code, describe_labels, describe_predictions
-from scoring.tables import find_labels, find_threshold, join_labels, read_predictions
+from mitoscope.classify.tables import describe_predictions, find_threshold, read_predictions
+from mitoscope.files import write_json, write_text
+from mitoscope.provenance import describe_code
+from mitoscope.scoring.labels import LabelSource, join_labels
+from mitoscope.scoring.markdown import render_share, render_table
+from mitoscope.scoring.metrics.bootstrap import Interval, cluster_crops, draw_weights, weighted_statistics
+from mitoscope.scoring.metrics.delong import delong
+from mitoscope.scoring.metrics.groups import Group, spell_domain
+from mitoscope.scoring.metrics.judge import find_domains, make_groups
+from mitoscope.scoring.predictions import Array
 
 N_DRAWS = 2000
 FIGURES = {"roc_auc": "ROC AUC", "balanced_accuracy": "balanced accuracy"}  # as weighted_statistics orders them
@@ -39,7 +40,7 @@ class Lead:
 def bootstrap_lead(first: Group, second: Group, n_draws: int = N_DRAWS) -> dict[str, Lead]:
     """Test whether ROC AUC and balanced accuracy differ; the same drawn cases judge both predictions.
 
-    Cases are drawn whole, as in `scoring.bootstrap.bootstrap`.
+    Cases are drawn whole, as in `mitoscope.scoring.metrics.bootstrap.bootstrap`.
 
     Args:
         first: The crops with one prediction; its seed is the draws'.
@@ -59,13 +60,13 @@ def bootstrap_lead(first: Group, second: Group, n_draws: int = N_DRAWS) -> dict[
             for name, column in zip(FIGURES, drawn.T, strict=True)}  # fmt: skip
 
 
-def compare(first_csv: Path, second_csv: Path, labels: str, out: Path, seed: int) -> str:
+def compare(first_csv: Path, second_csv: Path, labels: LabelSource, out: Path, seed: int) -> str:
     """Compare two predictions.csv of the same crops: comparison.json and comparison.md.
 
     Args:
-        first_csv: See `scoring.tables.read_predictions`.
+        first_csv: See `mitoscope.classify.tables.read_predictions`.
         second_csv: The other; it may name the crops in another order.
-        labels: See `scoring.tables.find_labels`.
+        labels: Where the labels are.
         out: The folder for the results; those that lie there are replaced.
         seed: Of the bootstrap.
 
@@ -77,7 +78,7 @@ def compare(first_csv: Path, second_csv: Path, labels: str, out: Path, seed: int
     """
     paths = (first_csv, second_csv)
     tables = [read_predictions(path) for path in paths]
-    truth = find_labels(labels, tables[0]["image_id"])
+    truth = labels.read(tables[0]["image_id"])
     first, second = (join_labels(table, truth) for table in tables)
     second = second.set_index("image_id").loc[first["image_id"]].reset_index()
     origins = [describe_predictions(path) for path in paths]
@@ -90,7 +91,7 @@ def compare(first_csv: Path, second_csv: Path, labels: str, out: Path, seed: int
         "inputs": {
             "first": origins[0],
             "second": origins[1],
-            "labels": describe_labels(labels),
+            "labels": labels.describe(),
         },
         "seed": seed,
         "n_draws": N_DRAWS,

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 from sklearn.metrics import confusion_matrix_at_thresholds
 
-from scoring.metrics import count_calls
-from scoring.predictions import Array, check_predictions, check_threshold
-from scoring.thresholds import LEAST_SPREAD, max_balanced_accuracy
+from mitoscope.scoring.metrics.classification import count_calls
+from mitoscope.scoring.metrics.thresholds import LEAST_SPREAD, max_balanced_accuracy
+from mitoscope.scoring.predictions import Array, check_predictions, check_threshold
 
 
 @dataclass(frozen=True)
@@ -17,7 +17,7 @@ class Sweep:
     Attributes:
         threshold: The fixed one, in [0, 1].
         balanced_accuracy: At it.
-        best_threshold: `scoring.thresholds.max_balanced_accuracy` on these very labels; where all scores are equal,
+        best_threshold: `max_balanced_accuracy` on these very labels; where all scores are equal,
             the fixed one.
         best_balanced_accuracy: At it; no threshold does better on these labels.
         price_points: What the fixed threshold loses against the best, in percentage points of balanced accuracy; 0 or

@@ -12,8 +12,8 @@ import numpy as np
 from skimage.filters import threshold_otsu
 from sklearn.metrics import confusion_matrix_at_thresholds
 
-from model.errors import DataError
-from scoring.predictions import Array, check_predictions, check_probabilities
+from mitoscope.errors import DataError
+from mitoscope.scoring.predictions import Array, check_predictions, check_probabilities
 
 Rule = Callable[[Array, Array], float]
 COST_RATIO = 10.0

@@ -1,7 +1,7 @@
 """Pictures of predictions."""
 
-from scoring.plots.curves import plot_precision_recall_curves, plot_roc_curves
-from scoring.plots.panels import plot_calibration, plot_confusion_matrices, plot_sweeps
+from mitoscope.scoring.plots.curves import plot_precision_recall_curves, plot_roc_curves
+from mitoscope.scoring.plots.panels import plot_calibration, plot_confusion_matrices, plot_sweeps
 
 __all__ = [
     "plot_calibration",

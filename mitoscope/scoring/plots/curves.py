@@ -9,8 +9,16 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from sklearn.metrics import average_precision_score, precision_recall_curve, roc_curve
 
-from scoring.groups import Group
-from scoring.plots.style import STYLE, add_legend, check_picture, describe_point, draw_curve, make_square, save_picture
+from mitoscope.scoring.metrics.groups import Group
+from mitoscope.scoring.plots.style import (
+    STYLE,
+    add_legend,
+    check_picture,
+    describe_point,
+    draw_curve,
+    make_square,
+    save_picture,
+)
 
 
 def plot_roc_curves(groups: Sequence[Group], path: Path) -> None:

@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 from matplotlib.axes import Axes
 
-from model.errors import DataError
-from scoring.calibration import calibrate
-from scoring.groups import Group
-from scoring.metrics import count_calls
-from scoring.plots.style import PALETTE, POINT, draw_panels
-from scoring.sweep import Sweep, sweep_curve, sweep_thresholds
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.calibration import calibrate
+from mitoscope.scoring.metrics.classification import count_calls
+from mitoscope.scoring.metrics.groups import Group
+from mitoscope.scoring.metrics.sweep import Sweep, sweep_curve, sweep_thresholds
+from mitoscope.scoring.plots.style import PALETTE, POINT, draw_panels
 
 CLASSES = ("Normal", "Atypical")
 TICKS = ([0.0, 0.5, 1.0], ["0", "0.5", "1"])
@@ -34,7 +34,7 @@ def plot_confusion_matrices(groups: Sequence[Group], path: Path) -> None:
 def plot_calibration(groups: Sequence[Group], path: Path) -> None:
     """Draw one reliability diagram a group: the labels' share against the probabilities' mean, in ten bins.
 
-    Each bin has its 95 % interval (see `scoring.calibration.Bin`) and a grey bar for its part of all crops. On the
+    Each bin has its 95 % interval (see `Bin`) and a grey bar for its part of all crops. On the
     diagonal the probabilities mean what they say; below it they promise too many atypical crops.
 
     Args:

@@ -9,9 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from model.errors import DataError
-from scoring.groups import Group
-from scoring.predictions import Array
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.groups import Group
+from mitoscope.scoring.predictions import Array
 
 MOST_GROUPS = 14  # as many looks as a curve can have
 WIDTH_IN = 3.5  # a journal's column

@@ -7,19 +7,27 @@ from typing import Any
 
 import pandas as pd
 
-from model.bundle import MANIFEST, find_bundle, read_bundle
-from model.ensemble import Ensemble
-from model.errors import DataError
-from model.manifest import Bundle
-from scoring.files import check_file, hash_file, write_text
-from scoring.judge import judge, make_groups
-from scoring.provenance import describe_labels, describe_predictions, read_commit
-from scoring.report.gallery import page_data, read_pictures
-from scoring.report.overview import count_crops, count_outcomes, describe_figures, describe_intervals, make_histogram
-from scoring.report.page import render
-from scoring.report.pictures import embed_pictures
-from scoring.report.saliency import Saliency
-from scoring.tables import find_labels, find_threshold, join_labels, member_columns, read_predictions
+from mitoscope.bundle.find import find_bundle
+from mitoscope.bundle.manifest import Bundle
+from mitoscope.bundle.read import MANIFEST, read_bundle
+from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.tables import describe_predictions, find_threshold, member_columns, read_predictions
+from mitoscope.errors import DataError
+from mitoscope.files import check_file, hash_file, write_text
+from mitoscope.provenance import read_commit
+from mitoscope.scoring.labels import LabelSource, join_labels
+from mitoscope.scoring.metrics.judge import judge, make_groups
+from mitoscope.scoring.report.gallery import page_data, read_pictures
+from mitoscope.scoring.report.overview import (
+    count_crops,
+    count_outcomes,
+    describe_figures,
+    describe_intervals,
+    make_histogram,
+)
+from mitoscope.scoring.report.page import render
+from mitoscope.scoring.report.pictures import embed_pictures
+from mitoscope.scoring.report.saliency import Saliency
 
 SEED = 0  # of the intervals, as evaluate's
 
@@ -29,7 +37,7 @@ def report(
     crops: Sequence[Path],
     out: Path,
     *,
-    labels_csv: str | None = None,
+    labels: LabelSource | None = None,
     weights: Path | None = None,
     device: str = "auto",
     saliency: bool = True,
@@ -37,16 +45,16 @@ def report(
     """Write the report, and say on stdout which crops are not in it.
 
     Args:
-        predictions_csv: Written by `scoring.predict.predict`, or such a table.
-        crops: Where they lie, see `scoring.listing.open_listing`; the names must be those of the predictions.
+        predictions_csv: Written by `mitoscope.classify.predict.predict`, or such a table.
+        crops: Where they lie, see `open_listing`; the names must be those of the predictions.
         out: The HTML file; replaced if it is there. The same input gives the same bytes.
-        labels_csv: See `scoring.tables.find_labels`; None: there are none.
-        weights: The bundle that predicted; None: see `model.bundle.find_bundle`.
+        labels: Where the labels are; None: there are none.
+        weights: The bundle that predicted; None: see `mitoscope.bundle.find.find_bundle`.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``: where the maps are computed, in fp32.
         saliency: Draw what the networks looked at, for every crop.
 
     Raises:
-        MitosisError: A table, crop or bundle is unusable, a prediction has no crop, or another bundle predicted.
+        MitoscopeError: A table, crop or bundle is unusable, a prediction has no crop, or another bundle predicted.
     """
     check_file(out)
     table = read_predictions(predictions_csv)
@@ -59,11 +67,11 @@ def report(
             expected="atypical from one threshold on, else normal",
             remedy="predict again, or correct the classes",
         )
-    if labels_csv:
-        table = join_labels(table, find_labels(labels_csv, table["image_id"]))
+    if labels:
+        table = join_labels(table, labels.read(table["image_id"]))
     bundle = read_bundle(find_bundle(weights))
     _check_bundle(bundle, origin)
-    maker = Saliency(Ensemble.load(bundle.folder, device=device, precision="fp32")) if saliency else None
+    maker = Saliency(Classifier.load(bundle.folder, device=device, precision="fp32")) if saliency else None
     pictures = read_pictures(crops, table["image_id"].tolist(), maker, bundle.training_crops)
     if pictures.n_others:
         print(f"passed over {pictures.n_others:,} crops without a prediction")
@@ -76,7 +84,7 @@ def report(
         "unlike": pictures.unlike is not None,
         "has_domains": "domain" in table and bool(table["domain"].notna().any()),
         "n_members": len(member_columns(table)),
-        **_describe_origin(bundle, origin, labels_csv, saliency),
+        **_describe_origin(bundle, origin, labels, saliency),
         **_describe_table(table, threshold, pictures.unlike),
     }
     write_text(out, render(page_data(table, pictures, threshold, frame_px), words))
@@ -96,14 +104,14 @@ def _check_bundle(bundle: Bundle, origin: Mapping[str, Any]) -> None:
 
 
 def _describe_origin(
-    bundle: Bundle, origin: Mapping[str, Any], labels_csv: str | None, saliency: bool
+    bundle: Bundle, origin: Mapping[str, Any], labels: LabelSource | None, saliency: bool
 ) -> dict[str, Any]:
     """Weights, rule and versions for the page; nothing that differs from day to day or from folder to folder."""
     rows = [("predictions", f"{origin['name']}, sha256 {origin['sha256']}")]
     rule, record = "as the classes say: no record lies beside the predictions", origin["record"]
-    if labels_csv:
-        labels = describe_labels(labels_csv)
-        rows.append(("labels", f"{labels['name']}, sha256 {labels['sha256']}" if labels["sha256"] else labels["name"]))
+    if labels:
+        known = labels.describe()
+        rows.append(("labels", f"{known['name']}, sha256 {known['sha256']}" if known["sha256"] else known["name"]))
     if record:
         made, fitted = record["bundle"], bundle.threshold
         rule = f"{fitted.rule}, fitted on {fitted.n_crops:,} {fitted.fitted_on} predictions"

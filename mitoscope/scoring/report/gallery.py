@@ -12,13 +12,15 @@ import pandas as pd
 from PIL import Image
 from tqdm import tqdm
 
-from model.contract import CLASS_NAMES, CROP_PX
-from model.errors import DataError
-from model.manifest import TrainingCrops
-from model.stain import find_outliers, measure_crops
-from scoring.listing import open_listing, read_blocks
-from scoring.report.saliency import Saliency, quantise
-from scoring.tables import member_columns
+from mitoscope.bundle.manifest import TrainingCrops
+from mitoscope.classify.listing import open_listing, read_blocks
+from mitoscope.classify.outliers import find_outliers
+from mitoscope.classify.tables import member_columns
+from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.errors import DataError
+from mitoscope.images import CROP_PX
+from mitoscope.images.stain import measure_crops
+from mitoscope.scoring.report.saliency import Saliency, quantise
 
 WEBP = {"quality": 88, "method": 4}  # 5,000 crops of AMi-Br or AtNorM-Br are 32 MB of base64
 BLOCK_CROPS = 64
@@ -49,7 +51,7 @@ def read_pictures(
     """Read the crops that were predicted.
 
     Args:
-        paths: See `scoring.listing.open_listing`.
+        paths: See `mitoscope.classify.listing.open_listing`.
         image_ids: Of the predictions.
         saliency: Makes the maps; None: none are made.
         training: What the bundle was trained on; None: unknown.
@@ -93,7 +95,7 @@ def page_data(table: pd.DataFrame, pictures: Pictures, threshold: float, frame_p
     """All that the page's script knows, column by column.
 
     Args:
-        table: Predictions, with labels, domain and case if labels were given (`scoring.tables.join_labels`).
+        table: Predictions, with labels, domain and case if labels were given (`mitoscope.classify.tables.join_labels`).
         pictures: Of the same crops.
         threshold: A crop is called atypical when its probability is at least this.
         frame_px: Side of the central square that the networks see, in pixels of the crop; None if unknown.

@@ -6,14 +6,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from model.contract import CLASS_NAMES
-from scoring.predictions import Array
-from scoring.tables import member_columns
+from mitoscope.classify.tables import member_columns
+from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.scoring.predictions import Array
 
 N_BINS = 20
 NEAR = 0.05  # of the threshold
 APART = 0.5  # the members
-FIGURES = {  # by their keys in scoring.judge, and what they mean to one who looks at crops
+FIGURES = {  # by their keys in mitoscope.scoring.metrics.judge, and what they mean to one who looks at crops
     "balanced_accuracy": ("Balanced accuracy", "mean of sensitivity and specificity"),
     "roc_auc": ("ROC AUC", "chance that an atypical crop scores higher than a normal one"),
     "sensitivity": ("Sensitivity", "share of the atypical crops that are found"),
@@ -23,7 +23,7 @@ OUTCOMES = ("true normal", "false alarm", "missed", "true atypical")  # as the p
 
 
 def describe_figures(judged: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pooled figures or one domain's, as `scoring.judge.judge` gives them, in the order of the page.
+    """The pooled figures or one domain's, as `judge` gives them, in the order of the page.
 
     Returns:
         name, meaning, value in [0, 1] (None where a class is missing) and the 95 % interval (None where there is none).
@@ -40,7 +40,7 @@ def describe_figures(judged: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def describe_intervals(drawn: Mapping[str, Any] | None) -> str:
-    """Where the pooled intervals come from, in a sentence; drawn: the fields of `scoring.bootstrap.Intervals`."""
+    """Where the pooled intervals come from, in a sentence; drawn: the fields of `Intervals`."""
     if drawn is None:
         return "All crops are of one case: no interval can say what another case would give."
     if not drawn["n_without_case"]:

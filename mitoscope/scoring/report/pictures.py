@@ -5,8 +5,8 @@ from base64 import b64encode
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from scoring.groups import Group
-from scoring.plots import plot_calibration, plot_precision_recall_curves, plot_roc_curves, plot_sweeps
+from mitoscope.scoring.metrics.groups import Group
+from mitoscope.scoring.plots import plot_calibration, plot_precision_recall_curves, plot_roc_curves, plot_sweeps
 
 Plot = Callable[[Sequence[Group], Path], None]
 

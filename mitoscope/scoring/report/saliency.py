@@ -13,33 +13,38 @@ import torch
 from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
-from model.contract import CROP_PX
-from model.ensemble import DTYPES, Ensemble
-from model.errors import DataError
-from model.preprocess import preprocess
+from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.preprocess import preprocess
+from mitoscope.errors import DataError
+from mitoscope.images import CROP_PX
+from mitoscope.networks.device import DTYPES
 
 LEAST_CELLS = 7  # a side; EfficientViT's last stage has 4 × 4 at 128 px, the one before 8 × 8
 BATCH_SIZE = 32
 
 
 class Saliency:
-    """Grad-CAM of all members of an ensemble.
+    """Grad-CAM of all members of an classifier.
 
     The maps are those of the deepest of the stages that timm lists in ``feature_info`` whose grid has 7 × 7 cells or
     more: deeper grids are too coarse to point at a chromosome. Of a plain transformer's stages, all of one grid, it is
     the last but one: what leaves the last one's patches does not reach the class token.
 
     Args:
-        ensemble: Best at fp32: gradients of half precision may vanish.
+        classifier: Best at fp32: gradients of half precision may vanish.
 
     Raises:
         DataError: A network has no such stage.
     """
 
-    def __init__(self, ensemble: Ensemble) -> None:
-        self._input, self._device, self._dtype = ensemble.bundle.input, ensemble.device, DTYPES[ensemble.precision]
+    def __init__(self, classifier: Classifier) -> None:
+        self._input, self._device, self._dtype = (
+            classifier.bundle.input,
+            classifier.device,
+            DTYPES[classifier.precision],
+        )
         blank = self._prepare(np.zeros((1, CROP_PX, CROP_PX, 3), dtype=np.uint8))
-        self._probes = [_Probe(network, *_choose_stage(network, blank)) for network in ensemble.members]
+        self._probes = [_Probe(network, *_choose_stage(network, blank)) for network in classifier.members]
 
     def maps(self, crops: np.ndarray) -> np.ndarray:
         """Say which parts of each crop the logit of *atypical* depends on.
@@ -72,7 +77,7 @@ def quantise(maps: np.ndarray) -> np.ndarray:
     What the page shows is where a picture matters, not for which class: the sign of a map is no evidence. On AtNorM-Br
     with weights/lite most maps of crops that all networks call atypical lie below zero, yet it is the highest eighth of
     the cells whose blurring moves the logit most, four times as much as the lowest's, whatever the call
-    (`python -m bench.saliency`).
+    (`python -m tools.bench.saliency`).
     """
     lowest, highest = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
     scaled = np.divide(maps - lowest, highest - lowest, out=np.zeros_like(maps), where=highest > lowest)

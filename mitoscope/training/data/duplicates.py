@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from train.table import KNOWN_BY_SOME
+from mitoscope.training.data.table import KNOWN_BY_SOME
 
 BY_NAME = ("image_id",)
 BY_PLACE = ("case", "x_px", "y_px")

@@ -10,13 +10,13 @@ from tempfile import TemporaryFile
 import numpy as np
 import pandas as pd
 
-from model.contract import CROP_PX
-from model.crops import read_crops
-from model.errors import DataError
-from train.duplicates import BY_NAME, BY_PIXELS, BY_PLACE, remove_duplicates
-from train.rois import cut_crop, open_roi
-from train.sources import Source
-from train.table import COLUMNS, KNOWN_BY_SOME, write_data
+from mitoscope.errors import DataError
+from mitoscope.images import CROP_PX
+from mitoscope.images.crops import read_crops
+from mitoscope.training.data.duplicates import BY_NAME, BY_PIXELS, BY_PLACE, remove_duplicates
+from mitoscope.training.data.rois import cut_crop, open_roi
+from mitoscope.training.data.sources import Source
+from mitoscope.training.data.table import COLUMNS, KNOWN_BY_SOME, write_data
 
 LABELS = "labels.csv"  # not table.csv, which is read with the crops beside it
 TELL_EVERY = 2000

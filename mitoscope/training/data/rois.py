@@ -6,8 +6,8 @@ import numpy as np
 import tifffile
 from PIL.TiffImagePlugin import TiffImageFile
 
-from model.contract import CROP_PX
-from model.errors import DataError
+from mitoscope.errors import DataError
+from mitoscope.images import CROP_PX
 
 
 def open_roi(path: Path) -> np.ndarray:

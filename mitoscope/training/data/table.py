@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from model.contract import CLASS_NAMES, CROP_PX
-from model.errors import DataError
+from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.errors import DataError
+from mitoscope.images import CROP_PX
 
 COLUMNS = (
     "image_id",  # source/name; no two rows have the same
@@ -97,7 +98,7 @@ def read_data(folder: Path) -> CropData:
     Raises:
         DataError: A file or a column is missing, a label is outside the vocabulary, or the lengths differ.
     """
-    remedy = f"run python -m train prepare … --out {folder}"
+    remedy = f"run mitoscope train prepare … --out {folder}"
     if (folder / "labels.csv").is_file() and not (folder / "table.csv").is_file():
         raise DataError(
             f"no usable data in {folder}",

@@ -4,23 +4,24 @@ import os
 import subprocess
 import sys
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Queue
 from threading import Lock
 
 import torch
 
-from model.errors import DataError
+from mitoscope.errors import DataError
+from mitoscope.provenance import PACKAGE
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = PACKAGE.parent  # `python -m mitoscope` finds the package from here
 # glibc otherwise returns every batch's memory to the kernel: measured 1.2 times the steps per second on a CPU.
 KEEP_MEMORY = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
 
 
 @dataclass(frozen=True)
 class FitJob:
-    """One member to be fitted by ``python -m train fit``; run again, it resumes, or does nothing when it is finished.
+    """One member to be fitted by ``mitoscope train fit``; run again, it resumes, or does nothing when it is finished.
 
     Attributes:
         data: The data folder.
@@ -43,12 +44,17 @@ class FitJob:
         """The study's folder and the fold, for the log."""
         return f"{self.folds.parent.name} fold {self.fold}"
 
+    def absolute(self) -> "FitJob":
+        """The same job with absolute paths."""
+        return replace(self, data=self.data.resolve(), folds=self.folds.resolve(), out=self.out.resolve())
+
     @property
     def command(self) -> list[str]:
-        """The process, to be started in `ROOT`; all paths absolute."""
-        command = [sys.executable, "-m", "train", "fit", "--data", str(self.data.resolve())]
-        command += ["--folds", str(self.folds.resolve()), "--fold", str(self.fold), "--out", str(self.out.resolve())]
-        return [*command, "--preset", self.preset, *(word for text in self.settings for word in ("--set", text))]
+        """The process; all paths absolute."""
+        job = self.absolute()
+        command = [sys.executable, "-m", "mitoscope", "train", "fit", "--data", str(job.data)]
+        command += ["--folds", str(job.folds), "--fold", str(job.fold), "--out", str(job.out)]
+        return [*command, "--preset", job.preset, *(word for text in job.settings for word in ("--set", text))]
 
 
 def run_local(jobs: list[FitJob], workers: int = 0) -> None:

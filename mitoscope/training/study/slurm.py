@@ -14,12 +14,11 @@ from pathlib import Path
 import submitit
 from submitit.core.utils import FailedJobError
 
-from model.errors import DataError
-from scoring.files import write_json
-from train.files import read_json
-from train.launch import KEEP_MEMORY, ROOT, FitJob
-from train.marks import DONE
-from train.slurm_job import Resources, SlurmFit
+from mitoscope.errors import DataError
+from mitoscope.files import read_object, write_json
+from mitoscope.training.marks import DONE
+from mitoscope.training.study.launch import KEEP_MEMORY, ROOT, FitJob
+from mitoscope.training.study.slurm_job import Resources, SlurmFit
 
 QUEUE = "queue.json"
 TIME_LIMITS = 20  # that one fit may run into; where that is not enough, an epoch takes longer than the limit
@@ -51,7 +50,7 @@ def run_slurm(
             expected="a login node of a Slurm cluster",
             remedy="go there, or use --launcher local",
         )
-    numbers = read_json(logs / QUEUE, f"delete {logs / QUEUE}") if (logs / QUEUE).is_file() else {}
+    numbers = read_object(logs / QUEUE, f"delete {logs / QUEUE}") if (logs / QUEUE).is_file() else {}
     queue = _queue()
     queued = {job: numbers[_key(job)] for job in jobs if numbers.get(_key(job)) in queue}
     others = [job for job in jobs if job not in queued]
@@ -90,7 +89,7 @@ def _submit(jobs: list[FitJob], logs: Path, resources: Resources, max_parallel: 
         additional_parameters={"requeue": True, "chdir": str(ROOT)},
     )
     try:
-        submitted = executor.submit_array([SlurmFit.of(job) for job in jobs])
+        submitted = executor.submit_array([SlurmFit(job.absolute()) for job in jobs])
     except FailedJobError as error:
         raise DataError(
             "Slurm refuses the fits",

@@ -10,9 +10,10 @@ from threading import Thread
 
 from submitit.core.utils import DelayedSubmission
 
-from train.cli import main
-from train.config import check_ranges
-from train.launch import FitJob
+from mitoscope.command import run_command
+from mitoscope.training.config import check_ranges
+from mitoscope.training.fit import fit_member
+from mitoscope.training.study.launch import FitJob
 
 HOLDER = "slurm_job"
 WATCH_S = 5.0
@@ -74,17 +75,10 @@ class SlurmFit:
     child would be ended by the signal that asks its parent to requeue, and look like a fit that failed.
 
     Attributes:
-        run: The member's own folder, absolute: the node starts in another one.
-        arguments: Of ``python -m train``.
+        job: With absolute paths: the node starts in another folder.
     """
 
-    run: Path
-    arguments: tuple[str, ...]
-
-    @classmethod
-    def of(cls, job: FitJob) -> "SlurmFit":
-        """The job, to be called where its paths may be relative to something else."""
-        return cls(job.out.resolve(), tuple(job.command[3:]))
+    job: FitJob
 
     def __call__(self) -> None:
         """Fit; when Slurm says that the job must end, wait for that.
@@ -92,9 +86,9 @@ class SlurmFit:
         Raises:
             SystemExit: The fit failed; its one line is the log's last but Slurm's own.
         """
-        _hold(self.run)
+        _hold(self.job.out)
         try:
-            code = main(list(self.arguments))
+            code = run_command(self._fit, "train")
         except SystemExit as stop:
             if stop.code != 128 + signal.SIGTERM:
                 raise
@@ -104,6 +98,11 @@ class SlurmFit:
                 signal.pause()
         if code:
             raise SystemExit(code)
+
+    def _fit(self) -> None:
+        """Fit the member."""
+        job = self.job
+        fit_member(job.data, job.folds, job.fold, job.out, job.preset, job.settings)
 
     def checkpoint(self) -> DelayedSubmission:
         """What submitit puts in the queue again on SIGUSR2, 90 s before the time limit: the same."""

@@ -10,16 +10,14 @@ from typing import Any
 
 import pandas as pd
 
-from model.errors import DataError
-from model.manifest import N_MEMBERS
-from scoring.files import write_json
-from scoring.provenance import describe_machine
-from train.config import configure, hash_settings
-from train.files import read_json
-from train.folds import Folds, held_out_mask, read_folds, split, write_folds
-from train.launch import FitJob
-from train.marks import DONE, fold_mark, is_done
-from train.table import CropData, read_data
+from mitoscope.errors import DataError
+from mitoscope.files import read_object, write_json
+from mitoscope.provenance import describe_machine
+from mitoscope.training.config import configure, hash_settings
+from mitoscope.training.data.table import CropData, read_data
+from mitoscope.training.folds import N_FOLDS, Folds, held_out_mask, read_folds, split, write_folds
+from mitoscope.training.marks import DONE, fold_mark, is_done
+from mitoscope.training.study.launch import FitJob
 
 STUDY, LEFT_OUT = "study.json", "leave_one_out.json"
 
@@ -63,7 +61,7 @@ class Recipe:
 
     preset: str
     settings: tuple[str, ...]
-    members: int = N_MEMBERS
+    members: int = N_FOLDS
 
 
 def run_study(
@@ -75,8 +73,8 @@ def run_study(
         data_folder: Written by `prepare`.
         out: The study's folder; running again resumes it.
         recipe: How each member is trained.
-        hold_out: See `train.folds.split`.
-        launch: Runs the fits, e.g. `train.launch.run_local`.
+        hold_out: See `mitoscope.training.folds.split`.
+        launch: Runs the fits, e.g. `mitoscope.training.study.launch.run_local`.
 
     Raises:
         DataError: The folder holds another study, or a fold failed.
@@ -131,10 +129,10 @@ def run_leave_one_out(
             remedy="rename them in the table",
         )
     content = {"column": column, "studies": folders}
-    if (out / LEFT_OUT).is_file() and read_json(out / LEFT_OUT, f"delete {out / LEFT_OUT}") != content:
+    if (out / LEFT_OUT).is_file() and read_object(out / LEFT_OUT, f"delete {out / LEFT_OUT}") != content:
         raise DataError(
             f"{out} holds another leave-one-out run",
-            got=str(read_json(out / LEFT_OUT, "")),
+            got=str(read_object(out / LEFT_OUT, "")),
             expected=str(content),
             remedy="name another --out",
         )
@@ -209,14 +207,14 @@ def read_study(folder: Path, data_folder: Path | None = None) -> Study:
     Raises:
         DataError: It is not finished, or a fold was fitted under other settings or another split.
     """
-    remedy = f"run python -m train run … --out {folder} to the end"
+    remedy = f"run mitoscope train run … --out {folder} to the end"
     if not (folder / STUDY).is_file():
         raise DataError(f"{folder} is no finished study", got=f"no {STUDY}", expected="one", remedy=remedy)
-    record = read_json(folder / STUDY, remedy)
+    record = read_object(folder / STUDY, remedy)
     data = read_data(data_folder or Path(record["data"]))
     folds = read_folds(folder / "folds.json", data)
     config_sha256 = hash_settings(record["config"])
-    done = [read_json(folder / f"fold{fold}" / DONE, remedy) for fold in range(record["members"])]
+    done = [read_object(folder / f"fold{fold}" / DONE, remedy) for fold in range(record["members"])]
     for fold, got in enumerate(done):
         expected = fold_mark(config_sha256, data, folds, fold)
         if got["mark"] != expected:
@@ -238,5 +236,5 @@ def read_studies(folder: Path, data_folder: Path | None = None) -> dict[str, Stu
     """The studies of a leave-one-out run by what each leaves out; or the one study, under the name ""."""
     if not (folder / LEFT_OUT).is_file():
         return {"": read_study(folder, data_folder)}
-    names = read_json(folder / LEFT_OUT, f"run python -m train run … --leave-one-out --out {folder} again")["studies"]
+    names = read_object(folder / LEFT_OUT, f"run mitoscope train run … --leave-one-out --out {folder} again")["studies"]
     return {value: read_study(folder / name, data_folder) for value, name in names.items()}

@@ -9,12 +9,12 @@ import pytest
 import safetensors.torch
 import torch
 
+from mitoscope.bundle.find import MANIFEST_BYTES, MEMBER_BYTES, find_bundle, read_bundle, read_content
+from mitoscope.bundle.manifest import Threshold
+from mitoscope.bundle.members import parse_member, write_bundle
+from mitoscope.errors import WeightsError
+from mitoscope.images.stain import describe_crops
 from model import bundle as module
-from model.bundle import MANIFEST_BYTES, MEMBER_BYTES, find_bundle, read_bundle, read_content
-from model.errors import WeightsError
-from model.manifest import Threshold
-from model.stain import describe_crops
-from model.weights import parse_member, write_bundle
 
 
 @pytest.fixture

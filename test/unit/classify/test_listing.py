@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.errors import DataError
-from scoring.listing import open_listing, read_blocks
+from mitoscope.classify.listing import open_listing, read_blocks
+from mitoscope.errors import DataError
 
 
 @pytest.fixture

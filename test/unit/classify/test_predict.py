@@ -12,13 +12,13 @@ import pytest
 import torch
 from PIL import Image
 
-from model.ensemble import Ensemble
-from model.errors import DeviceError
+from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.predict import predict_block
+from mitoscope.classify.shards import UNREADABLE_CODE, draft
+from mitoscope.classify.tables import find_record, find_threshold, read_predictions, record_of
+from mitoscope.cli import main
+from mitoscope.errors import DeviceError
 from scoring import shards as module
-from scoring.cli import main
-from scoring.predict import predict_block
-from scoring.shards import UNREADABLE_CODE, draft
-from scoring.tables import find_record, find_threshold, read_predictions, record_of
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -47,7 +47,7 @@ def run(tmp_path, tiny_bundle, crops):
 
 def test_the_file_states_what_the_ensemble_says(run, data, tiny_bundle):
     code, path = run("predictions.csv")
-    p_members = Ensemble.load(tiny_bundle, device="cpu").predict_members(np.array(data.crops[:40]))
+    p_members = Classifier.load(tiny_bundle, device="cpu").predict_members(np.array(data.crops[:40]))
     predictions = read_predictions(path)
     assert code == 0
     np.testing.assert_allclose(predictions["p_atypical"], p_members.mean(axis=0), atol=2e-6)
@@ -73,7 +73,7 @@ def test_batch_size_threads_and_a_second_run_change_no_byte(run):
 
 
 def test_a_gpu_too_small_for_a_block_is_told_and_not_given_smaller_ones(tiny_bundle, stack):
-    ensemble = Ensemble.load(tiny_bundle, device="cpu")
+    ensemble = Classifier.load(tiny_bundle, device="cpu")
 
     def refuse(_, images):
         """A GPU that has room for three crops."""
@@ -96,7 +96,7 @@ def test_a_crop_is_scored_alike_whatever_stands_beside_it(run, crops):
 @pytest.fixture
 def committed(monkeypatch):
     """As if no file of the code differed from its commit."""
-    monkeypatch.setattr("scoring.predict.read_commit", lambda: "0" * 40)
+    monkeypatch.setattr("mitoscope.classify.predict.read_commit", lambda: "0" * 40)
 
 
 def test_a_finished_prediction_is_left_as_it_is(run, capsys, crops, committed):
@@ -120,7 +120,7 @@ def test_crops_that_were_changed_since_are_scored_again(run, crops, committed):
 
 
 def test_code_without_a_commit_scores_again(run, monkeypatch, capsys):
-    monkeypatch.setattr("scoring.predict.read_commit", lambda: "0" * 40 + "+changes")
+    monkeypatch.setattr("mitoscope.classify.predict.read_commit", lambda: "0" * 40 + "+changes")
     run("a.csv")
     run("a.csv")
     assert "nothing to do" not in capsys.readouterr().out

@@ -3,9 +3,9 @@ import pytest
 import torch
 from PIL import Image
 
-from model.errors import WeightsError
-from model.manifest import IMAGENET_MEAN, IMAGENET_STD, InputSpec
-from model.preprocess import preprocess
+from mitoscope.bundle.manifest import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from mitoscope.classify.preprocess import preprocess
+from mitoscope.errors import WeightsError
 
 CROPS = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), dtype=np.uint8)
 

@@ -5,8 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model.errors import DataError
-from scoring.tables import (
+from mitoscope.classify.tables import (
     RECORD_KEYS,
     find_labels,
     find_record,
@@ -15,6 +14,7 @@ from scoring.tables import (
     read_labels,
     read_predictions,
 )
+from mitoscope.errors import DataError
 
 
 @pytest.fixture

@@ -11,19 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
-
 from fuzz import seeds
 from fuzz.readers import READERS
-from model.bundle import MANIFEST, read_bundle
-from model.contract import IMAGES_FOLDER, INPUTS_BYTES, read_slugs
-from model.crops import MEMORY_LIMIT, PICTURE_BYTES, STACK_BYTES, find_stack, read_crops
-from model.errors import MitosisError, one_line
-from model.files import DEPTH_LIMIT, read_file, read_json
-from scoring.command import run_command
-from scoring.listing import open_listing
-from scoring.platform import find_results
-from scoring.tables import read_predictions
+from PIL import Image
+
+from mitoscope.bundle.read import MANIFEST, read_bundle
+from mitoscope.classify.listing import open_listing
+from mitoscope.classify.tables import read_predictions
+from mitoscope.command import run_command
+from mitoscope.errors import MitoscopeError, one_line
+from mitoscope.files import DEPTH_LIMIT, read_file, read_json
+from mitoscope.images.crops import MEMORY_LIMIT, PICTURE_BYTES, STACK_BYTES, find_stack, read_crops
+from mitoscope.scoring.platform import find_results
+from model.classification import IMAGES_FOLDER
+from model.contract import INPUTS_BYTES, read_slugs
 
 ROOT = Path(__file__).resolve().parents[3]
 PIXELS = bytes(128 * 128)
@@ -124,8 +125,8 @@ ATTACKS = {  # file name: (content, what the message says; None where a right an
 MEASURE = """
 import resource, sys, time
 from pathlib import Path
-from model.crops import MEMORY_LIMIT, read_crops
-from model.errors import InputError
+from mitoscope.images.crops import MEMORY_LIMIT, read_crops
+from mitoscope.errors import InputError
 import PIL.ImageFile
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY_LIMIT, held + MEMORY_LIMIT))
@@ -160,7 +161,7 @@ def test_no_image_file_takes_a_gibibyte_or_ten_seconds_or_an_answer_that_is_none
 STARVED = """
 import resource, sys
 from pathlib import Path
-from model.crops import read_crops
+from mitoscope.images.crops import read_crops
 held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
 resource.setrlimit(resource.RLIMIT_AS, (held + (4 << 20), held + (4 << 20)))
 try:
@@ -196,7 +197,7 @@ def test_the_limit_of_the_memory_is_one_that_a_bomb_breaks():
 def test_a_file_larger_than_any_crops_is_refused_unread(tmp_path, name, limit):
     (tmp_path / name).touch()
     os.truncate(tmp_path / name, limit + 1)
-    with pytest.raises(MitosisError, match=f"a file of {limit + 1:,} bytes, expected at most {limit:,}"):
+    with pytest.raises(MitoscopeError, match=f"a file of {limit + 1:,} bytes, expected at most {limit:,}"):
         read_crops(tmp_path / name)
 
 
@@ -216,7 +217,7 @@ def test_the_longest_stack_is_not_too_large(tmp_path):
 def test_what_is_no_file_is_refused_at_once(tmp_path, name, kind):
     path = tmp_path / name
     {"pipe": os.mkfifo, "folder": os.mkdir, "device": lambda path: path.symlink_to("/dev/zero")}[kind](path)
-    with pytest.raises(MitosisError, match="a folder, a pipe or a device"):
+    with pytest.raises(MitoscopeError, match="a folder, a pipe or a device"):
         read_crops(path)
 
 
@@ -224,7 +225,7 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, name, kind):
 def test_a_pipe_in_the_place_of_a_small_file_is_not_waited_for(tmp_path, name):
     os.mkfifo(tmp_path / name)
     read = {"inputs.json": read_slugs, MANIFEST: read_bundle}.get(name, lambda folder: read_file(folder / name, 9))
-    with pytest.raises((MitosisError, OSError), match="no file, but a folder, a pipe or a device"):
+    with pytest.raises((MitoscopeError, OSError), match="no file, but a folder, a pipe or a device"):
         read(tmp_path)
 
 
@@ -233,14 +234,14 @@ def test_a_link_out_of_the_case_is_not_followed(tmp_path, make_case):
     case = make_case()
     (case / "inputs.json").unlink()
     (case / "inputs.json").symlink_to(tmp_path / "secret.json")
-    with pytest.raises(MitosisError, match=r"inputs\.json lies outside of the case"):
+    with pytest.raises(MitoscopeError, match=r"inputs\.json lies outside of the case"):
         read_slugs(case)
     (tmp_path / "input-2").symlink_to(case)  # as the invoke server finds /input
-    with pytest.raises(MitosisError, match=r"inputs\.json lies outside of the case"):
+    with pytest.raises(MitoscopeError, match=r"inputs\.json lies outside of the case"):
         read_slugs(tmp_path / "input-2")
     (case / "inputs.json").unlink()
     (case / "inputs.json").symlink_to("inputs.json")  # to itself
-    with pytest.raises(MitosisError, match="cannot be read"):
+    with pytest.raises(MitoscopeError, match="cannot be read"):
         read_slugs(case)
 
 
@@ -250,7 +251,7 @@ def test_a_folder_of_images_that_is_a_link_out_of_the_case_is_not_followed(tmp_p
     (tmp_path / "elsewhere" / "s.tif").write_bytes(tiff())
     (case / IMAGES_FOLDER).rmdir()
     (case / IMAGES_FOLDER).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(MitosisError, match="lies outside of the case"):
+    with pytest.raises(MitoscopeError, match="lies outside of the case"):
         find_stack(case / IMAGES_FOLDER, root=case)
 
 
@@ -259,7 +260,7 @@ def test_a_result_outside_of_the_platforms_folder_is_not_read(tmp_path):
     for pk in ("../elsewhere", "/etc"):
         jobs[0]["pk"] = pk
         (tmp_path / "predictions.json").write_text(json.dumps(jobs))
-        with pytest.raises(MitosisError, match="a result outside of the folder"):
+        with pytest.raises(MitoscopeError, match="a result outside of the folder"):
             find_results(tmp_path / "predictions.json")
 
 
@@ -272,7 +273,7 @@ def test_json_nested_too_deep_is_refused_by_every_reader(tmp_path, capsys, name,
     reader = READERS[name]
     reader.prepare(tmp_path)
     (tmp_path / reader.file).write_text("[" * depth + "]" * depth)
-    with pytest.raises(MitosisError) as caught:
+    with pytest.raises(MitoscopeError) as caught:
         reader.read(tmp_path)
     assert "nested deeper than 64 levels" in f"{caught.value}{capsys.readouterr().out}"  # `check` prints what is wrong
 
@@ -286,7 +287,7 @@ def test_inputs_larger_than_the_platform_writes_are_refused_unread(tmp_path):
     (tmp_path / "inputs.json").touch()
     os.truncate(tmp_path / "inputs.json", 300 << 20)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    with pytest.raises(MitosisError, match=f"it holds 314,572,800 bytes, more than {INPUTS_BYTES:,}"):
+    with pytest.raises(MitoscopeError, match=f"it holds 314,572,800 bytes, more than {INPUTS_BYTES:,}"):
         read_slugs(tmp_path)
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 50 << 10  # KiB
 
@@ -298,7 +299,7 @@ def test_a_number_that_is_none_is_refused_in_a_manifest(tmp_path, number, place)
     at = text.index(place)
     stop = min(text.index(end, at) for end in (",", "\n"))
     (tmp_path / MANIFEST).write_text(f"{text[:at]}{place.partition(':')[0]}: {number}{text[stop:]}")
-    with pytest.raises(MitosisError) as caught:
+    with pytest.raises(MitoscopeError) as caught:
         read_bundle(tmp_path)
     assert str(caught.value).isprintable()
 
@@ -307,7 +308,7 @@ def test_a_number_that_is_none_is_refused_in_a_manifest(tmp_path, number, place)
 @pytest.mark.parametrize("key", ["name", "architecture"])
 def test_a_name_that_no_log_can_show_is_refused_in_a_manifest(tmp_path, key, name):
     (tmp_path / MANIFEST).write_text(json.dumps({**json.loads(seeds.manifests()[0]), key: name}))
-    with pytest.raises(MitosisError, match="unusable name"):
+    with pytest.raises(MitoscopeError, match="unusable name"):
         read_bundle(tmp_path)
 
 
@@ -327,35 +328,35 @@ def test_a_hostile_table_is_refused_or_read(tmp_path, rows):
     (tmp_path / "p.csv").write_text(f"image_id,p_atypical,class\n{rows}")
     try:
         assert read_predictions(tmp_path / "p.csv")["image_id"].tolist() == ["a\0b"]
-    except MitosisError as error:
+    except MitoscopeError as error:
         assert str(error).isprintable()
         assert len(str(error)) < 1500
 
 
 def test_a_row_with_a_cell_too_many_is_not_shifted(tmp_path):
     (tmp_path / "p.csv").write_text("image_id,p_atypical,class\na,b,0.5,atypical\nc,d,0.4,normal\n")
-    with pytest.raises(MitosisError, match="rows with more cells than there are columns"):
+    with pytest.raises(MitoscopeError, match="rows with more cells than there are columns"):
         read_predictions(tmp_path / "p.csv")
 
 
 def test_a_table_of_a_hundred_thousand_columns_is_refused(tmp_path):
     (tmp_path / "p.csv").write_text(",".join(map(str, range(100_000))) + "\n")
-    with pytest.raises(MitosisError, match="more than 1000 columns"):
+    with pytest.raises(MitoscopeError, match="more than 1000 columns"):
         read_predictions(tmp_path / "p.csv")
-    with pytest.raises(MitosisError, match="is no index"), open_listing([tmp_path / "p.csv"]):
+    with pytest.raises(MitoscopeError, match="is no index"), open_listing([tmp_path / "p.csv"]):
         pass
     (tmp_path / "p.csv").write_text("image_id,p_atypical,class\na,0.5,atypical" + ",1" * 2000 + "\n")
-    with pytest.raises(MitosisError, match="more than 1000 columns"):  # pandas would make names of them
+    with pytest.raises(MitoscopeError, match="more than 1000 columns"):  # pandas would make names of them
         read_predictions(tmp_path / "p.csv")
 
 
 def test_a_zero_byte_in_a_name_is_refused(tmp_path):
-    with pytest.raises(MitosisError, match="cannot be read as crops: got embedded null byte"):
+    with pytest.raises(MitoscopeError, match="cannot be read as crops: got embedded null byte"):
         read_crops(tmp_path / "a\0.png")
     jobs = json.loads(seeds.jobs()[0])
     jobs[0]["pk"] = "a\0"
     (tmp_path / "predictions.json").write_text(json.dumps(jobs))
-    with pytest.raises(MitosisError, match=r"job 1 of .* is malformed: got ValueError embedded null byte"):
+    with pytest.raises(MitoscopeError, match=r"job 1 of .* is malformed: got ValueError embedded null byte"):
         find_results(tmp_path / "predictions.json")
 
 
@@ -367,7 +368,7 @@ def test_a_column_of_five_thousand_digits_is_no_member(tmp_path):
 @pytest.mark.parametrize("path", ["a\0.png", "x" * 200_000])
 def test_a_path_that_is_none_is_refused_in_an_index(tmp_path, path):
     (tmp_path / "index.csv").write_text(f"image_id,path\na,{path}\n")
-    with pytest.raises(MitosisError, match=r"zero byte|field larger"), open_listing([tmp_path / "index.csv"]):
+    with pytest.raises(MitoscopeError, match=r"zero byte|field larger"), open_listing([tmp_path / "index.csv"]):
         pass
 
 
@@ -391,11 +392,11 @@ def test_a_hostile_name_leaves_one_printable_line(run_inference, make_case, tmp_
 
 def test_an_error_is_one_printable_line_whatever_was_got():
     got = "a\nb\u2028\u202e\ud800\x00\x1b[2J" + "x" * 10_000
-    line = str(MitosisError("what", got=got, expected="expected", remedy="remedy"))
+    line = str(MitoscopeError("what", got=got, expected="expected", remedy="remedy"))
     assert line.isprintable()
     assert line.startswith("what: got a b \\u202e\\ud800\\x00\\x1b[2Jxxx")
     assert line.endswith("xx…, expected expected; remedy")
-    assert len(str(MitosisError(200 * "\udcff", got=10_000 * "\udcff", expected="", remedy=""))) < 1000
+    assert len(str(MitoscopeError(200 * "\udcff", got=10_000 * "\udcff", expected="", remedy=""))) < 1000
     assert one_line("µ é 😀") == "µ é 😀"
 
 

@@ -1,11 +1,10 @@
 """Arbitrary bytes and mutations of good files, the same ones at every run; `python -m fuzz` looks further."""
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
-
 from fuzz import __main__ as module
 from fuzz.readers import READERS, attempt
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 TOKENS = [
     *(b"\0", b"\r\n", b"\n", b",", b'"', b"-1", b"NaN", b"Infinity", b"1e999", b"9" * 5000, b"LOCAL", b"128 128 2"),

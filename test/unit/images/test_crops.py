@@ -7,9 +7,9 @@ import SimpleITK as sitk
 import tifffile
 from PIL import Image
 
-from model.contract import PAGE_LIMIT
-from model.crops import count_greyscale, find_stack, read_crops, read_stack
-from model.errors import InputError
+from mitoscope.errors import InputError
+from mitoscope.images import PAGE_LIMIT
+from mitoscope.images.crops import count_greyscale, find_stack, read_crops, read_stack
 
 
 def write_mha(path, pixels, *, is_vector=True, compress=False):

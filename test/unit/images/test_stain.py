@@ -10,10 +10,10 @@ from PIL import Image, ImageFilter
 from scipy import ndimage
 from skimage.color import rgb2gray, rgb2hed, rgb_from_hed
 
-from model.bundle import CHECKOUT, read_bundle
-from model.errors import WeightsError
-from model.manifest import FEATURES, FeatureRange, TrainingCrops
-from model.stain import RGB_FROM_HED, describe_crops, find_outliers, hed_to_rgb, measure_crops, rgb_to_hed
+from mitoscope.bundle.find import CHECKOUT, read_bundle
+from mitoscope.bundle.manifest import FEATURES, FeatureRange, TrainingCrops
+from mitoscope.errors import WeightsError
+from mitoscope.images.stain import RGB_FROM_HED, describe_crops, find_outliers, hed_to_rgb, measure_crops, rgb_to_hed
 
 RANGE = FeatureRange(mean=0.0, std=1.0, low=-1.0, high=1.0)
 

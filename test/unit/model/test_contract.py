@@ -6,8 +6,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.contract import INPUT_SLUG, OUTPUT_NAME, check_writable, encode_result, read_slugs, write_result
-from model.errors import DeviceError, InputError, OutputError
+from mitoscope.errors import DeviceError, InputError, OutputError
+from model.classification import INPUT_SLUG, OUTPUT_NAME, encode_result
+from model.contract import check_writable, read_slugs, write_result
 
 
 @pytest.mark.parametrize("key", ["socket", "interface"])

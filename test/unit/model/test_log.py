@@ -1,6 +1,6 @@
 import pytest
 
-from model.errors import InputError
+from mitoscope.errors import InputError
 from model.log import attempt
 
 

@@ -3,9 +3,9 @@ import timm
 import torch
 from torch import nn
 
-from model.efficientvit import SHAPES, EfficientViT, find_shape, fold_norms
-from model.errors import WeightsError
-from model.network import build_network, restore_network
+from mitoscope.errors import WeightsError
+from mitoscope.networks.build import build_network, restore_network
+from mitoscope.networks.efficientvit import SHAPES, EfficientViT, find_shape, fold_norms
 
 
 def trained_a_bit(architecture: str) -> nn.Module:

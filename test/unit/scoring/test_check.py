@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scoring.cli import main
+from mitoscope.cli import main
 
 ROOT = Path(__file__).resolve().parents[3]
 RESULT = "multiple-mitotic-figure-classification.json"
@@ -248,7 +248,7 @@ def test_no_output_fails(check, output: Path) -> None:
 def test_it_runs_where_only_the_runtime_s_packages_are(output: Path) -> None:
     """As in the image, and from a folder that is not the checkout; the weights are those that inference would take."""
     modules = "pandas sklearn scipy skimage matplotlib timm jinja2 captum evalutils"
-    script = f"import sys; sys.modules |= dict.fromkeys({modules.split()}); from scoring.cli import main; "
+    script = f"import sys; sys.modules |= dict.fromkeys({modules.split()}); from mitoscope.cli import main; "
     done = subprocess.run(
         [sys.executable, "-c", f"{script} sys.exit(main())", "check", str(output), "--stack", str(STACK)],
         cwd=output.parent,

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model.contract import INPUT_SLUG, OUTPUT_NAME
-from model.errors import DataError
-from scoring.evaluate import evaluate, evaluate_platform
-from scoring.metrics import figures
+from mitoscope.errors import DataError
+from mitoscope.scoring.evaluate import evaluate, evaluate_platform
+from mitoscope.scoring.metrics.classification import figures
+from model.classification import INPUT_SLUG, OUTPUT_NAME
 
 TRUTH = np.arange(96) % 4 == 0
 SCORES = (np.random.default_rng(0).beta(2, 5, 96) * 0.7 + TRUTH * 0.25).round(6)
@@ -108,7 +108,7 @@ def test_a_domain_that_is_all_crops_is_not_drawn_twice(
     predictions_csv: Path, labels_csv: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn = []
-    monkeypatch.setattr("scoring.evaluate.PICTURES", {"roc.svg": lambda groups, _: drawn.extend(groups)})
+    monkeypatch.setattr("mitoscope.scoring.evaluate.PICTURES", {"roc.svg": lambda groups, _: drawn.extend(groups)})
     pd.read_csv(labels_csv).assign(domain="breast").to_csv(labels_csv, index=False)
     evaluate(predictions_csv, str(labels_csv), tmp_path / "out", 0.4, 0)
     _, tree = read(tmp_path / "out")

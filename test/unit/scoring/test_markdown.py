@@ -1,4 +1,4 @@
-from scoring.markdown import render_share, render_summary, render_table
+from mitoscope.scoring.markdown import render_share, render_summary, render_table
 
 INTERVALS = {"n_cases": 30, "n_without_case": 0, "n_draws": 2000, "seed": 1}
 SHARES = ("roc_auc", "balanced_accuracy", "sensitivity", "specificity")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from skimage.color import hed2rgb, rgb2hed
 
-from scoring.perturb import blur, compress, list_perturbations, restain, rotate, shift
+from mitoscope.scoring.perturb import blur, compress, list_perturbations, restain, rotate, shift
 
 
 def test_every_step_keeps_shape_and_type_and_changes_something(stack):

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from model.errors import DataError
-from scoring.predictions import check_predictions, check_threshold
+from mitoscope.errors import DataError
+from mitoscope.scoring.predictions import check_predictions, check_threshold
 
 TRUTH, SCORES = np.array([True, False, False]), np.array([0.9, 0.2, 0.1])
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.ensemble import Ensemble
-from scoring.cli import main
-from scoring.perturb import blur
+from mitoscope.classify.classifier import Classifier
+from mitoscope.cli import main
+from mitoscope.scoring.perturb import blur
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_the_table_states_what_the_ensemble_says_of_changed_crops(run, crops, ti
     record = json.loads((out / "stress.json").read_text())
     (row,) = [row for row in record["perturbations"] if (row["kind"], row["strength"]) == ("blur", 2.0)]
     pixels = np.stack([np.asarray(Image.open(path)) for path in sorted(crops.rglob("*.png"))])
-    ensemble = Ensemble.load(tiny_bundle, device="cpu")
+    ensemble = Classifier.load(tiny_bundle, device="cpu")
     before, after = ensemble.predict_proba(pixels), ensemble.predict_proba(blur(pixels, 2.0))
     assert row["mean_change"] == pytest.approx(np.abs(after - before).mean(), abs=1e-5)
     assert row["max_change"] == pytest.approx(np.abs(after - before).max(), abs=1e-5)

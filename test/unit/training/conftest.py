@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from train.sources.midog25 import CANCERS
+from mitoscope.training.data.sources.midog25 import CANCERS
 
 BREAST = "human breast cancer"
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from train.config import FitConfig
-from train.data import CropDataset, EpochSampler, training_batches
-from train.table import CropData
+from mitoscope.training.batches import CropDataset, EpochSampler, training_batches
+from mitoscope.training.config import FitConfig
+from mitoscope.training.data.table import CropData
 
 LABELS = (torch.arange(2000) % 10 == 0).long()
 

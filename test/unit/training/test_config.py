@@ -1,9 +1,9 @@
 import pytest
 import torch
 
-from model.errors import MitosisError
-from model.network import build_network
-from train.config import COUNTERPARTS, PRESETS, FitConfig, configure, override
+from mitoscope.errors import MitoscopeError
+from mitoscope.networks.build import build_network
+from mitoscope.training.config import COUNTERPARTS, PRESETS, FitConfig, configure, override
 
 
 def test_settings_reach_nested_fields() -> None:
@@ -39,20 +39,20 @@ def test_a_change_anywhere_changes_the_hash() -> None:
     ],
 )
 def test_a_wrong_setting_is_explained(setting: str, message: str) -> None:
-    with pytest.raises(MitosisError, match=message):
+    with pytest.raises(MitoscopeError, match=message):
         override(FitConfig(), [setting])
 
 
 @pytest.mark.parametrize("needs", [["keep=best"], ["patience=2"]])
 def test_what_needs_a_validation_refuses_a_run_without_one(needs: list[str]) -> None:
     override(FitConfig(), ["validate_every=3", "epochs=3", *needs])
-    with pytest.raises(MitosisError, match="is out of range"):
+    with pytest.raises(MitoscopeError, match="is out of range"):
         override(FitConfig(epochs=3, validate_every=3), [*needs, "epochs=2"])
 
 
 def test_an_unknown_preset_is_told_with_those_that_there_are() -> None:
     with pytest.raises(
-        MitosisError, match="--preset light is unknown: got light, expected lite, l2, smoke, lite-focal"
+        MitoscopeError, match="--preset light is unknown: got light, expected lite, l2, smoke, lite-focal"
     ):
         configure("light", [])
 

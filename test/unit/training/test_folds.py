@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.errors import DataError
-from train.folds import Folds, check_folds, read_folds, split, write_folds
-from train.table import CropData, read_data, write_data
+from mitoscope.errors import DataError
+from mitoscope.training.data.table import CropData, read_data, write_data
+from mitoscope.training.folds import Folds, check_folds, read_folds, split, write_folds
 
 
 @pytest.fixture

@@ -3,9 +3,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from model.errors import DataError
-from train.config import FitConfig, override
-from train.module import FoldModule, focal_loss
+from mitoscope.errors import DataError
+from mitoscope.training.config import FitConfig, override
+from mitoscope.training.module import FoldModule, focal_loss
 
 LOGITS = torch.linspace(-4, 4, 9)
 HARD = torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0])

@@ -1,4 +1,4 @@
-from train.tables import overview_rows, render_overview, render_rules, render_table_2
+from mitoscope.training.tables import overview_rows, render_overview, render_rules, render_table_2
 
 SCORES = {"n_crops": 10, "n_atypical": 4, "roc_auc": 0.9, "balanced_accuracy": 0.8, "sensitivity": 0.7}
 SCORES["specificity"] = 0.9

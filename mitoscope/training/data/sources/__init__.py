@@ -6,17 +6,17 @@ from typing import Protocol
 
 import pandas as pd
 
-from train.sources.ami_br import AmiBr
-from train.sources.atnorm import AtnormBr, AtnormMd
-from train.sources.midog25 import Midog25
-from train.sources.omg_octo import OmgOcto
+from mitoscope.training.data.sources.ami_br import AmiBr
+from mitoscope.training.data.sources.atnorm import AtnormBr, AtnormMd
+from mitoscope.training.data.sources.midog25 import Midog25
+from mitoscope.training.data.sources.omg_octo import OmgOcto
 
 
 class Source(Protocol):
     """A data set as published."""
 
     def rows(self) -> pd.DataFrame:
-        """One row a crop, with those columns of `train.table` that the data set knows; ``path`` only with crops.
+        """One row a crop, with those columns of `table` that the data set knows; ``path`` only with crops.
 
         Raises:
             DataError: The data set is not the published one, whole.

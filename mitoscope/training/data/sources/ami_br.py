@@ -6,9 +6,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from model.errors import DataError
-from train.sources.layout import BREAST, counted, find_parts, one_table, read_csv, to_labels, to_pixels, to_votes
-from train.table import SUBCLASSES
+from mitoscope.errors import DataError
+from mitoscope.training.data.sources.layout import (
+    BREAST,
+    counted,
+    find_parts,
+    one_table,
+    read_csv,
+    to_labels,
+    to_pixels,
+    to_votes,
+)
+from mitoscope.training.data.table import SUBCLASSES
 
 COUNTS = {"atypical": 832, "normal": 2888}
 CLASSES = {"False": "normal", "True": "atypical"}
@@ -22,7 +31,7 @@ class AmiBr:
     """AMi-Br: human breast cancer from MIDOG21 and TUPAC16, with slides, votes and two experts' sub-classes.
 
     The layout is that of github.com/DeepMicroscopy/AMi-Br. ``x`` and ``y`` are the figure's centre in the slide's
-    pixels; the crop is the window from 64 px before to 64 px after it (see `train.rois`).
+    pixels; the crop is the window from 64 px before to 64 px after it (see `mitoscope.training.data.rois`).
 
     Attributes:
         table: The published AMI-BR.csv.
@@ -44,7 +53,7 @@ class AmiBr:
         return cls(table, crops, one_table("--ami-br", splits, "one train split") if splits else None)
 
     def rows(self) -> pd.DataFrame:
-        """One row a crop, in the published table's order; see `train.sources.Source`."""
+        """One row a crop, in the published table's order; see `mitoscope.training.data.sources.Source`."""
         published = read_csv(self.table, COLUMNS)
         names = published["dataset"] + "_" + published["uid"].astype(str)
         label = to_labels(published["majority_atypical"], CLASSES, self.table)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from model.errors import DataError
-from train.sources.layout import BREAST, counted, find_parts, list_crops
+from mitoscope.errors import DataError
+from mitoscope.training.data.sources.layout import BREAST, counted, find_parts, list_crops
 
 BR_COUNTS = {"atypical": 128, "normal": 618}
 MD_TOTAL = range(2097, 2113)  # the benchmark's notebooks run over it in 132 batches of 16
@@ -33,7 +33,7 @@ class AtnormBr:
         return cls(find_parts("--atnorm-br", paths)[1])
 
     def rows(self) -> pd.DataFrame:
-        """One row a file, by class and name; see `train.sources.Source`."""
+        """One row a file, by class and name; see `mitoscope.training.data.sources.Source`."""
         rows = list_crops(self.crops)
         counted(rows, "AtNorM-Br", BR_COUNTS)
         name = "AtNorM-Br"
@@ -46,7 +46,7 @@ class AtnormBr:
 class AtnormMd:
     """AtNorM-MD: a subset of MIDOG++, several cancers and species; it does not say which.
 
-    Its slides are MIDOG25's, and it does not say which, so the two cannot stand in one table (see `train.prepare`). Its
+    Its slides are MIDOG25's, and it does not say which, so the two cannot stand in one table (see `prepare`). Its
     published counts a class could not be checked, nor that its files are PNGs; the total is.
 
     Attributes:
@@ -61,7 +61,7 @@ class AtnormMd:
         return cls(find_parts("--atnorm-md", paths)[1])
 
     def rows(self) -> pd.DataFrame:
-        """One row a file, by class and name; see `train.sources.Source`."""
+        """One row a file, by class and name; see `mitoscope.training.data.sources.Source`."""
         rows = list_crops(self.crops)
         if len(rows) not in MD_TOTAL:
             raise DataError(

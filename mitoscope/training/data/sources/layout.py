@@ -6,8 +6,8 @@ from typing import Any
 
 import pandas as pd
 
-from model.contract import CLASS_NAMES
-from model.errors import DataError
+from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.errors import DataError
 
 BREAST = "human breast cancer"
 NMF_AMF = {"NMF": "normal", "AMF": "atypical"}

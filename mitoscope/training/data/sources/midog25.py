@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from train.sources.layout import (
+from mitoscope.training.data.sources.layout import (
     BREAST,
     NMF_AMF,
     counted,
@@ -63,7 +63,7 @@ class Midog25:
         return cls(one_table("--midog25", tables, "MIDOG25.csv"), crops)
 
     def rows(self) -> pd.DataFrame:
-        """One row a crop, in the published table's order; see `train.sources.Source`."""
+        """One row a crop, in the published table's order; see `mitoscope.training.data.sources.Source`."""
         published = read_csv(self.table, COLUMNS, may_be_empty=["expert3"])
         cohort = published["Tumor"].map({BREAST: "MIDOG21"}).fillna("MIDOG++")
         rows = pd.DataFrame(

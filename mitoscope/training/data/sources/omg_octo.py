@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from train.sources.layout import counted, find_parts, one_table, read_csv, to_labels
+from mitoscope.training.data.sources.layout import counted, find_parts, one_table, read_csv, to_labels
 
 COUNTS = {"atypical": 1378, "normal": 379}
 CLASSES = {"MF": "normal", "AMF": "atypical"}
@@ -36,7 +36,7 @@ class OmgOcto:
         return cls(one_table("--omg-octo", tables, "the CSV with image_file and label"), crops)
 
     def rows(self) -> pd.DataFrame:
-        """One row a figure, in the published table's order; see `train.sources.Source`."""
+        """One row a figure, in the published table's order; see `mitoscope.training.data.sources.Source`."""
         published = read_csv(self.table, ["image_file", "label"])
         others = ~published["label"].isin(list(CLASSES))
         if others.any():

@@ -5,11 +5,11 @@ import pytest
 from grand_challenge_metrics.roc import get_bootstrapped_roc_ci_curves
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 
-import scoring.bootstrap
-from model.errors import DataError
-from scoring.bootstrap import bootstrap
-from scoring.metrics import figures
-from scoring.thresholds import Rule, otsu
+import mitoscope.scoring.metrics.bootstrap
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.bootstrap import bootstrap
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.thresholds import Rule, otsu
 
 RANDOM = np.random.default_rng(0)
 TRUTH = np.arange(400) % 4 == 0
@@ -50,7 +50,7 @@ def test_each_interval_holds_its_figure() -> None:
 def test_a_seed_makes_the_intervals_whatever_the_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     scarce = TRUTH & np.isin(CASE, ["slide1", "slide2"])  # so that some draws are replaced
     first = bootstrap(scarce, SCORES, 0.4, CASE, n_draws=300, seed=1)
-    monkeypatch.setattr(scoring.bootstrap, "CHUNK_CELLS", 7 * 400)
+    monkeypatch.setattr(mitoscope.scoring.metrics.bootstrap, "CHUNK_CELLS", 7 * 400)
     assert bootstrap(scarce, SCORES, 0.4, CASE, n_draws=300, seed=1) == first
     assert first.n_redrawn > 0
     assert bootstrap(scarce, SCORES, 0.4, CASE, n_draws=300, seed=2).roc_auc != first.roc_auc

@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn.calibration import calibration_curve
 
-from model.errors import DataError
-from scoring.calibration import calibrate
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.calibration import calibrate
 
 
 def test_a_case_worked_by_hand() -> None:

@@ -3,8 +3,8 @@ import pytest
 from grand_challenge_metrics.stats import accuracies_from_confusion_matrix
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
-from model.errors import DataError
-from scoring.metrics import count_calls, figures, weighted_roc_auc
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.classification import count_calls, figures, weighted_roc_auc
 
 RANDOM = np.random.default_rng(0)
 TRUTH = np.arange(400) % 4 == 0

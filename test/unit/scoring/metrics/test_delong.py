@@ -3,8 +3,8 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from model.errors import DataError
-from scoring.delong import delong
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.delong import delong
 
 RANDOM = np.random.default_rng(0)
 TRUTH = np.arange(120) % 4 == 0

@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from model.errors import DataError
-from scoring.bootstrap import bootstrap
-from scoring.groups import Group
-from scoring.metrics import figures
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.bootstrap import bootstrap
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.groups import Group
 
 TRUTH = np.arange(80) % 5 == 0
 SCORES = np.random.default_rng(0).beta(2, 4, 80) * 0.7 + TRUTH * 0.2

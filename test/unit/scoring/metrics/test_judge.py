@@ -3,9 +3,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from model.errors import DataError
-from scoring.judge import find_domains, judge, make_groups
-from scoring.metrics import figures
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.judge import find_domains, judge, make_groups
 
 TRUTH = np.arange(120) % 4 == 0
 SCORES = (np.random.default_rng(0).beta(2, 5, 120) * 0.7 + TRUTH * 0.25).round(6)

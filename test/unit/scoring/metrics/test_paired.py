@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from model.errors import DataError
-from scoring.delong import delong
-from scoring.groups import Group
-from scoring.metrics import figures
-from scoring.paired import bootstrap_lead, compare
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.delong import delong
+from mitoscope.scoring.metrics.groups import Group
+from mitoscope.scoring.metrics.paired import bootstrap_lead, compare
 
 RANDOM = np.random.default_rng(0)
 TRUTH = np.arange(120) % 4 == 0

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from model.errors import DataError
-from scoring.metrics import figures
-from scoring.sweep import sweep_curve, sweep_thresholds
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.sweep import sweep_curve, sweep_thresholds
 
 RANDOM = np.random.default_rng(0)
 TRUTH = np.arange(400) % 4 == 0

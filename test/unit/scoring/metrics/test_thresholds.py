@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from skimage.filters import threshold_otsu
 
-from model.errors import DataError
-from scoring.metrics import figures
-from scoring.thresholds import (
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.thresholds import (
     BATCH_RULES,
     THRESHOLD_RULES,
     Rule,

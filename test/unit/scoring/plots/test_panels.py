@@ -6,11 +6,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score
 
-from model.errors import DataError
-from scoring.calibration import calibrate
-from scoring.groups import Group
-from scoring.plots import plot_calibration, plot_precision_recall_curves, plot_sweeps
-from scoring.sweep import sweep_thresholds
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.calibration import calibrate
+from mitoscope.scoring.metrics.groups import Group
+from mitoscope.scoring.metrics.sweep import sweep_thresholds
+from mitoscope.scoring.plots import plot_calibration, plot_precision_recall_curves, plot_sweeps
 
 TRUTH = np.arange(80) % 5 == 0
 SCORES = np.random.default_rng(0).beta(2, 4, 80) * 0.7 + TRUTH * 0.2

@@ -13,12 +13,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 from sklearn.metrics import confusion_matrix
 
-import scoring.plots.style
-from model.errors import DataError
-from scoring.bootstrap import bootstrap
-from scoring.groups import Group
-from scoring.metrics import figures
-from scoring.plots import (
+import mitoscope.scoring.plots.style
+from mitoscope.errors import DataError
+from mitoscope.scoring.metrics.bootstrap import bootstrap
+from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.groups import Group
+from mitoscope.scoring.plots import (
     plot_calibration,
     plot_confusion_matrices,
     plot_precision_recall_curves,
@@ -129,7 +129,7 @@ def test_each_panel_holds_its_counts_and_the_shares_of_its_rows(draw: Callable[[
 def test_nothing_is_cut_off_or_squeezed(plot: Plot, number: int, draw: Callable[[Plot, list[Group]], Figure]) -> None:
     long = replace(make_groups(1)[0], name="_canine cutaneous mast cell tumor of a dog that cost $_$5")
     figure = draw(plot, [long] * number)
-    with matplotlib.rc_context(scoring.plots.style.STYLE):
+    with matplotlib.rc_context(mitoscope.scoring.plots.style.STYLE):
         figure.savefig("/dev/null", format="png")
     box, (width, height) = figure.get_tightbbox(), figure.get_size_inches()
     assert width <= 3.5
@@ -146,7 +146,7 @@ def test_pictures_are_whole_and_the_same_in_every_process(plot: Plot, suffix: st
     assert dict(matplotlib.rcParams) == before
     code = (
         "import sys; from pathlib import Path; import numpy as np\n"
-        f"from {plot.__module__} import {plot.__name__}; from scoring.groups import Group\n"
+        f"from {plot.__module__} import {plot.__name__}; from mitoscope.scoring.metrics.groups import Group\n"
         "truth, case = np.arange(80) % 5 == 0, np.arange(80) // 4\n"
         "scores = [np.random.default_rng(k).beta(2, 4, 80) * 0.7 + truth * 0.2 for k in (0, 1)]\n"
         "groups = [Group(f'cancer {k}', truth, scores[k], 0.4 + k / 100, case) for k in (0, 1)]\n"

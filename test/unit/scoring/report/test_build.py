@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from model.errors import DataError, WeightsError
-from model.manifest import FEATURES
-from model.stain import measure_crops
-from scoring.cli import main
-from scoring.predict import predict
-from scoring.report.build import report
+from mitoscope.bundle.manifest import FEATURES
+from mitoscope.classify.predict import predict
+from mitoscope.cli import main
+from mitoscope.errors import DataError, WeightsError
+from mitoscope.images.stain import measure_crops
+from mitoscope.scoring.report.build import report
 
 
 def make(scored: Path, out: Path, *arguments: str | Path) -> str:

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from model.ensemble import Ensemble
-from model.errors import DataError
-from scoring.report.gallery import Pictures, encode_image, page_data, read_pictures
-from scoring.report.saliency import Saliency, quantise
+from mitoscope.classify.classifier import Classifier
+from mitoscope.errors import DataError
+from mitoscope.scoring.report.gallery import Pictures, encode_image, page_data, read_pictures
+from mitoscope.scoring.report.saliency import Saliency, quantise
 
 
 def decode(text: str) -> np.ndarray:
@@ -32,7 +32,7 @@ def crops(tmp_path: Path, stack: np.ndarray, save_tiff: Callable[..., Path]) -> 
 
 
 def test_every_prediction_gets_its_own_picture_and_map(crops: Path, stack: np.ndarray, tiny_bundle: Path) -> None:
-    saliency = Saliency(Ensemble.load(tiny_bundle, device="cpu"))
+    saliency = Saliency(Classifier.load(tiny_bundle, device="cpu"))
     pictures = read_pictures([crops], ["three.tif#3", "b/1.png"], saliency, None)
     assert pictures.n_others == 3
     assert pictures.map_cells == (8, 8)

@@ -2,8 +2,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scoring.judge import judge, make_groups
-from scoring.report.overview import count_crops, count_outcomes, describe_figures, describe_intervals, make_histogram
+from mitoscope.scoring.metrics.judge import judge, make_groups
+from mitoscope.scoring.report.overview import (
+    count_crops,
+    count_outcomes,
+    describe_figures,
+    describe_intervals,
+    make_histogram,
+)
 
 TABLE = pd.DataFrame(
     {

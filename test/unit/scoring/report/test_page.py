@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from scoring.report.build import report
-from scoring.report.page import SCRIPTS, TEMPLATES, encode_data
+from mitoscope.scoring.report.build import report
+from mitoscope.scoring.report.page import SCRIPTS, TEMPLATES, encode_data
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> \u2028 & ' \" é"
 

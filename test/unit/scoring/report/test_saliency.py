@@ -6,13 +6,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from model.bundle import read_bundle
-from model.ensemble import Ensemble
-from model.errors import DataError
-from model.manifest import InputSpec
-from model.network import build_network
-from model.preprocess import preprocess
-from scoring.report.saliency import Saliency, quantise
+from mitoscope.bundle.manifest import InputSpec
+from mitoscope.bundle.read import read_bundle
+from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.preprocess import preprocess
+from mitoscope.errors import DataError
+from mitoscope.networks.build import build_network
+from mitoscope.scoring.report.saliency import Saliency, quantise
 
 
 class Brightness(nn.Module):
@@ -37,9 +37,9 @@ class Brightness(nn.Module):
         return self.head(patches.flatten(1).mean(dim=1, keepdim=True))
 
 
-def make_ensemble(folder: Path, members: list[nn.Module], spec: InputSpec) -> Ensemble:
+def make_ensemble(folder: Path, members: list[nn.Module], spec: InputSpec) -> Classifier:
     bundle = replace(read_bundle(folder), input=spec)
-    return Ensemble(bundle, [member.eval() for member in members], torch.device("cpu"), "fp32")
+    return Classifier(bundle, [member.eval() for member in members], torch.device("cpu"), "fp32")
 
 
 @pytest.mark.parametrize("layout", ["channels first", "channels last", "tokens"])
@@ -95,7 +95,7 @@ def test_real_networks_give_the_map_of_the_paper(
 
 
 def test_a_crop_has_the_same_map_in_any_company(tiny_bundle: Path, stack: np.ndarray) -> None:
-    saliency = Saliency(Ensemble.load(tiny_bundle, device="cpu"))
+    saliency = Saliency(Classifier.load(tiny_bundle, device="cpu"))
     together = saliency.maps(np.concatenate([stack] * 3))  # more than a batch
     assert together.shape == (48, 8, 8)
     assert together[32:] == pytest.approx(saliency.maps(stack), rel=1e-3, abs=1e-6)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from supply.licences import LOCK, check, judge, read_locked, read_sbom
+from tools.supply.licences import LOCK, check, judge, read_locked, read_sbom
 
 
 def test_all_that_is_locked_has_a_licence_that_was_agreed_to(capsys: pytest.CaptureFixture[str]) -> None:
@@ -50,5 +50,5 @@ def test_an_sbom_is_judged_by_its_python_distributions(tmp_path: Path) -> None:
     components = [{"name": "bad", "licenses": [{"license": {"name": "GPL"}}]}, {"name": "libc6"}]
     sbom.write_text(json.dumps({"components": components}))
     assert read_sbom(sbom) == {"bad": "GPL"}
-    command = [sys.executable, "-m", "supply.licences", str(sbom)]
+    command = [sys.executable, "-m", "tools.supply.licences", str(sbom)]
     assert subprocess.run(command, cwd=LOCK.parent, capture_output=True, check=False).returncode == 1

@@ -9,7 +9,7 @@ import pytest
 from cyclonedx.schema import SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
 
-from supply.sbom import DPKG, read_debian, read_licence
+from tools.supply.sbom import DPKG, read_debian, read_licence
 
 ROOT = Path(__file__).parents[3]
 LITE = ROOT / "weights/lite"

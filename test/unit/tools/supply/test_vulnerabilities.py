@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from supply.vulnerabilities import CLEAN, NOT_AUDITED, VULNERABLE, judge
+from tools.supply.vulnerabilities import CLEAN, NOT_AUDITED, VULNERABLE, judge
 
 ROOT = Path(__file__).parents[3]
 GOOD = {"name": "good", "version": "1.0", "vulns": []}
@@ -37,7 +37,7 @@ def test_without_a_network_nothing_is_said_to_be_audited(tmp_path: Path) -> None
     lock.write_text(f"numpy==2.0.0 --hash=sha256:{'0' * 64}\n")
     nowhere = {"HTTPS_PROXY": "http://127.0.0.1:9", "HTTP_PROXY": "http://127.0.0.1:9", "NO_PROXY": ""}
     environment = os.environ | nowhere | {key.lower(): value for key, value in nowhere.items()}
-    command = [sys.executable, "-m", "supply.vulnerabilities", str(lock)]
+    command = [sys.executable, "-m", "tools.supply.vulnerabilities", str(lock)]
     ran = subprocess.run(
         command,
         cwd=ROOT,

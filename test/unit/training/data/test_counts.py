@@ -1,6 +1,6 @@
 import pandas as pd
 
-from train.counts import format_counts
+from mitoscope.training.data.counts import format_counts
 
 
 def table(*rows: tuple[str, str, str]) -> pd.DataFrame:

@@ -1,8 +1,8 @@
 import pandas as pd
 import pytest
 
-from train.duplicates import BY_NAME, BY_PIXELS, BY_PLACE, remove_duplicates
-from train.table import COLUMNS, KNOWN_BY_SOME
+from mitoscope.training.data.duplicates import BY_NAME, BY_PIXELS, BY_PLACE, remove_duplicates
+from mitoscope.training.data.table import COLUMNS, KNOWN_BY_SOME
 
 
 def rows(*known: dict[str, object]) -> pd.DataFrame:

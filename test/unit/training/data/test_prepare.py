@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from model.crops import read_crops
-from model.errors import DataError, InputError
-from train.cli import main
-from train.prepare import prepare
-from train.table import read_data
+from mitoscope.errors import DataError, InputError
+from mitoscope.images.crops import read_crops
+from mitoscope.training.cli import main
+from mitoscope.training.data.prepare import prepare
+from mitoscope.training.data.table import read_data
 
 TABLE_1 = """\
 canine cutaneous mast cell tumor 2327 351 1976 15.1
@@ -84,7 +84,7 @@ def test_progress_is_told(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("train.prepare.TELL_EVERY", 2)
+    monkeypatch.setattr("mitoscope.training.data.prepare.TELL_EVERY", 2)
     prepare([make_source("x", [1, 2, 3, 4, 5])], tmp_path / "out")
     assert capsys.readouterr().out.splitlines() == ["read 2 of 5 crops", "read 4 of 5 crops"]
 

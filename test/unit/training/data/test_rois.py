@@ -7,8 +7,8 @@ import pytest
 import tifffile
 from PIL import Image
 
-from model.errors import DataError
-from train.rois import cut_crop, open_roi
+from mitoscope.errors import DataError
+from mitoscope.training.data.rois import cut_crop, open_roi
 
 
 @pytest.fixture

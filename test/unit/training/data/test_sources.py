@@ -6,12 +6,12 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from model.errors import DataError
-from train.sources import READERS
-from train.sources.ami_br import AmiBr
-from train.sources.atnorm import AtnormBr, AtnormMd
-from train.sources.midog25 import Midog25
-from train.sources.omg_octo import OmgOcto
+from mitoscope.errors import DataError
+from mitoscope.training.data.sources import READERS
+from mitoscope.training.data.sources.ami_br import AmiBr
+from mitoscope.training.data.sources.atnorm import AtnormBr, AtnormMd
+from mitoscope.training.data.sources.midog25 import Midog25
+from mitoscope.training.data.sources.omg_octo import OmgOcto
 
 NAMES = {"ami_br": "AMi-Br", "midog25": "MIDOG25", "omg_octo": "OMG-Octo"}
 

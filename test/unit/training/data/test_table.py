@@ -5,8 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from model.errors import DataError
-from train.table import read_data, write_data
+from mitoscope.errors import DataError
+from mitoscope.training.data.table import read_data, write_data
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from typing import cast
 
 import pytest
 
-from model.errors import DataError
-from train.launch import FitJob, run_local
+from mitoscope.errors import DataError
+from mitoscope.training.study.launch import FitJob, run_local
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -57,7 +57,7 @@ def test_no_line_of_one_job_is_cut_by_another_s(capfd: pytest.CaptureFixture[str
 STUDY = """
 import sys
 from types import SimpleNamespace
-from train.launch import run_local
+from mitoscope.training.study.launch import run_local
 code = "import os; print(os.getpid(), flush=True)\\nwhile True: print('x' * 1000)"
 run_local([SimpleNamespace(name="job", command=[sys.executable, "-c", code])], 1)
 """

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from model.errors import DataError
-from train.launch import ROOT, FitJob
-from train.slurm import run_slurm
-from train.slurm_job import Resources
+from mitoscope.errors import DataError
+from mitoscope.training.study.launch import ROOT, FitJob
+from mitoscope.training.study.slurm import run_slurm
+from mitoscope.training.study.slurm_job import Resources
 
 # What the queue says comes from the lines of a file, one a call, jobs separated by ";"; "down" is no answer.
 STAND_INS = {

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from model.errors import DataError
-from train.launch import ROOT, FitJob
-from train.slurm_job import Resources, SlurmFit
+from mitoscope.errors import DataError
+from mitoscope.training.study.launch import ROOT, FitJob
+from mitoscope.training.study.slurm_job import Resources, SlurmFit
 
 # A start of a job that holds its folder, and then would work for a minute.
 START = """

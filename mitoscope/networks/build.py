@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from model.efficientvit import EfficientViT, find_shape, fold_norms
-from model.errors import WeightsError
-from model.manifest import RESTORE
+from mitoscope.bundle.manifest import RESTORE
+from mitoscope.errors import WeightsError
+from mitoscope.networks.efficientvit import EfficientViT, find_shape, fold_norms
 
 
 def build_network(architecture: str, size_px: int, *, pretrained: bool = False) -> nn.Module:
@@ -74,7 +74,7 @@ def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor]
         tensors = fold_norms(state, shape.norm_eps) if shape else dict(state)
         problem = next(_mismatches(network.state_dict(), tensors), None)
     except (KeyError, RuntimeError) as error:
-        tensors, problem = {}, f"a batch norm without its like: {error}"
+        tensors, problem = {}, f"a batch norm without a matching convolution: {error}"
     if problem:
         raise WeightsError(
             f"{name} is of another architecture",
@@ -86,7 +86,7 @@ def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor]
     if any(buffer.is_meta for buffer in network.buffers()):  # what Swin and others compute and do not store
         network = build_network(architecture, size_px)
         network.load_state_dict(tensors, strict=True)
-    return network.eval()
+    return network.eval().requires_grad_(False)
 
 
 def _mismatches(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Iterator[str]:

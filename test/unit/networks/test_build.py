@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from model.errors import WeightsError
-from model.network import build_network
+from mitoscope.errors import WeightsError
+from mitoscope.networks.build import build_network
 
 
 def test_the_paper_s_network_has_its_published_size() -> None:

@@ -9,33 +9,33 @@ import pytest
 import safetensors.torch
 import torch
 
+from mitoscope.bundle.manifest import Bundle, InputSpec, Member, Rounding, Threshold
+from mitoscope.bundle.members import parse_member, write_bundle
+from mitoscope.bundle.read import read_bundle, read_content
+from mitoscope.classify.classifier import Classifier, choose_precision
+from mitoscope.classify.preprocess import preprocess
+from mitoscope.errors import DeviceError, WeightsError
+from mitoscope.networks.build import build_network, restore_network
 from model import ensemble as module
-from model.bundle import read_bundle, read_content
-from model.ensemble import Ensemble, choose_precision
-from model.errors import DeviceError, WeightsError
-from model.manifest import Bundle, InputSpec, Member, Rounding, Threshold
-from model.network import build_network, restore_network
-from model.preprocess import preprocess
-from model.weights import parse_member, write_bundle
 
 
 @pytest.fixture(scope="module")
-def ensemble(tiny_bundle: Path) -> Ensemble:
-    return Ensemble.load(tiny_bundle, device="cpu")
+def ensemble(tiny_bundle: Path) -> Classifier:
+    return Classifier.load(tiny_bundle, device="cpu")
 
 
-def test_the_mean_of_the_members_is_the_answer(ensemble: Ensemble, stack: np.ndarray) -> None:
+def test_the_mean_of_the_members_is_the_answer(ensemble: Classifier, stack: np.ndarray) -> None:
     p_members = ensemble.predict_members(stack)
     assert p_members.shape == (5, 16)
     assert p_members.dtype == np.float64
     np.testing.assert_array_equal(ensemble.predict_proba(stack), p_members.mean(axis=0))
 
 
-def test_a_folder_may_be_named_by_a_string(ensemble: Ensemble, tiny_bundle: Path) -> None:
-    assert Ensemble.load(str(tiny_bundle), device="cpu").bundle == ensemble.bundle
+def test_a_folder_may_be_named_by_a_string(ensemble: Classifier, tiny_bundle: Path) -> None:
+    assert Classifier.load(str(tiny_bundle), device="cpu").bundle == ensemble.bundle
 
 
-def test_each_member_is_its_own_network(ensemble: Ensemble, tiny_bundle: Path, stack: np.ndarray) -> None:
+def test_each_member_is_its_own_network(ensemble: Classifier, tiny_bundle: Path, stack: np.ndarray) -> None:
     bundle = read_bundle(tiny_bundle)
     images, expected = preprocess(stack, bundle.input), []
     for member in bundle.members:
@@ -46,16 +46,16 @@ def test_each_member_is_its_own_network(ensemble: Ensemble, tiny_bundle: Path, s
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 64])
-def test_the_batch_size_does_not_matter(ensemble: Ensemble, stack: np.ndarray, batch_size: int) -> None:
+def test_the_batch_size_does_not_matter(ensemble: Classifier, stack: np.ndarray, batch_size: int) -> None:
     np.testing.assert_allclose(ensemble.predict_proba(stack, batch_size), ensemble.predict_proba(stack), atol=1e-6)
 
 
-def test_no_crop_gives_no_probability(ensemble: Ensemble) -> None:
+def test_no_crop_gives_no_probability(ensemble: Classifier) -> None:
     assert ensemble.predict_members(np.empty((0, 128, 128, 3), np.uint8)).shape == (5, 0)
 
 
 def test_a_probability_that_is_no_number_is_an_error(tiny_bundle: Path, stack: np.ndarray) -> None:
-    spoilt = Ensemble.load(tiny_bundle, device="cpu")
+    spoilt = Classifier.load(tiny_bundle, device="cpu")
     spoilt.members[0].get_submodule("head.classifier.4").bias.data.fill_(torch.nan)  # type: ignore[operator, union-attr]
     with pytest.raises(DeviceError, match="16 probabilities are no numbers.*--precision fp32"):
         spoilt.predict_members(stack)
@@ -71,7 +71,7 @@ def test_a_member_of_another_architecture_is_refused(tiny_bundle: Path, tmp_path
     del manifest["checksum"]
     (folder / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(WeightsError, match=f"fold2.safetensors is of another architecture: got .*({shape})"):
-        Ensemble.load(folder, device="cpu")
+        Classifier.load(folder, device="cpu")
 
 
 def test_a_network_that_computes_what_it_does_not_store_is_whole() -> None:
@@ -94,7 +94,7 @@ def test_a_network_that_computes_what_it_does_not_store_is_whole() -> None:
     ],
 )
 def test_auto_takes_bf16_where_it_pays_and_was_measured_to_be_harmless(
-    ensemble: Ensemble,
+    ensemble: Classifier,
     monkeypatch: pytest.MonkeyPatch,
     architecture: str,
     flipped: float | None,
@@ -109,20 +109,20 @@ def test_auto_takes_bf16_where_it_pays_and_was_measured_to_be_harmless(
     assert choose_precision("fp32", torch.device("cpu"), bundle) == "fp32"
 
 
-def test_what_the_machine_lacks_is_refused(tiny_bundle: Path, ensemble: Ensemble) -> None:
+def test_what_the_machine_lacks_is_refused(tiny_bundle: Path, ensemble: Classifier) -> None:
     with pytest.raises(DeviceError, match="--precision fp16 cannot be used"):
         choose_precision("fp16", torch.device("cpu"), ensemble.bundle)
     if not torch.cuda.is_available():
         with pytest.raises(DeviceError, match="--device cuda cannot be used"):
-            Ensemble.load(tiny_bundle, device="cuda")
+            Classifier.load(tiny_bundle, device="cuda")
 
 
-def test_a_full_gpu_is_told_in_one_line(ensemble: Ensemble, stack: np.ndarray) -> None:
+def test_a_full_gpu_is_told_in_one_line(ensemble: Classifier, stack: np.ndarray) -> None:
     class Full(torch.nn.Module):
         def forward(self, _: torch.Tensor) -> torch.Tensor:
             raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
 
-    full = Ensemble(ensemble.bundle, [Full()] * 5, torch.device("cpu"), "fp32")
+    full = Classifier(ensemble.bundle, [Full()] * 5, torch.device("cpu"), "fp32")
     with (
         pytest.warns(UserWarning),
         pytest.raises(DeviceError, match="memory of cpu is full: got CUDA out of memory,.* free the GPU"),
@@ -130,7 +130,7 @@ def test_a_full_gpu_is_told_in_one_line(ensemble: Ensemble, stack: np.ndarray) -
         full.predict_members(stack)
 
 
-def test_a_gpu_too_small_for_a_batch_is_given_smaller_ones_and_says_so(ensemble: Ensemble, stack: np.ndarray) -> None:
+def test_a_gpu_too_small_for_a_batch_is_given_smaller_ones_and_says_so(ensemble: Classifier, stack: np.ndarray) -> None:
     class Small(torch.nn.Module):
         """A network on a GPU that has room for three crops."""
 
@@ -143,7 +143,7 @@ def test_a_gpu_too_small_for_a_batch_is_given_smaller_ones_and_says_so(ensemble:
                 raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB.")
             return self.network(images)
 
-    small = Ensemble(ensemble.bundle, [Small(member) for member in ensemble.members], torch.device("cpu"), "fp32")
+    small = Classifier(ensemble.bundle, [Small(member) for member in ensemble.members], torch.device("cpu"), "fp32")
     with pytest.raises(DeviceError, match="memory of cpu is full"):
         small.predict_members(stack, shrink=False)  # where every digit is promised
     with pytest.warns(UserWarning) as told:
@@ -170,8 +170,8 @@ def test_half_precision_on_the_gpu_agrees_with_the_cpu(tmp_path: Path, stack: np
         ),
         [build_network("efficientvit_l2", 256).state_dict() for _ in range(5)],
     )
-    on_cpu = Ensemble.load(bundle.folder, device="cpu").predict_members(stack)
-    on_gpu = Ensemble.load(bundle.folder, device="cuda").predict_members(stack)
+    on_cpu = Classifier.load(bundle.folder, device="cpu").predict_members(stack)
+    on_gpu = Classifier.load(bundle.folder, device="cuda").predict_members(stack)
     print(
         f"largest change of a probability, fp16 on the GPU against fp32 on the CPU: {np.abs(on_gpu - on_cpu).max():.2e}"
     )

@@ -1,0 +1,38 @@
+"""mitoscope: which mitotic figures are atypical, where they are, and how many (MIDOG 2025, both tracks).
+
+The names that a user needs are here; they load torch only when they are used.
+
+Example:
+    Score a stack of crops with the default weights:
+
+    >>> import mitoscope
+    >>> classifier = mitoscope.Classifier.load()
+    >>> crops = mitoscope.read_crops("test/input/interf0/images/stacked-histopathology-roi-cropouts/stack.tiff")
+    >>> p_atypical = classifier.predict_proba(crops)  # float64 (16,)
+    >>> is_atypical = p_atypical >= classifier.threshold
+    >>> crops.shape, int(is_atypical[8:].sum())
+    ((16, 128, 128, 3), 8)
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mitoscope.classify.classifier import Classifier
+    from mitoscope.errors import MitoscopeError
+    from mitoscope.images.crops import read_crops
+
+__all__ = ["Classifier", "MitoscopeError", "read_crops"]
+_HOMES = {
+    "Classifier": "mitoscope.classify.classifier",
+    "MitoscopeError": "mitoscope.errors",
+    "read_crops": "mitoscope.images.crops",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    """Import a public name when it is first used: importing torch takes a second."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'mitoscope' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_HOMES[name]), name)

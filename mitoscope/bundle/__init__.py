@@ -1,0 +1,1 @@
+"""Weights with their manifest: found, read, verified, written."""

@@ -1,0 +1,138 @@
+"""A bundle's manifest and bytes, read and verified.
+
+Whatever is bound to the weights (architecture, input, threshold, hashes) is written once, in the manifest. A bundle
+that is there but broken is an error, never a reason to look for another one.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from mitoscope.bundle.manifest import RESTORE, Base, Bundle, Member, from_json
+from mitoscope.errors import WeightsError
+from mitoscope.files import read_file, read_json
+
+FORMATS = (1, 2)
+MANIFEST = "manifest.json"
+CHECKSUM = "checksum"  # of the manifest itself; older ones have none
+MANIFEST_BYTES = 1 << 20
+MEMBER_BYTES = 8 << 30  # the largest foundation model in fp32 has 4.5 GB
+
+
+def read_bundle(folder: Path) -> Bundle:
+    """Read and check a manifest. The members' bytes are checked when they are read, by `read_content`.
+
+    Raises:
+        WeightsError: The manifest is missing, malformed, of another format, or does not name exactly the files that
+            are beside it.
+    """
+    try:
+        manifest = read_json(folder / MANIFEST, MANIFEST_BYTES)
+    except (OSError, ValueError) as error:
+        raise _fault(f"{folder / MANIFEST} cannot be read", got=error, expected="UTF-8 JSON") from error
+    if not isinstance(manifest, dict) or manifest.get("format") not in FORMATS:
+        got = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
+        raise _fault(f"{folder / MANIFEST} has an unknown format", got=got, expected="format 1 or 2")
+    if CHECKSUM in manifest and manifest[CHECKSUM] != (found := hash_manifest(manifest)):
+        raise WeightsError(
+            f"{folder / MANIFEST} was altered",
+            got=f"{CHECKSUM} {found}",
+            expected=str(manifest[CHECKSUM]),
+            remedy=f"restore it, or delete its {CHECKSUM} if you changed the rest on purpose",
+        )
+    try:
+        bundle = from_json(manifest, folder)
+    except (
+        KeyError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        OverflowError,
+    ) as error:  # the last: an integer of 400 digits
+        expected = f"the fields of format {manifest['format']}"
+        raise _fault(f"{folder / MANIFEST} is malformed", got=repr(error), expected=expected) from error
+    files = sorted(path.name for path in folder.glob("*.safetensors"))
+    if files != sorted(bundle.files):
+        raise _fault(f"{folder} holds other members", got=files, expected=str(sorted(bundle.files)))
+    return bundle
+
+
+def hash_manifest(manifest: Mapping[str, Any]) -> str:
+    """SHA-256 of a manifest's content, independent of layout and of its own checksum."""
+    content = {key: value for key, value in manifest.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def read_content(bundle: Bundle, member: Member) -> bytes:
+    """Read one member's file and check its hash, so that what is used is what was checked.
+
+    Raises:
+        WeightsError: The file cannot be read, or its SHA-256 is not the manifest's.
+    """
+    return _read(bundle.folder / member.file, member.sha256)
+
+
+def read_base(bundle: Bundle, base: Path | None = None) -> bytes | None:
+    """Read and check the base that a bundle's adapters share; None where its members are full.
+
+    Args:
+        bundle: The manifest.
+        base: The file, or a folder of .safetensors files one of which it is; needed where the bundle may not hold it.
+
+    Raises:
+        WeightsError: It is not there, or its SHA-256 is not the manifest's.
+    """
+    if bundle.base is None:
+        return None
+    if bundle.base.file is not None:
+        return _read(bundle.folder / bundle.base.file, bundle.base.sha256)
+    return _read_given_base(bundle.base, base)
+
+
+def _read_given_base(wanted: Base, given: Path | None) -> bytes:
+    """The user's own copy of a base that cannot be passed on."""
+    candidates = sorted(given.glob("*.safetensors")) if given and given.is_dir() else [given] if given else []
+    for path in candidates:
+        try:
+            return _read(path, wanted.sha256)
+        except WeightsError:
+            if len(candidates) == 1:
+                raise
+    raise WeightsError(
+        f"the base {wanted.name or wanted.sha256} is not in this bundle: its licence ({wanted.licence}) forbids that",
+        got=f"no file with its hash in {str(given)!r}" if given else "no --base",
+        expected=f"a .safetensors file with sha256 {wanted.sha256}",
+        remedy="get it from its publisher and name the file or its folder with --base",
+    )
+
+
+def _read(path: Path, sha256: str) -> bytes:
+    """A file whose hash is known."""
+    try:
+        content = read_file(path, MEMBER_BYTES)
+    except OSError as error:
+        raise _fault(f"{path} cannot be read", got=error, expected="a readable file") from error
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != sha256:
+        raise _fault(f"{path} was altered or swapped", got=f"sha256 {digest}", expected=f"sha256 {sha256}")
+    return content
+
+
+def read_ahead(bundle: Bundle) -> Iterator[bytes]:
+    """Start reading all members in a thread, and return what `read_content` returns, in the members' order.
+
+    What has been read is held until it is asked for, and not after that.
+    """
+    pool = ThreadPoolExecutor(1, thread_name_prefix="weights")
+    reading: deque[Future[bytes]] = deque(pool.submit(read_content, bundle, member) for member in bundle.members)
+    pool.shutdown(wait=False)
+    return (reading.popleft().result() for _ in bundle.members)
+
+
+def _fault(what: str, *, got: object, expected: str) -> WeightsError:
+    """A fault of the bundle, all of which have the same remedy."""
+    return WeightsError(what, got=got, expected=expected, remedy=RESTORE)

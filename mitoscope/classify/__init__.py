@@ -1,0 +1,1 @@
+"""Crops → the probability that each is atypical."""

@@ -1,0 +1,200 @@
+"""An ensemble of networks, one answer: uint8 crops in, probabilities of *atypical* out, numpy on both sides.
+
+The only way from crops to probabilities: `inference.py`, `mitoscope classify`, the report and training's own evaluation
+all call `Classifier.predict_members`.
+"""
+
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mitoscope.bundle.find import find_bundle
+from mitoscope.bundle.manifest import Bundle
+from mitoscope.bundle.members import parse_member
+from mitoscope.bundle.read import read_ahead, read_base, read_bundle
+from mitoscope.classify.calibrate import calibrate
+from mitoscope.classify.outliers import check_features
+from mitoscope.classify.preprocess import preprocess
+from mitoscope.classify.task import check_task
+from mitoscope.errors import DeviceError
+from mitoscope.networks.build import restore_network
+from mitoscope.networks.device import DTYPES, choose_device, choose_precision
+from mitoscope.networks.lora import merge_adapter
+
+# Crops in one forward pass. torch chooses its kernels, and so the last bits of a probability, by this number.
+FORWARD_CROPS = {"cpu": 16, "cuda": 256}
+
+
+class Classifier:
+    """The members of one bundle on one device.
+
+    Attributes:
+        bundle: The manifest.
+        device: Where the members are.
+        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+    """
+
+    def __init__(self, bundle: Bundle, members: Sequence[nn.Module], device: torch.device, precision: str) -> None:
+        self.bundle, self.device, self.precision = bundle, device, precision
+        self.members = tuple(members)  # float (B, 3, size_px, size_px) → logit of the positive class (B, 1) each
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | Path | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        base: str | Path | None = None,
+    ) -> "Classifier":
+        """Read, verify and place the members.
+
+        Args:
+            weights: The bundle's folder; None: see `mitoscope.bundle.find.find_bundle`.
+            device: ``"auto"`` (the GPU when there is one), ``"cpu"`` or ``"cuda"``.
+            precision: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"auto"``, see
+                `mitoscope.networks.device.choose_precision`.
+            base: The base network of a bundle of adapters that may not hold it; a file or its folder.
+
+        Raises:
+            WeightsError: The bundle is missing, broken, or made for another task.
+            DeviceError: This machine lacks the device or the precision, or the GPU's memory is full.
+        """
+        bundle = read_bundle(find_bundle(None if weights is None else Path(weights)))
+        where = choose_device(device)
+        chosen = choose_precision(precision, where, bundle)  # before anything is read
+        return cls.place(bundle, read_ahead(bundle), where, chosen, None if base is None else Path(base))
+
+    @classmethod
+    def place(
+        cls,
+        bundle: Bundle,
+        contents: Iterator[bytes],
+        device: torch.device,
+        precision: str,
+        base: Path | None = None,
+    ) -> "Classifier":
+        """As `load`, with members that are already being read.
+
+        Args:
+            bundle: The manifest.
+            contents: The members' files, as `mitoscope.bundle.read.read_ahead` gives them.
+            device: As `mitoscope.networks.device.choose_device` gives it.
+            precision: As `mitoscope.networks.device.choose_precision` gives it.
+            base: See `load`.
+        """
+        check_bundle(bundle)
+        shared = read_base(bundle, base)
+        states = ((str(bundle.folder / m.file), content) for m, content in zip(bundle.members, contents, strict=True))
+        parsed = ((path, parse_member(content, path)) for path, content in states)
+        if shared is None:
+            return cls.of(bundle, (state for _, state in parsed), device, precision)
+        of_base = parse_member(shared, "the base")
+        return cls.of(bundle, (merge_adapter(of_base, state, path) for path, state in parsed), device, precision)
+
+    @classmethod
+    def of(
+        cls, bundle: Bundle, states: Iterator[Mapping[str, Tensor]], device: torch.device, precision: str
+    ) -> "Classifier":
+        """The classifier of members whose tensors are at hand, by timm's names and in the members' order."""
+        members = []
+        try:
+            for member, state in zip(bundle.members, states, strict=True):
+                path = str(bundle.folder / member.file)
+                network = restore_network(bundle.architecture, bundle.input.size_px, state, path)
+                members.append(network.to(device, DTYPES[precision], memory_format=torch.channels_last))  # type: ignore[call-overload]  # torch's stubs lack memory_format
+        except torch.OutOfMemoryError as error:
+            raise _out_of_memory(device, error, "the networks") from error
+        return cls(bundle, members, device, precision)
+
+    @property
+    def threshold(self) -> float:
+        """A crop is atypical when its probability is at least this."""
+        return self.bundle.threshold.value
+
+    def predict_members(self, crops: np.ndarray, *, repeatable: bool = False) -> np.ndarray:
+        """Every member's probability for every crop, before calibration.
+
+        Args:
+            crops: uint8 (N, 128, 128, 3), RGB in [0, 255].
+            repeatable: Give each crop the same bits, whatever other crops are scored with it: the last forward pass is
+                filled up, and a GPU whose memory is too small is an error. Otherwise the last digits (some 1e-7) may
+                depend on N, a short stack takes less time, and a full GPU makes the passes smaller, with a warning.
+
+        Returns:
+            float64 (M, N): P(atypical) in [0, 1] by member and crop.
+
+        Raises:
+            DeviceError: The GPU's memory is too small, or a probability is not a finite number.
+        """
+        at_once, done = FORWARD_CROPS[self.device.type], 0
+        batches = [np.empty((len(self.members), 0))]
+        while done < len(crops):
+            batch = crops[done : done + at_once]
+            try:
+                batches.append(self._forward(_filled(batch, at_once) if repeatable else batch)[:, : len(batch)])
+                done += len(batch)
+            except torch.OutOfMemoryError as error:
+                if len(batch) == 1 or repeatable:
+                    raise _out_of_memory(self.device, error, f"{len(batch)} crops") from error
+                at_once = len(batch) // 2
+                message = f"the memory of {self.device} is too small for {len(batch)} crops at once: trying {at_once}"
+                warnings.warn(message, stacklevel=2)
+        p_members = np.concatenate(batches, axis=1)  # (M, N)
+        if not np.isfinite(p_members).all():
+            raise DeviceError(
+                f"{int((~np.isfinite(p_members)).sum())} probabilities are no numbers",
+                got=f"overflow in {self.precision} on {self.device}",
+                expected="finite values",
+                remedy="run again with --precision fp32",
+            )
+        return p_members
+
+    def calibrate(self, p: np.ndarray) -> np.ndarray:
+        """Networks' probabilities on the calibrated scale, on which the threshold is; any shape."""
+        return calibrate(p, self.bundle.calibration)
+
+    def combine(self, p_members: np.ndarray) -> np.ndarray:
+        """The ensemble's calibrated P(atypical): float64 (M, N) of `predict_members` → float64 (N,) in [0, 1]."""
+        return self.calibrate(p_members.mean(axis=0))
+
+    def predict_proba(self, crops: np.ndarray) -> np.ndarray:
+        """The ensemble's calibrated P(atypical): uint8 (N, 128, 128, 3) → float64 (N,) in [0, 1]."""
+        return self.combine(self.predict_members(crops))
+
+    @torch.inference_mode()
+    def _forward(self, crops: np.ndarray) -> np.ndarray:
+        """One batch through all members: uint8 (B, 128, 128, 3) → float64 (M, B)."""
+        images = preprocess(crops, self.bundle.input, self.device).to(DTYPES[self.precision])
+        logits = torch.stack([member(images).squeeze(1) for member in self.members])  # (M, B)
+        return logits.double().sigmoid().cpu().numpy()
+
+
+def check_bundle(bundle: Bundle) -> None:
+    """Refuse a bundle that cannot classify crops.
+
+    Raises:
+        WeightsError: It is made for another task, for larger crops, or describes its training crops in other features.
+    """
+    check_task(bundle)
+    if bundle.training_crops is not None:
+        check_features(bundle.training_crops)
+
+
+def _filled(crops: np.ndarray, count: int) -> np.ndarray:
+    """Black crops appended up to a number: uint8 (count, 128, 128, 3)."""
+    return np.concatenate([crops, np.zeros((count - len(crops), *crops.shape[1:]), np.uint8)])
+
+
+def _out_of_memory(device: torch.device, error: torch.OutOfMemoryError, what: str) -> DeviceError:
+    """The GPU is too small, or others use it."""
+    return DeviceError(
+        f"the memory of {device} is full",
+        got=str(error).partition(". ")[0],
+        expected=f"room for {what}",
+        remedy="free the GPU, or use --device cpu",
+    )

@@ -1,0 +1,34 @@
+"""How far a coarser precision moves a bundle's probabilities: what decides whether ``auto`` may choose it."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from mitoscope.bundle.manifest import Rounding
+from mitoscope.bundle.read import read_ahead, read_bundle
+from mitoscope.classify.classifier import Classifier
+
+MOST_CROPS = 400  # a share flipped of 0.5 % is two of them
+
+
+def measure_rounding(folder: Path, crops: np.ndarray, precision: str) -> Rounding:
+    """Compare a precision with fp32 on the CPU, on some of the crops, evenly spread.
+
+    Halves are computed by the CPU too, slowly: their rounding is that of a GPU, but for the order of its sums.
+
+    Args:
+        folder: The bundle's.
+        crops: uint8 (N, 128, 128, 3), N at least 1.
+        precision: ``"fp16"`` or ``"bf16"``.
+    """
+    some, bundle = crops[:: -(-len(crops) // MOST_CROPS)], read_bundle(folder)
+    full, rounded = (
+        Classifier.place(bundle, read_ahead(bundle), torch.device("cpu"), name).predict_proba(some)
+        for name in ("fp32", precision)
+    )
+    return Rounding(
+        n_crops=len(some),
+        largest_change=float(np.abs(full - rounded).max()),
+        flipped=float(((full >= bundle.threshold.value) != (rounded >= bundle.threshold.value)).mean()),
+    )

@@ -1,0 +1,54 @@
+"""Where and how precisely networks compute."""
+
+import torch
+
+from mitoscope.bundle.manifest import Bundle
+from mitoscope.errors import DeviceError
+from mitoscope.networks.efficientvit import find_shape
+
+DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+MOST_FLIPPED = 0.005  # the share of classes that a precision may change and still be chosen by ``auto``
+
+
+def choose_device(device: str) -> torch.device:
+    """The device for ``"auto"``, ``"cpu"`` or ``"cuda"``; asking for a GPU that is not there is an error."""
+    available = torch.cuda.is_available()
+    if device == "cuda" and not available:
+        raise DeviceError(
+            "--device cuda cannot be used",
+            got="no CUDA device that torch can see",
+            expected="an NVIDIA GPU with driver 525 or newer",
+            remedy="select a GPU (docker run --gpus all), or use --device cpu",
+        )
+    return torch.device("cuda" if device == "cuda" or (device == "auto" and available) else "cpu")
+
+
+def choose_precision(precision: str, device: torch.device, bundle: Bundle) -> str:
+    """The precision for ``"auto"`` and a check of any other; fp16 needs a GPU, bf16 on a GPU needs Ampere.
+
+    ``"auto"`` is fp32 unless the manifest holds a measurement that a coarser precision flips at most one class in two
+    hundred: then it is fp16 on a GPU, and bf16 on a CPU that multiplies in it, for the L series, which takes seconds a
+    stack.
+    """
+    if precision == "auto":
+        coarse = "fp16" if device.type == "cuda" else "bf16"
+        measured = bundle.rounding.get(coarse)
+        harmless = measured is not None and measured.flipped <= MOST_FLIPPED
+        return coarse if harmless and (device.type == "cuda" or _bf16_pays(bundle)) else "fp32"
+    lacking = (precision == "fp16" and device.type == "cpu") or (
+        precision == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0)
+    )
+    if lacking:
+        raise DeviceError(
+            f"--precision {precision} cannot be used",
+            got=f"device {device.type} without {precision} arithmetic",
+            expected="fp32 everywhere, fp16 on a GPU, bf16 on a CPU or a GPU from Ampere on",
+            remedy="use --precision auto",
+        )
+    return precision
+
+
+def _bf16_pays(bundle: Bundle) -> bool:
+    """Whether this CPU computes these networks faster in bf16."""
+    shape = find_shape(bundle.architecture)
+    return shape is not None and shape.large and torch.cpu._is_avx512_bf16_supported()

@@ -1,0 +1,1 @@
+"""Metrics of labelled predictions, with their intervals."""

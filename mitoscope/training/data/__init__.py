@@ -1,0 +1,1 @@
+"""Public data sets → one table and one array of crops."""

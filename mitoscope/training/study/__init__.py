@@ -1,0 +1,1 @@
+"""Many fits: the folds of a split, on this machine or on a cluster."""

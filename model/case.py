@@ -1,0 +1,140 @@
+"""One case: the handler for its sockets reads it, predicts, and writes one JSON.
+
+Cheap failures come first: the case is read, and the output folder tried, before torch is imported and the weights
+are loaded. On a failure nothing is written, and an older result stays as it was.
+"""
+
+import platform
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Protocol
+
+from mitoscope.bundle.find import find_bundle
+from mitoscope.bundle.read import read_ahead, read_bundle
+from mitoscope.errors import InputError
+from mitoscope.memory import keep_freed_memory
+from mitoscope.stopwatch import Stopwatch
+from model import classification
+from model.contract import read_slugs, remove_partial
+
+
+class Case(Protocol):
+    """A scored case."""
+
+    def describe(self) -> list[str]:
+        """The log's lines on what was found."""
+
+    def tabulate(self) -> list[str]:
+        """One line a result, for ``--table``."""
+
+
+class Model(Protocol):
+    """A bundle's networks on one device."""
+
+    bundle: Any
+    device: Any
+    precision: str
+
+
+@dataclass(frozen=True)
+class Handler:
+    """How one track's cases are handled.
+
+    Attributes:
+        task: Of the bundles that it takes.
+        output_name: The result's file in the output folder.
+        score: (input folder, output folder, function that loads the model, stopwatch) → the scored case.
+        get_kind: Imports the model's class, which has `place` (bundle, its files, device, precision).
+    """
+
+    task: str
+    output_name: str
+    score: Callable[..., Case]
+    get_kind: Callable[[], Any]
+
+
+HANDLERS: dict[tuple[str, ...], Handler] = {
+    (classification.INPUT_SLUG,): Handler(
+        "classify", classification.OUTPUT_NAME, classification.score_stack, classification.get_kind
+    ),
+}
+
+
+def run_case(input_dir: Path, output_dir: Path, get_model: Callable[[], Model], watch: Stopwatch) -> Case:
+    """Score one case.
+
+    Args:
+        input_dir: The case's folder, with ``inputs.json`` and ``images/``.
+        output_dir: Where the result goes; made if it is missing.
+        get_model: Loads the networks. It is called once the case is known to be good.
+        watch: Takes the seconds by stage.
+
+    Raises:
+        MitoscopeError: Anything that outside data can cause. Nothing has then been written.
+    """
+    slugs = read_slugs(input_dir)
+    handler = HANDLERS.get(slugs)
+    if handler is None:
+        raise InputError(
+            "the case's sockets are unknown",
+            got=str(list(slugs))[:200],
+            expected=" or ".join(str(list(known)) for known in HANDLERS),
+            remedy="run this algorithm through the interface that it was made for",
+        )
+    return handler.score(input_dir, output_dir, get_model, watch)
+
+
+def load_model(weights: Path | None, device: str, precision: str, watch: Stopwatch) -> Model:
+    """Verify the bundle, and read its members while torch is being imported.
+
+    Args:
+        weights: The bundle's folder; None: see `mitoscope.bundle.find.find_bundle`.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+        watch: Takes the seconds by stage.
+    """
+    keep_freed_memory()
+    bundle = read_bundle(find_bundle(weights))
+    contents = read_ahead(bundle)
+    get_kind = next(handler.get_kind for handler in HANDLERS.values() if handler.task == bundle.task)
+    with watch.stage("imports"):
+        kind = get_kind()
+        from mitoscope.networks.device import choose_device, choose_precision
+    with watch.stage("weights"):
+        where = choose_device(device)
+        model: Model = kind.place(bundle, contents, where, choose_precision(precision, where, bundle))
+    return model
+
+
+def find_results(output_dir: Path) -> list[Path]:
+    """The result of each track, whether it exists or not."""
+    return [output_dir / handler.output_name for handler in HANDLERS.values()]
+
+
+def remove_partials(output_dir: Path) -> None:
+    """Remove what a case leaves that ends in the middle."""
+    for result in find_results(output_dir):
+        remove_partial(result)
+
+
+def describe_model(model: Model) -> list[str]:
+    """The log's lines on versions, device and bundle."""
+    import torch
+
+    versions = [f"python {platform.python_version()}", f"torch {torch.__version__} (CUDA {torch.version.cuda})"]
+    versions += [f"{package} {version(package)}" for package in ("timm", "numpy", "Pillow")]
+    bundle, threshold = model.bundle, model.bundle.threshold
+    if model.device.type == "cuda":
+        device = f"{torch.cuda.get_device_name(model.device)}, {model.precision}"
+    elif torch.cuda.is_available():
+        device = f"CPU, {model.precision} - A GPU IS THERE BUT NOT USED: --device cpu was given"
+    else:
+        device = f"CPU, {model.precision} - NO GPU IS USED: torch sees no CUDA device; this is slower"
+    return [
+        f"versions  {', '.join(versions)}",
+        f"device    {device}",
+        f"bundle    {bundle.name} in {str(bundle.folder)!r}: {len(bundle.members)} x {bundle.architecture}, "
+        f"{bundle.input.size_px} px, {bundle.classes[-1]} from {threshold.value:.4f} on ({threshold.rule})",
+    ]
