@@ -276,12 +276,14 @@ def test_an_invoke_image_is_asked_from_inside_and_stopped(checkout: Checkout) ->
     assert not list(Path(checkout.environment["TMPDIR"]).glob("tmp.*"))
 
 
+@pytest.mark.slow
 def test_a_case_that_is_over_before_the_signal_must_be_whole(checkout: Checkout) -> None:
     tested = checkout.run("./test.sh", API="invoke", FAULT="fast")
     assert "the case was over before SIGTERM came" in tested.stdout
     assert tested.stdout.endswith("\nPASS\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scene", "reason"),
     [
