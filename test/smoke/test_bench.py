@@ -113,3 +113,8 @@ def test_a_precision_is_judged_by_what_it_changes(tmp_path: Path, scored_crops: 
     assert [row["precision"] for row in on_cpu] == ["bf16"]  # a CPU has no fp16
     assert 0 < on_cpu[0]["median_change"] <= on_cpu[0]["largest_change"] < 0.1
     assert 0 <= on_cpu[0]["flipped"] <= result["crops"]["n"] <= 20
+
+
+def test_the_cold_start_is_compared_with_another_checkout(tmp_path: Path, tiny_bundle: Path) -> None:
+    result = run("tools.bench.start", tmp_path, "--against", ROOT, "--weights", tiny_bundle, "--rounds", "1")
+    assert result["median_ratio"] == result["median_s"] / result["other_median_s"] > 0
