@@ -31,7 +31,7 @@ lint: $(VENV)/.dev  ## ruff, mypy, shellcheck
 	$(BIN)/shellcheck *.sh .ci/run
 
 docs: $(VENV)/.dev  ## the guides and the API reference as a web site in site/
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 # The published crops: a folder with AMi-Br/, AtNorM-Br/ and labels/ (docs/train.md).
 need-data:
