@@ -48,9 +48,8 @@ lite: data  ## train weights/lite again; needs DATA=FOLDER
 	$(BIN)/mitoscope train publish --study $(LITE) --out weights/lite && \
 	echo "make lite took $$(( ($$(date +%s) - start) / 60 )) minutes"
 
-# Write the bundle in git again with today's manifest and card; its weights do not change.
-republish: $(VENV)/.dev
-	$(BIN)/mitoscope train publish --bundle weights/lite --out weights/lite
+republish: data  ## write the manifest and the card of weights/lite again, not its weights; needs DATA=FOLDER
+	$(BIN)/mitoscope train publish --bundle weights/lite --data runs/data --hold-out source=AtNorM-Br --out weights/lite
 
 # The published AMi-Br benchmark's own split: train part → test part and AtNorM-Br.
 benchmark: data  ## the benchmark table; needs DATA=FOLDER

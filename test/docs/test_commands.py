@@ -16,7 +16,7 @@ from PIL import Image, ImageSequence
 import mitoscope
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.bundle.read import read_bundle
-from mitoscope.cli import _parser
+from mitoscope.cli import build_parser
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = [
@@ -75,7 +75,7 @@ def list_subcommands() -> set[str]:
                 found |= walk(below, f"{path} {name}".strip())
         return found
 
-    return walk(_parser(True), "")
+    return walk(build_parser(with_training=True), "")
 
 
 SUBCOMMANDS = list_subcommands()
@@ -90,7 +90,7 @@ def test_every_block_has_a_known_language() -> None:
 def test_a_command_exists_and_takes_its_arguments(page: str, words: list[str]) -> None:
     program, *arguments = words
     if program == "mitoscope":
-        _parser(arguments[0] == "train").parse_args(arguments)
+        build_parser(with_training=arguments[0] == "train").parse_args(arguments)
     elif program == "make":
         assert {word for word in arguments if "=" not in word} <= TARGETS
     elif program.startswith("./"):
