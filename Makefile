@@ -1,115 +1,132 @@
-# The one door: make run, make test, make check. Everything is installed from hash-locked lists into .venv.
+# One place for every command: make run, make test, make check. Everything is installed into .venv from hash-locked lists.
 PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
-DATA   ?= ../shared/data
 LITE   := runs/lite
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
-          --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock"
+          --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" $(UPGRADE)
 
-.PHONY: run test check lint lite benchmark ablations leave-one-out external bench fuzz torture audit data expected lock clean help
+# Tests that make test leaves out: they need minutes, or a program that many machines lack.
+SLOW   := slow or docker or browser or slurm
+# Two processes of one thread each are faster on two cores than one of two.
+PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-run: $(VENV)/.run  ## score the fixture with weights/lite and print a table
+.PHONY: run test check lint docs lite republish benchmark ablations leave-one-out external bench fuzz torture audit data \
+        expected lock clean help need-data
+
+run: $(VENV)/.run  ## classify the test stack with weights/lite and print a table
 	@$(BIN)/python inference.py --input test/input/interf0 --output test/output --weights weights/lite --table
 
-test: $(VENV)/.dev  ## the whole test suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## the fast tests, some minutes
+	$(PYTEST) -n 2 --dist loadfile --timeout 60 -m "not ($(SLOW))" --cov --cov-report=term
 
-check: lint test  ## what CI runs
+check: lint docs test  ## lint, types, docs and all tests: what CI runs
+	$(PYTEST) --timeout 900 -m "$(SLOW)"
 
-lint: $(VENV)/.dev
+lint: $(VENV)/.dev  ## ruff, mypy, shellcheck
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy -p model -p scoring -p train -p bench -p supply -p fuzz -p torture
+	$(BIN)/mypy -p mitoscope -p model -p tools -p fuzz -p torture
 	$(BIN)/mypy inference.py serve.py
-	$(BIN)/shellcheck *.sh
+	$(BIN)/shellcheck *.sh .ci/run
 
-# Rebuild the bundle in git from the published AMi-Br and AtNorM-Br crops under DATA, on whatever this machine has.
-lite: data
+docs: $(VENV)/.dev  ## the guides and the API reference as a web site in site/
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+# The published crops: a folder with AMi-Br/, AtNorM-Br/ and labels/ (docs/train.md).
+need-data:
+	$(if $(DATA),,$(error DATA is missing: run make $(MAKECMDGOALS) DATA=FOLDER, the folder of the published crops (docs/train.md)))
+
+data: need-data $(VENV)/.dev
+	$(BIN)/mitoscope train prepare --out runs/data --atnorm-br $(DATA)/AtNorM-Br \
+	    --ami-br $(DATA)/AMi-Br $(DATA)/labels/AMI-BR.csv $(DATA)/labels/amibr_train_split.csv
+
+lite: data  ## train weights/lite again; needs DATA=FOLDER
 	@start=$$(date +%s); \
-	$(BIN)/python -m train run --data runs/data --out $(LITE) --preset lite --hold-out source=AtNorM-Br && \
-	$(BIN)/python -m train evaluate --study $(LITE) --out docs/results/lite && \
-	$(BIN)/python -m train publish --study $(LITE) --out weights/lite && \
+	$(BIN)/mitoscope train run --data runs/data --out $(LITE) --preset lite --hold-out source=AtNorM-Br && \
+	$(BIN)/mitoscope train evaluate --study $(LITE) --out docs/results/lite && \
+	$(BIN)/mitoscope train publish --study $(LITE) --out weights/lite && \
 	echo "make lite took $$(( ($$(date +%s) - start) / 60 )) minutes"
 
-# The published AMi-Br benchmark's own split: train part → test part and AtNorM-Br.
-benchmark: data
-	$(BIN)/python -m train run --data runs/data --out runs/benchmark --preset lite \
-	    --hold-out part=test --hold-out source=AtNorM-Br
-	$(BIN)/python -m train evaluate --study runs/benchmark --out docs/results/ami-br-benchmark
+republish: data  ## write the manifest and the card of weights/lite again, not its weights; needs DATA=FOLDER
+	$(BIN)/mitoscope train publish --bundle weights/lite --data runs/data --hold-out source=AtNorM-Br --out weights/lite
 
-# One change to the preset a row, on the benchmark's split; MEMBERS=5 fits all five folds of each.
+# The published AMi-Br benchmark's own split: train part → test part and AtNorM-Br.
+benchmark: data  ## the benchmark table; needs DATA=FOLDER
+	$(BIN)/mitoscope train run --data runs/data --out runs/benchmark --preset lite \
+	    --hold-out part=test --hold-out source=AtNorM-Br
+	$(BIN)/mitoscope train evaluate --study runs/benchmark --out docs/results/ami-br-benchmark
+
+# One change to the preset for each row, on the benchmark's split; MEMBERS=5 fits all five folds of each.
 MEMBERS   ?= 1
 ABLATIONS := lite lite-focal lite-no-stain lite-half-stain lite-double-stain lite-no-weighted-sampling lite-cnn lite-vit
-ablations: data
+ablations: data  ## one change to the recipe at a time; needs DATA=FOLDER
 	for preset in $(ABLATIONS); do \
-	    $(BIN)/python -m train run --data runs/data --out runs/ablations/$$preset --preset $$preset \
+	    $(BIN)/mitoscope train run --data runs/data --out runs/ablations/$$preset --preset $$preset \
 	        --members $(MEMBERS) --hold-out part=test --hold-out source=AtNorM-Br || exit 1; \
 	done
-	$(BIN)/python -m train evaluate --study $(ABLATIONS:%=runs/ablations/%) --out docs/results/ablations
+	$(BIN)/mitoscope train evaluate --study $(ABLATIONS:%=runs/ablations/%) --out docs/results/ablations
 
-# Each of the three cohorts at hand left out in turn, with a network of 96 px: 15 members.
-leave-one-out: data
-	$(BIN)/python -m train run --data runs/data --out runs/leave-one-out --preset lite --set epochs=30 \
+# Each of three cohorts is left out once, with an input of 96 px: 15 networks.
+leave-one-out: data  ## one cohort left out at a time; needs DATA=FOLDER
+	$(BIN)/mitoscope train run --data runs/data --out runs/leave-one-out --preset lite --set epochs=30 \
 	    --set input.size_px=96 --leave-one-out cohort
-	$(BIN)/python -m train evaluate --study runs/leave-one-out --out docs/results/leave-one-out
+	$(BIN)/mitoscope train evaluate --study runs/leave-one-out --out docs/results/leave-one-out
 
-# weights/lite on AtNorM-Br, which it never saw, as published: 746 crops, duplicates included.
-external: $(VENV)/.run
-	$(BIN)/python -m scoring predict --crops $(DATA)/AtNorM-Br --weights weights/lite --out docs/results/atnorm-br/predictions.csv
-	$(BIN)/python -m scoring evaluate --predictions docs/results/atnorm-br/predictions.csv --labels folders \
-	    --out docs/results/atnorm-br
-	$(BIN)/python -m scoring report --predictions docs/results/atnorm-br/predictions.csv --labels folders \
+# As published: 746 crops, duplicates included.
+external: need-data $(VENV)/.run  ## weights/lite on AtNorM-Br, which it never saw; needs DATA=FOLDER
+	$(BIN)/mitoscope classify --crops $(DATA)/AtNorM-Br --weights weights/lite --out docs/results/atnorm-br/predictions.csv
+	$(BIN)/mitoscope evaluate --predictions docs/results/atnorm-br/predictions.csv --labels folders --out docs/results/atnorm-br
+	$(BIN)/mitoscope report --predictions docs/results/atnorm-br/predictions.csv --labels folders \
 	    --crops $(DATA)/AtNorM-Br --weights weights/lite --out runs/atnorm-br.html
-	$(BIN)/python -m scoring stress --crops $(DATA)/AtNorM-Br --labels folders --weights weights/lite \
-	    --out docs/results/atnorm-br/stress
+	$(BIN)/mitoscope stress --crops $(DATA)/AtNorM-Br --labels folders --weights weights/lite --out docs/results/atnorm-br/stress
 
-# Speed against the reference loop and the limits, and what each precision changes: lite, and L2 with random weights.
-bench: $(VENV)/.dev runs/l2-random
+# weights/lite, and L2 with random weights, beside the reference loop and the processor's limits; and what each precision changes.
+bench: need-data $(VENV)/.dev runs/l2-random  ## speed, measured side by side; needs DATA=FOLDER
 	for weights in weights/lite runs/l2-random; do \
-	    $(BIN)/python -m bench.speed --weights $$weights --out bench/results/speed-$$(basename $$weights).json && \
-	    $(BIN)/python -m bench.precision --weights $$weights --crops $(DATA)/AtNorM-Br \
-	        --out bench/results/precision-$$(basename $$weights).json && \
-	    $(BIN)/python -m bench.invoke --weights $$weights --rounds 5 --out bench/results/invoke-$$(basename $$weights).json || exit 1; \
+	    $(BIN)/python -m tools.bench.speed --weights $$weights --out tools/bench/results/speed-$$(basename $$weights).json && \
+	    $(BIN)/python -m tools.bench.precision --weights $$weights --crops $(DATA)/AtNorM-Br \
+	        --out tools/bench/results/precision-$$(basename $$weights).json && \
+	    $(BIN)/python -m tools.bench.invoke --weights $$weights --rounds 5 \
+	        --out tools/bench/results/invoke-$$(basename $$weights).json || exit 1; \
 	done
-	$(BIN)/python -m bench.memory --weights weights/lite --crops 1 10 100 1000 10000 --out bench/results/predict-growth.json
+	$(BIN)/python -m tools.bench.memory --weights weights/lite --crops 1 10 100 1000 10000 \
+	    --out tools/bench/results/predict-growth.json
 
-runs/l2-random: | $(VENV)/.dev
-	$(BIN)/python -m bench.bundles --architecture efficientvit_l2 --size-px 256 --crops $(DATA)/AtNorM-Br --out $@
-
-data: $(VENV)/.dev
-	$(BIN)/python -m train prepare --out runs/data --atnorm-br $(DATA)/AtNorM-Br \
-	    --ami-br $(DATA)/AMi-Br $(DATA)/labels/AMI-BR.csv $(DATA)/labels/amibr_train_split.csv
+runs/l2-random: | need-data $(VENV)/.dev
+	$(BIN)/python -m tools.bench.bundles --architecture efficientvit_l2 --size-px 256 --crops $(DATA)/AtNorM-Br --out $@
 
 MINUTES ?= 5
 fuzz: $(VENV)/.dev  ## hostile files for every reader of outside data, MINUTES=5 in all
-	$(BIN)/python -m fuzz --minutes $(MINUTES)
+	PYTHONPATH=test $(BIN)/python -m fuzz --minutes $(MINUTES)
 
-torture: $(VENV)/.dev  ## kill, corrupt and repeat for long; what came of it stands in docs/results/torture.json
-	$(BIN)/python -m torture --out docs/results/torture.json
+torture: $(VENV)/.dev  ## runs killed, bytes damaged, results repeated; counted in docs/results/torture.json
+	PYTHONPATH=test $(BIN)/python -m torture --out docs/results/torture.json
 
 audit: $(VENV)/.dev  ## licences and known vulnerabilities of what is shipped
-	$(BIN)/python -m supply.licences
-	$(BIN)/python -m supply.vulnerabilities
+	$(BIN)/python -m tools.supply.licences
+	$(BIN)/python -m tools.supply.vulnerabilities
 
-expected: $(VENV)/.run  ## the fixture's expected result, made anew after weights/lite or the fixture changed
+expected: $(VENV)/.run  ## the test stack's expected result, after weights/lite or the stack changed
 	$(BIN)/python inference.py --input test/input/interf0 --output test/expected/interf0 --weights weights/lite --device cpu
 
-lock: $(VENV)/.dev  ## compile every requirements.in anew, to the newest versions it admits
-	$(COMPILE) --upgrade requirements.in -o requirements.txt
-	$(COMPILE) --upgrade train/requirements.in -o train/requirements.txt
-	$(COMPILE) --upgrade requirements-dev.in -o requirements-dev.txt
+lock: $(VENV)/.dev  ## compile the requirements; UPGRADE=--upgrade takes the newest versions
+	$(COMPILE) requirements.in -o requirements.txt
+	$(COMPILE) train/requirements.in -o train/requirements.txt
+	$(COMPILE) requirements-build.in -o requirements-build.txt
+	$(COMPILE) requirements-dev.in -o requirements-dev.txt
 
-help:  ## the daily targets
+help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1: \2/p' Makefile
 
-clean:
-	rm -rf $(VENV) test/output dist
+clean:  ## remove .venv and what the commands here built
+	rm -rf $(VENV) test/output dist site
 
-$(VENV)/.run: requirements.txt
-	@echo "installing the locked requirements into $(VENV), about 8 GB; this takes some minutes and prints nothing"
+$(VENV)/.run: requirements.txt requirements-build.txt pyproject.toml
+	@echo "installing the locked requirements into $(VENV): about 8 GB and some minutes the first time, with no output"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes -r requirements.txt
+	$(BIN)/pip install --quiet --require-hashes -r requirements.txt -r requirements-build.txt
+	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run

@@ -5,9 +5,11 @@ The names that a user needs are here; they load torch only when they are used.
 Example:
     Score a stack of crops with the default weights:
 
+    >>> from pathlib import Path
     >>> import mitoscope
     >>> classifier = mitoscope.Classifier.load()
-    >>> crops = mitoscope.read_crops("test/input/interf0/images/stacked-histopathology-roi-cropouts/stack.tiff")
+    >>> (stack,) = Path("test/input").rglob("*.tiff")
+    >>> crops = mitoscope.read_crops(stack)
     >>> p_atypical = classifier.predict_proba(crops)  # float64 (16,)
     >>> is_atypical = p_atypical >= classifier.threshold
     >>> crops.shape, int(is_atypical[8:].sum())

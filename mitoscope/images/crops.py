@@ -100,7 +100,7 @@ def read_stack(path: Path) -> np.ndarray:
     return crops
 
 
-def read_crops(path: Path) -> np.ndarray:
+def read_crops(path: str | Path) -> np.ndarray:
     """Read whatever crops a file holds: a stack as `read_stack` does, or the one crop of a PNG or JPEG.
 
     Args:
@@ -113,6 +113,7 @@ def read_crops(path: Path) -> np.ndarray:
     Raises:
         InputError: The file is empty, damaged, of another format, or holds other pages.
     """
+    path = Path(path)
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise _fault(path, f"a file of type {path.suffix!r}", f"one of {', '.join(READERS)}")
