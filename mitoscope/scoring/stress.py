@@ -19,9 +19,10 @@ from mitoscope.files import hash_file, write_json, write_text
 from mitoscope.markdown import render_share, render_table
 from mitoscope.provenance import describe_code, describe_machine
 from mitoscope.scoring.labels import LabelSource, join_labels
-from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.perturb import Perturbation, list_perturbations
 from mitoscope.scoring.plots.style import PALETTE, STYLE, WIDTH_IN, save_picture
+from mitoscope.scoring.predictions import call_atypical
 
 ACCURACY = ("roc_auc", "balanced_accuracy")
 BLOCK = 256  # crops in memory at once
@@ -61,7 +62,7 @@ def stress(
         crops = pd.DataFrame({"image_id": image_ids})
         is_atypical = (join_labels(crops, labels.read(crops["image_id"]))["label"] == CLASS_NAMES[1]).to_numpy()
     threshold = classifier.bundle.threshold.value
-    plain = {} if is_atypical is None else figures(is_atypical, p_plain, threshold)
+    plain = {} if is_atypical is None else compute_metrics(is_atypical, p_plain, call_atypical(p_plain, threshold))
     rows = [
         {"kind": step.kind, "strength": step.strength, "unit": step.unit, **_judge(p_plain, p, threshold, is_atypical)}
         for step, p in zip(perturbations, p_perturbed, strict=True)
@@ -130,7 +131,7 @@ def _judge(
     }
     if is_atypical is None:
         return moved
-    judged = [figures(is_atypical, p, threshold) for p in p_perturbed]
+    judged = [compute_metrics(is_atypical, p, call_atypical(p, threshold)) for p in p_perturbed]
     return moved | {name: float(np.mean([j[name] for j in judged])) for name in ACCURACY}
 
 

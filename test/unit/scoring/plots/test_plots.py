@@ -15,8 +15,6 @@ from sklearn.metrics import confusion_matrix
 
 import mitoscope.scoring.plots.style
 from mitoscope.errors import DataError
-from mitoscope.scoring.metrics.bootstrap import bootstrap
-from mitoscope.scoring.metrics.classification import figures
 from mitoscope.scoring.metrics.groups import Group
 from mitoscope.scoring.plots import (
     plot_calibration,
@@ -39,7 +37,7 @@ def make_groups(number: int) -> list[Group]:
     for seed in range(number):
         random, truth = np.random.default_rng(seed), np.arange(80) % 5 == 0
         scores = random.beta(2, 4, 80) * 0.7 + truth * 0.2
-        groups.append(Group(f"cancer {seed}", truth, scores, 0.4 + seed / 100, np.arange(80) // 4))
+        groups.append(Group.at_threshold(f"cancer {seed}", truth, scores, 0.4 + seed / 100, np.arange(80) // 4))
     return groups
 
 
@@ -62,7 +60,7 @@ def draw(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Callable[[Plot, lis
     return figure_of
 
 
-def test_each_curve_has_its_own_look_its_figures_and_its_operating_point(
+def test_each_curve_has_its_own_look_its_metrics_and_its_operating_point(
     draw: Callable[[Plot, list[Group]], Figure],
 ) -> None:
     groups = make_groups(14)
@@ -74,8 +72,7 @@ def test_each_curve_has_its_own_look_its_figures_and_its_operating_point(
     assert len({(curve.get_color(), curve.get_linestyle()) for curve in curves}) == 14
     labels = [text.get_text() for text in figure.legends[0].get_texts()]
     for group, curve, point, label in zip(groups, curves, points, labels[:14], strict=True):
-        at = figures(group.is_atypical, group.p_atypical, group.threshold)
-        low, high = bootstrap(group.is_atypical, group.p_atypical, group.threshold, group.case).roc_auc
+        at, (low, high) = group.metrics, group.intervals.roc_auc
         assert label == f"{at['roc_auc']:.3f} [{low:.3f}, {high:.3f}]  {group.name}"
         assert np.trapezoid(*curve.get_xydata().T[::-1]) == pytest.approx(at["roc_auc"])
         assert point.get_xydata()[0] == pytest.approx([1 - at["specificity"], at["sensitivity"]])
@@ -92,7 +89,7 @@ def test_classes_that_no_threshold_explains_have_no_point_on_the_curve(
     draw: Callable[[Plot, list[Group]], Figure],
 ) -> None:
     group = make_groups(1)[0]
-    as_given = replace(group, threshold=group.is_atypical)
+    as_given = replace(group, called=group.is_atypical, threshold=None)
     for plot in SQUARES:
         axes_of, legends = draw(plot, [as_given]).axes[0], draw(plot, [as_given]).legends
         assert not [line for line in axes_of.lines if line.get_marker() == "o"]
@@ -105,7 +102,7 @@ def test_classes_that_no_threshold_explains_have_no_point_on_the_curve(
 def test_a_group_of_one_case_has_a_curve_without_an_interval(draw: Callable[[Plot, list[Group]], Figure]) -> None:
     group = replace(make_groups(1)[0], case=np.full(80, "slide1"))
     label = draw(plot_roc_curves, [group]).legends[0].get_texts()[0].get_text()
-    assert label == f"{group.figures['roc_auc']:.3f} [one case]  cancer 0"
+    assert label == f"{group.metrics['roc_auc']:.3f} [one case]  cancer 0"
 
 
 def test_each_panel_holds_its_counts_and_the_shares_of_its_rows(draw: Callable[[Plot, list[Group]], Figure]) -> None:
@@ -149,7 +146,7 @@ def test_pictures_are_whole_and_the_same_in_every_process(plot: Plot, suffix: st
         f"from {plot.__module__} import {plot.__name__}; from mitoscope.scoring.metrics.groups import Group\n"
         "truth, case = np.arange(80) % 5 == 0, np.arange(80) // 4\n"
         "scores = [np.random.default_rng(k).beta(2, 4, 80) * 0.7 + truth * 0.2 for k in (0, 1)]\n"
-        "groups = [Group(f'cancer {k}', truth, scores[k], 0.4 + k / 100, case) for k in (0, 1)]\n"
+        "groups = [Group.at_threshold(f'cancer {k}', truth, scores[k], 0.4 + k / 100, case) for k in (0, 1)]\n"
         f"{plot.__name__}(groups, Path({str(there)!r}))\n"
         "assert 'matplotlib.pyplot' not in sys.modules"
     )
