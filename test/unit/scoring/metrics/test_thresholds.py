@@ -13,6 +13,7 @@ from mitoscope.scoring.metrics.thresholds import (
     one_half,
     otsu,
 )
+from mitoscope.scoring.predictions import call_atypical
 
 RANDOM = np.random.default_rng(0)
 TRUTH = np.arange(400) % 4 == 0
@@ -74,7 +75,7 @@ def test_a_threshold_parts_two_scores_that_are_neighbours() -> None:
         scores, truth = np.array([0.5, high, 0.1], kind), np.array([False, True, False])
         threshold = max_balanced_accuracy(truth, scores)
         assert 0.5 < threshold <= high
-        assert compute_metrics(truth, scores, scores >= threshold)["balanced_accuracy"] == 1
+        assert compute_metrics(truth, scores, call_atypical(scores, threshold))["balanced_accuracy"] == 1
 
 
 def test_otsu_is_that_of_skimage_and_needs_no_labels() -> None:
