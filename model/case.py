@@ -16,6 +16,7 @@ from mitoscope.bundle.manifest import RESTORE
 from mitoscope.bundle.read import read_ahead, read_bundle
 from mitoscope.errors import InputError, WeightsError
 from mitoscope.memory import keep_freed_memory
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 from mitoscope.stopwatch import Stopwatch
 from model import classification
 from model.contract import read_slugs, remove_partial
@@ -57,9 +58,7 @@ class Handler:
 
 
 HANDLERS: dict[tuple[str, ...], Handler] = {
-    (classification.INPUT_SLUG,): Handler(
-        "classify", classification.OUTPUT_NAME, classification.score_stack, classification.get_kind
-    ),
+    (INPUT_SLUG,): Handler("classify", OUTPUT_NAME, classification.score_stack, classification.get_kind),
 }
 
 

@@ -1,6 +1,6 @@
 """Track 2: a stack of crops in, a class and a confidence per page out.
 
-The platform's words (slugs, file names, "confidence") are only here.
+The slugs and file names are in `mitoscope.sockets`; the word "confidence" is used only here.
 """
 
 import math
@@ -15,15 +15,14 @@ import numpy as np
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DeviceError
 from mitoscope.images.crops import find_stack, read_stack
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 from mitoscope.stopwatch import Stopwatch
 from model.contract import check_writable, write_result
 
 if TYPE_CHECKING:
     from mitoscope.classify.classifier import Classifier
 
-INPUT_SLUG = "stacked-histopathology-roi-cropouts"
 IMAGES_FOLDER = f"images/{INPUT_SLUG}"
-OUTPUT_NAME = "multiple-mitotic-figure-classification.json"
 PAGES_NAMED = 8  # pages unlike the training crops that the log names
 
 # The result of one page. "confidence" is P(atypical), whatever the class.

@@ -8,8 +8,9 @@ from torch import Tensor
 from mitoscope.bundle.manifest import Bundle, InputSpec, Member, Threshold
 from mitoscope.classify.classifier import Classifier
 from mitoscope.networks.device import choose_device
-from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
+from mitoscope.scoring.predictions import call_atypical
 from mitoscope.training.study.study import Study
 
 LICENCES = {"AMi-Br": "MIT (DeepMicroscopy/AMi-Br)"}
@@ -34,7 +35,7 @@ def describe_bundle(study: Study, rule: str, name: str, folder: Path) -> Bundle:
     members = []
     for fold in study.members:
         own = (predictions["fold"] == fold).to_numpy()
-        scores = figures(is_atypical[own], p_atypical[own], threshold)
+        scores = compute_metrics(is_atypical[own], p_atypical[own], call_atypical(p_atypical[own], threshold))
         members.append(
             Member(
                 f"fold{fold}.safetensors",
