@@ -15,6 +15,7 @@ from mitoscope.bundle.find import find_bundle
 from mitoscope.bundle.read import read_ahead, read_bundle
 from mitoscope.errors import InputError
 from mitoscope.memory import keep_freed_memory
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 from mitoscope.stopwatch import Stopwatch
 from model import classification
 from model.contract import read_slugs, remove_partial
@@ -56,9 +57,7 @@ class Handler:
 
 
 HANDLERS: dict[tuple[str, ...], Handler] = {
-    (classification.INPUT_SLUG,): Handler(
-        "classify", classification.OUTPUT_NAME, classification.score_stack, classification.get_kind
-    ),
+    (INPUT_SLUG,): Handler("classify", OUTPUT_NAME, classification.score_stack, classification.get_kind),
 }
 
 

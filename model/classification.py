@@ -1,6 +1,6 @@
 """Track 2: a stack of crops in, one class and confidence a page out.
 
-The platform's words for it (slugs, file names, "confidence") are here and nowhere else.
+Its slugs and file names are in `mitoscope.sockets`; the platform's word "confidence" is used here alone.
 """
 
 import math
@@ -15,15 +15,14 @@ import numpy as np
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DeviceError
 from mitoscope.images.crops import find_stack, read_stack
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 from mitoscope.stopwatch import Stopwatch
 from model.contract import check_writable, write_result
 
 if TYPE_CHECKING:
     from mitoscope.classify.classifier import Classifier
 
-INPUT_SLUG = "stacked-histopathology-roi-cropouts"
 IMAGES_FOLDER = f"images/{INPUT_SLUG}"
-OUTPUT_NAME = "multiple-mitotic-figure-classification.json"
 PAGES_NAMED = 8  # of those unlike the training crops; a log line has a limited length
 
 # One page's answer. "confidence" is P(atypical), whatever the class is.

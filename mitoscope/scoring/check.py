@@ -15,7 +15,7 @@ from mitoscope.bundle.read import read_bundle
 from mitoscope.errors import DataError
 from mitoscope.files import describe_folder, read_json
 from mitoscope.images.crops import read_stack
-from model.classification import OUTPUT_NAME
+from mitoscope.sockets import OUTPUT_NAME
 
 KINDS = {
     bool: "a boolean",

@@ -11,7 +11,6 @@ from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.files import hash_file, write_json, write_text
 from mitoscope.provenance import describe_code, describe_file
 from mitoscope.scoring.labels import LabelSource, join_labels
-from mitoscope.scoring.markdown import render_summary
 from mitoscope.scoring.metrics.groups import Group
 from mitoscope.scoring.metrics.judge import find_domains, judge, make_groups, truth_and_calls
 from mitoscope.scoring.platform import find_results, platform_metrics, read_results
@@ -24,6 +23,7 @@ from mitoscope.scoring.plots import (
 )
 from mitoscope.scoring.plots.style import MOST_GROUPS
 from mitoscope.scoring.predictions import check_threshold
+from mitoscope.scoring.summary import render_summary
 
 PICTURES = {
     "roc.svg": plot_roc_curves,

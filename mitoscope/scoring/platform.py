@@ -20,7 +20,7 @@ from mitoscope.errors import DataError
 from mitoscope.files import read_json
 from mitoscope.scoring.metrics.classification import figures
 from mitoscope.scoring.predictions import Array, check_probabilities
-from model.classification import INPUT_SLUG, OUTPUT_NAME
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 
 OUTPUT_SLUG = Path(OUTPUT_NAME).stem
 OVERALL = ("sensitivity", "specificity", "balanced_accuracy", "roc_auc", "accuracy")

@@ -16,9 +16,9 @@ from mitoscope.classify.listing import Listing, open_listing, read_blocks
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DataError
 from mitoscope.files import hash_file, write_json, write_text
+from mitoscope.markdown import render_share, render_table
 from mitoscope.provenance import describe_code, describe_machine
 from mitoscope.scoring.labels import LabelSource, join_labels
-from mitoscope.scoring.markdown import render_share, render_table
 from mitoscope.scoring.metrics.classification import figures
 from mitoscope.scoring.perturb import Perturbation, list_perturbations
 from mitoscope.scoring.plots.style import PALETTE, STYLE, WIDTH_IN, save_picture

@@ -8,9 +8,9 @@ import numpy as np
 
 from mitoscope.classify.tables import describe_predictions, find_threshold, read_predictions
 from mitoscope.files import write_json, write_text
+from mitoscope.markdown import render_share, render_table
 from mitoscope.provenance import describe_code
 from mitoscope.scoring.labels import LabelSource, join_labels
-from mitoscope.scoring.markdown import render_share, render_table
 from mitoscope.scoring.metrics.bootstrap import Interval, cluster_crops, draw_weights, weighted_statistics
 from mitoscope.scoring.metrics.delong import delong
 from mitoscope.scoring.metrics.groups import Group, spell_domain

@@ -1,4 +1,4 @@
-from mitoscope.scoring.markdown import render_share, render_summary, render_table
+from mitoscope.scoring.summary import render_summary
 
 INTERVALS = {"n_cases": 30, "n_without_case": 0, "n_draws": 2000, "seed": 1}
 SHARES = ("roc_auc", "balanced_accuracy", "sensitivity", "specificity")
@@ -54,8 +54,3 @@ def test_crops_of_unknown_case_are_told() -> None:
         some = {**BOTH, "intervals": {**BOTH["intervals"], "n_cases": n_cases, "n_without_case": 3}}
         assert words in render_summary({**RESULTS, "pooled": some})
     assert "no interval can be drawn for them" in render_summary({**RESULTS, "pooled": {**BOTH, "intervals": None}})
-
-
-def test_a_name_cannot_break_the_table() -> None:
-    assert render_table(("a", "b"), [["x | y", "1"]]).splitlines()[-1] == "| x \\| y | 1 |"
-    assert render_share(None) == "–"

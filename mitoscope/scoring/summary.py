@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from mitoscope.markdown import render_share, render_table
 from mitoscope.scoring.metrics.groups import spell_domain
 
 Figures = dict[str, Any]
@@ -39,19 +40,6 @@ def render_summary(results: Figures) -> str:
         _notes(results),
     ]
     return "\n\n".join(filter(None, parts)) + "\n"
-
-
-def render_table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table; what is in a cell cannot end it."""
-    lines = [head, ["---"] * len(head), *([cell.replace("|", "\\|") for cell in row] for row in rows)]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def render_share(value: float | None, interval: Sequence[float] | None = None) -> str:
-    """A share in [0, 1] with its interval if there is one; a dash for what is not defined."""
-    if value is None:
-        return "–"
-    return f"{value:.3f} [{interval[0]:.3f}, {interval[1]:.3f}]" if interval else f"{value:.3f}"
 
 
 def _scores(rows: Sequence[tuple[str, Figures]]) -> str:
