@@ -1,82 +1,62 @@
-"""Everything that shapes a training run, as frozen dataclasses; the presets are the runs that are published."""
+"""Settings of a fit as frozen dataclasses: what every task has in common, and a part that belongs to one task."""
 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
-from mitoscope.bundle.manifest import InputSpec
 from mitoscope.errors import DataError
-from mitoscope.training.augment import AugmentConfig
+
+HASH_VERSION = 2  # 1, in older folders, hashed all settings: a new one refused finished work
 
 
-def check_ranges(config: object, rules: dict[str, bool], what: str, option: str) -> None:
-    """Refuse the first setting of a dataclass that breaks its rule.
+class TaskSettings(Protocol):
+    """The settings of one task: a frozen dataclass that can be made without arguments."""
 
-    Args:
-        config: The settings.
-        rules: Whether each is good, by name.
-        what: What the user calls one of them.
-        option: The command line's.
+    task: ClassVar[str]  # as in a bundle's manifest
 
-    Raises:
-        DataError: One is not.
-    """
-    for name, good in rules.items():
-        if not good:
-            raise DataError(
-                f"{what} {name} is out of range",
-                got=getattr(config, name),
-                expected=f"a value as {type(config).__name__} describes it",
-                remedy=f"correct {option} {name}=…",
-            )
+
+Part = TypeVar("Part", bound=TaskSettings)
+Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
-class FitConfig:
-    """How one member is trained. The defaults are the ``lite`` preset, the bundle that the repository carries.
+class FitConfig(Generic[Part]):
+    """How one member is trained.
+
+    Never change a default, here or in a task's part: `hash_settings` leaves out what has its default. A preset states
+    what differs. The default of a new setting is what was done before that setting existed.
 
     Attributes:
+        part: The task's own settings. On the command line and in JSON they stand beside the common ones.
         architecture: timm's name.
         pretrained: Start from timm's ImageNet weights.
-        input: What the network sees.
-        augment: Strengths of the augmentation.
-        epochs: Passes over as many crops as the training folds hold.
-        batch_size: Crops a step.
+        epochs: Passes over as many samples as the training folds hold.
+        batch_size: Samples per step.
         learning_rate: AdamW's peak; reached after ``warmup_steps``, then a cosine down to 0.
         weight_decay: On matrices and kernels, not on biases and norms.
-        focal_gamma: Focal loss (Lin et al., ICCV 2017); 0 is cross-entropy.
-        atypical_share: Of the crops drawn by the weighted sampler; 0 draws every crop once an epoch.
-        vote_weight: 0 trains on the majority label, 1 on the share of experts who voted atypical.
-        subclass_weight: Weight of the auxiliary loss on the two experts' eight sub-classes.
-        drop_rate: Dropout before the classifier.
-        ema_decay: Of the moving average of the weights, which is what is validated and published.
+        warmup_steps: Steps of the linear warm-up.
+        ema_decay: Of the moving average of the weights, which is validated and published.
         clip_norm: Largest norm of the gradient.
         validate_every: Epochs between two validations.
-        patience: Validations without a better balanced accuracy after which the run stops; 0 goes on to the end.
-        keep: ``"last"``, or ``"best"`` by balanced accuracy on the validation fold: which epoch's weights count.
-            That and ``patience`` need a validation, so ``validate_every`` at most ``epochs``.
-            The best flatters the out-of-fold figures a little, since that fold has chosen it.
+        patience: Validations without a better score after which the run stops; 0: the run does not stop early.
+        keep: Which epoch's weights are published: ``"last"``, or ``"best"`` on the validation fold. ``"best"`` and
+            ``patience`` need a validation, so ``validate_every`` must be at most ``epochs``. ``"best"`` flatters the
+            out-of-fold metrics a little, because that fold has chosen the epoch.
         precision: Lightning's: "32-true", "16-mixed", "bf16-mixed".
-        seed: Of weights, dropout, sampling and augmentation; the fold is added to it.
+        seed: Of weights, dropout, sampling and augmentation; the fold's number is added to it.
     """
 
+    part: Part
     architecture: str = "efficientvit_b0"
     pretrained: bool = False
-    input: InputSpec = field(default_factory=lambda: InputSpec(crop_px=64, size_px=128))
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
     epochs: int = 40
     batch_size: int = 64
     learning_rate: float = 5e-4
     weight_decay: float = 0.05
     warmup_steps: int = 100
-    focal_gamma: float = 0.0
-    atypical_share: float = 0.5
-    vote_weight: float = 0.5
-    subclass_weight: float = 0.5
-    drop_rate: float = 0.2
     ema_decay: float = 0.99
     clip_norm: float = 1.0
     validate_every: int = 5
@@ -91,13 +71,8 @@ class FitConfig:
             "batch_size": self.batch_size >= 2,
             "learning_rate": 0 < self.learning_rate < 1,
             "warmup_steps": self.warmup_steps >= 0,
-            "focal_gamma": self.focal_gamma == 0 or self.focal_gamma >= 1,  # between them the gradient has a pole
-            "atypical_share": 0 <= self.atypical_share < 1,
-            "vote_weight": 0 <= self.vote_weight <= 1,
-            "subclass_weight": self.subclass_weight >= 0,
             "weight_decay": self.weight_decay >= 0,
             "clip_norm": self.clip_norm > 0,
-            "drop_rate": 0 <= self.drop_rate < 1,
             "ema_decay": 0 <= self.ema_decay < 1,
             "validate_every": self.validate_every >= 1,
             "patience": self.patience >= 0 and (not self.patience or self.validate_every <= self.epochs),
@@ -108,100 +83,70 @@ class FitConfig:
         check_ranges(self, rules, "the setting", "--set")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Plain values for JSON: the task's name, and all settings side by side."""
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        return {"task": self.part.task, **values.pop("part"), **values}
 
     @property
     def sha256(self) -> str:
-        """A hash of every setting; a finished fold is skipped only under the same one."""
-        return hash_settings(self.to_dict())
+        """The hash of the settings; a finished fold is skipped only under the same one."""
+        return hash_settings(self.to_dict(), type(self.part))
 
 
-def hash_settings(settings: dict[str, Any]) -> str:
-    """The hash of settings as `FitConfig.to_dict` gives them, and JSON keeps them."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+def check_ranges(config: object, rules: dict[str, bool], what: str, option: str) -> None:
+    """Refuse the first setting of a dataclass that is out of range.
 
-
-BASES = {
-    "lite": FitConfig(),
-    "l2": FitConfig(
-        architecture="efficientvit_l2.r256_in1k",
-        pretrained=True,
-        input=InputSpec(crop_px=128, size_px=256),
-        epochs=30,
-        batch_size=64,
-        learning_rate=1e-4,
-        warmup_steps=300,
-        focal_gamma=2.0,
-        vote_weight=0.0,
-        subclass_weight=0.0,
-        ema_decay=0.998,
-        validate_every=1,
-        patience=8,
-        keep="best",
-        precision="16-mixed",
-    ),
-    "smoke": FitConfig(
-        input=InputSpec(crop_px=64, size_px=64), epochs=2, batch_size=8, warmup_steps=2, validate_every=1
-    ),
-}
-
-
-def _ablations(base: FitConfig, cnn: str, vit: str) -> dict[str, FitConfig]:
-    """One change to a preset each: what is it worth?"""
-
-    def stain(factor: float) -> FitConfig:
-        scale, shift = base.augment.stain_scale * factor, base.augment.stain_shift * factor
-        return replace(base, augment=replace(base.augment, stain_scale=scale, stain_shift=shift))
-
-    return {
-        "cross-entropy" if base.focal_gamma else "focal": replace(base, focal_gamma=0.0 if base.focal_gamma else 2.0),
-        "no-stain": stain(0.0),
-        "half-stain": stain(0.5),
-        "double-stain": stain(2.0),
-        "no-weighted-sampling": replace(base, atypical_share=0.0),
-        "cnn": replace(base, architecture=cnn),
-        "vit": replace(base, architecture=vit),
-    }
-
-
-# Of like size and start as far as timm has them: its smallest pure ViT has 5.5 M parameters, EfficientViT-B0 2.1 M;
-# for L2's 61 M, 49 M and 86 M, both from ImageNet-1k as L2 itself. timm's EfficientNet kin (MobileNet too) start a head
-# of one output with weights up to 1, thirty times too large, and hardly learn from scratch.
-COUNTERPARTS = {
-    "lite": ("regnetx_002", "vit_tiny_patch16_224"),
-    "l2": ("convnext_small.fb_in1k", "deit_base_patch16_224.fb_in1k"),
-}
-PRESETS = BASES | {
-    f"{base}-{name}": config
-    for base, counterparts in COUNTERPARTS.items()
-    for name, config in _ablations(BASES[base], *counterparts).items()
-}
-
-
-Config = TypeVar("Config")
-
-
-def configure(preset: str, settings: Sequence[str]) -> FitConfig:
-    """A preset with ``key=value`` changes.
+    Args:
+        config: The settings.
+        rules: Whether each setting is in range, by name.
+        what: What the user calls a setting.
+        option: The command line's option.
 
     Raises:
-        DataError: The preset, a key or a value is unknown.
+        DataError: A setting is out of range.
     """
-    if preset not in PRESETS:
-        raise DataError(
-            f"--preset {preset} is unknown", got=preset, expected=", ".join(PRESETS), remedy="correct the name"
-        )
-    return override(PRESETS[preset], settings)
+    for name, good in rules.items():
+        if not good:
+            raise DataError(
+                f"{what} {name} is out of range",
+                got=getattr(config, name),
+                expected=f"a value as {type(config).__name__} describes it",
+                remedy=f"correct {option} {name}=…",
+            )
+
+
+def hash_settings(settings: Mapping[str, Any], part: type[TaskSettings]) -> str:
+    """The hash of all settings that differ from their defaults, so that a new setting changes no hash.
+
+    Args:
+        settings: As `FitConfig.to_dict` returns them. Those that are missing have their defaults.
+        part: The class of the task's settings.
+    """
+    changed = _differences(settings, FitConfig(part()).to_dict())
+    content = {**changed, "version": HASH_VERSION, "task": part.task}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _differences(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that differ from their defaults; of nested ones the inner settings that do."""
+    changed = {}
+    for name, value in settings.items():
+        default = defaults.get(name)
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            if inner := _differences(value, default):
+                changed[name] = inner
+        elif value != default:
+            changed[name] = value
+    return changed
 
 
 def override(config: Config, settings: Sequence[str], option: str = "--set") -> Config:
     """Apply ``key=value`` settings, nested ones as ``augment.zoom=0.1``.
 
     Args:
-        config: Any frozen dataclass.
+        config: Any frozen dataclass. The settings of its field ``part``, if it has one, are named without ``part.``.
         settings: The changes.
-        option: The command line's, for the error.
+        option: The command line's option, for the error.
 
     Raises:
         DataError: A key is unknown or a value is not of its type.
@@ -215,6 +160,12 @@ def override(config: Config, settings: Sequence[str], option: str = "--set") -> 
 def _replace(config: Any, path: list[str], text: str, setting: str) -> Any:  # noqa: ANN401 - any of the dataclasses
     """A copy of a dataclass with one value, somewhere below, replaced."""
     names = [item.name for item in dataclasses.fields(config)]
+    if isinstance(config, FitConfig):
+        names.remove("part")
+        of_task = [item.name for item in dataclasses.fields(config.part)]
+        if path[0] in of_task:
+            return replace(config, part=_replace(config.part, path, text, setting))
+        names += of_task
     if path[0] not in names:
         raise DataError(
             f"{setting} names no setting", got=path[0], expected=", ".join(names), remedy="correct the name"

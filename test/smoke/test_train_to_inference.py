@@ -35,7 +35,7 @@ ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "CUDA_VISIBLE_DEVICES": ""}
 
 
 def train(*arguments: object, **environment: str) -> "subprocess.CompletedProcess[str]":
-    command, given = [sys.executable, "-m", "train", *map(str, arguments)], {**ENVIRONMENT, **environment}
+    command, given = [sys.executable, "-m", "mitoscope", "train", *map(str, arguments)], {**ENVIRONMENT, **environment}
     return subprocess.run(command, cwd=ROOT, env=given, capture_output=True, text=True, check=False)
 
 
@@ -149,7 +149,7 @@ def test_inference_runs_on_the_published_bundle(bundle: Path, data_folder: Path,
 
 def test_a_killed_fit_resumed_equals_an_unbroken_one(study: Path, data_folder: Path, tmp_path: Path) -> None:
     fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET, "--out", tmp_path]
-    command = [sys.executable, "-m", "train", *map(str, fit)]
+    command = [sys.executable, "-m", "mitoscope", "train", *map(str, fit)]
     with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE) as process:
         while not (tmp_path / "last.ckpt").is_file():
             assert process.poll() is None
@@ -210,7 +210,7 @@ def test_a_best_epoch_is_remembered_where_the_folder_has_moved(study: Path, data
     fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET]
     best = ["--set", "keep=best", "--set", "epochs=6", "--set", "learning_rate=0.05"]
     assert train(*fit, *best, "--out", tmp_path / "unbroken").returncode == 0
-    command = [sys.executable, "-m", "train", *map(str, [*fit, *best, "--out", tmp_path / "killed"])]
+    command = [sys.executable, "-m", "mitoscope", "train", *map(str, [*fit, *best, "--out", tmp_path / "killed"])]
     with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
             if line.startswith("epoch 4/6"):
@@ -273,7 +273,7 @@ def test_a_terminated_study_leaves_no_fit_behind(data_folder: Path, tmp_path: Pa
         "--hold-out",
         "source=other",
     ]
-    command = [sys.executable, "-m", "train", *map(str, run), "--members", "1"]
+    command = [sys.executable, "-m", "mitoscope", "train", *map(str, run), "--members", "1"]
     with subprocess.Popen(command, cwd=ROOT, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as process:
         for line in process.stdout or ():
             if "training epochs 1 to 500" in line:
@@ -347,7 +347,7 @@ def test_a_run_folder_is_not_taken_for_another_fold_or_setting(study: Path, data
 
 def test_a_terminated_fit_is_not_a_finished_one(study: Path, data_folder: Path, tmp_path: Path) -> None:
     fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET, "--set", "epochs=500"]
-    command = [sys.executable, "-m", "train", *map(str, fit), "--out", str(tmp_path)]
+    command = [sys.executable, "-m", "mitoscope", "train", *map(str, fit), "--out", str(tmp_path)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE) as process:
         while not (tmp_path / "last.ckpt").is_file():
             assert process.poll() is None

@@ -1,136 +1,121 @@
-"""A finished study → a weights bundle with its threshold, provenance and model card."""
+"""A finished study, or a bundle that was published before → a weights bundle with provenance and model card."""
 
-from dataclasses import asdict, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import numpy as np
 
 from mitoscope.bundle.manifest import PRECISIONS, Bundle
-from mitoscope.bundle.members import write_bundle
+from mitoscope.bundle.members import State, parse_member, write_bundle
+from mitoscope.bundle.read import read_base, read_bundle, read_content
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.outliers import describe_crops
 from mitoscope.classify.rounding import measure_rounding
 from mitoscope.errors import DataError
 from mitoscope.images.stain import measure_crops
-from mitoscope.training.evaluate import Results, predict_held_out, summarise
-from mitoscope.training.folds import N_FOLDS
-from mitoscope.training.members import describe_bundle, read_states
+from mitoscope.markdown import render_table
+from mitoscope.training.classify.card import render_card
+from mitoscope.training.classify.evaluate import predict_held_out, summarise
+from mitoscope.training.classify.members import describe_bundle, read_states
+from mitoscope.training.classify.out_of_fold import (
+    OutOfFold,
+    predict_by_member,
+    predict_out_of_fold,
+    read_out_of_fold,
+)
+from mitoscope.training.classify.tables import COLUMNS, overview_rows
+from mitoscope.training.data.table import CropData
+from mitoscope.training.folds import Folds, split
 from mitoscope.training.study.study import Study
-from mitoscope.training.tables import overview_rows
 
 TOLERANCE = 1e-3  # of a probability, for weights that were rounded to fp16
-CARD = """# {name}
-
-Five {architecture} networks, one a cross-validation fold, that together give the probability that a mitotic figure
-is *atypical*. Input: the central {crop_px} × {crop_px} px of a 128 × 128 px H&E crop at about 0.25 µm/px, resized to
-{size_px} × {size_px} px. Output: the mean of five probabilities; atypical from {threshold:.4f} on.
-
-**Not for clinical use.** For research on crops like those below; nothing here was validated on patients.
-
-- Trained on: {data}. {start}.
-- Threshold: rule `{rule}`, fitted on {fitted_on}. Weights: the {kept} epoch's, averaged.
-- The manifest also holds the stain and sharpness of these crops; inference names the pages that lie outside of them.
-- Licence of these weights: MIT. The data's stand above.
-
-| crops | n (atypical) | networks | ROC AUC | balanced accuracy | sensitivity | specificity |
-|---|---|---|---|---|---|---|
-{rows}
-
-Out of fold: each crop is judged by the one network that never saw its slide{flattered}. Held out, where there is any:
-never trained on and never used to place the threshold; pixel-identical duplicates removed.
-
-Training took {minutes:.0f} process-minutes; commit {commit}.
-"""
 
 
-def publish(study: Study, out: Path, rule: str) -> list[str]:
+def publish(study: Study, out: Path, rule: str) -> str:
     """Fit the threshold on the out-of-fold predictions and write the bundle and its card.
 
     Args:
-        study: A finished study of five members.
+        study: A finished study.
         out: The bundle's folder; an older bundle there is replaced. Its name is the bundle's.
         rule: One of `mitoscope.scoring.metrics.thresholds.THRESHOLD_RULES`.
 
     Returns:
-        The card's table; what was held out is judged by the bundle as it was written, by the very code that the
-        container runs.
+        The card's table, in Markdown. Its metrics are those of the bundle as written, by the code that the container
+        runs.
 
     Raises:
-        DataError: The study has other than five members, or a member as written says something else of its validation
-            fold than it did when it was fitted.
+        DataError: A member as written predicts something else of its validation fold than it did when it was fitted.
         WeightsError: The folder holds something else than a bundle.
     """
-    if len(study.members) != N_FOLDS:
+    predictions = read_out_of_fold(study)
+    described = describe_bundle(study, predictions, rule, out.name, out)
+    return _write(described, read_states(study), study.data, study.folds, predictions)
+
+
+def republish(folder: Path, data: CropData, hold_out: list[str], out: Path) -> str:
+    """Write a bundle again: the same weights, threshold and provenance, with today's format, measurements and card.
+
+    Args:
+        folder: The bundle's.
+        data: The crops that it was trained on, and those that were held out.
+        hold_out: As `mitoscope train run` got it, see `mitoscope.training.folds.split`.
+        out: The new bundle's folder; may be the same.
+
+    Returns:
+        As `publish`.
+
+    Raises:
+        DataError: The data's folds are not those of the bundle.
+        WeightsError: The bundle cannot be read, or ``out`` holds something else than a bundle.
+    """
+    bundle = read_bundle(folder)
+    folds = split(data, hold_out)
+    if folds.sha256 != bundle.training.get("folds_sha256"):
         raise DataError(
-            f"{study.folder} cannot be published",
-            got=f"{len(study.members)} members",
-            expected=str(N_FOLDS),
-            remedy="run it without --members",
+            f"{folder} was trained on other folds",
+            got=f"folds with sha256 {folds.sha256}",
+            expected=f"{bundle.training.get('folds_sha256')}, as in its manifest",
+            remedy="prepare the same data sets, and give the same --hold-out as when it was trained",
         )
-    crops, states = _out_of_fold_crops(study), read_states(study)
-    described = replace(
-        describe_bundle(study, rule, out.name, out), training_crops=describe_crops(measure_crops(crops))
-    )
-    with TemporaryDirectory() as scratch:  # an older bundle is replaced by one that was tried
-        tried = write_bundle(replace(described, folder=Path(scratch) / out.name), states)
-        _check_members(study, Classifier.load(tried.folder, precision="fp32"))
-        rounding = {name: measure_rounding(tried.folder, crops, name) for name in PRECISIONS}
-    bundle = write_bundle(replace(described, rounding=rounding), states)
-    classifier = Classifier.load(out)
-    results = summarise(study, classifier, predict_held_out(study, classifier))
-    (out / "README.md").write_text(_card(bundle, study, results), encoding="utf-8")
-    return _rows(results)
+    states = [parse_member(read_content(bundle, member), member.file) for member in bundle.members]
+    stored = read_base(bundle) if bundle.base and bundle.base.file else None
+    base = None if stored is None else parse_member(stored, "the base")
+    predictions = predict_out_of_fold(Classifier.load(folder, precision="fp32"), data, folds)
+    return _write(replace(bundle, folder=out), states, data, folds, predictions, base)
 
 
-def _out_of_fold_crops(study: Study) -> np.ndarray:
-    """uint8 (N, 128, 128, 3), in the order of the out-of-fold predictions."""
-    crops: np.ndarray = study.data.crops[study.data.rows_of(study.out_of_fold()["image_id"].tolist())]
-    return crops
+def _write(
+    described: Bundle,
+    states: Sequence[State],
+    data: CropData,
+    folds: Folds,
+    predictions: OutOfFold,
+    base: State | None = None,
+) -> str:
+    """Write a trial, check and measure it, then write the bundle with what was measured; returns the card's table."""
+    crops = data.crops[predictions.rows]
+    with TemporaryDirectory() as scratch:  # an older bundle is replaced only by one that passed its trial
+        trial = write_bundle(replace(described, folder=Path(scratch) / described.folder.name), states, base).folder
+        classifier = Classifier.load(trial, precision="fp32")
+        _check_members(classifier, predictions, crops)
+        rounding = {precision: measure_rounding(trial, crops, precision) for precision in PRECISIONS}
+        results = summarise(data, folds, classifier, predictions, predict_held_out(data, folds, classifier))
+    bundle = replace(described, rounding=rounding, training_crops=describe_crops(measure_crops(crops)))
+    write_bundle(bundle, states, base, files={"README.md": render_card(bundle, results)})
+    return render_table(COLUMNS, list(overview_rows(results)))
 
 
-def _check_members(study: Study, classifier: Classifier) -> None:
-    """Ask each member as written, in fp32, about its validation fold again."""
-    bundle, predictions = classifier.bundle, study.out_of_fold()
-    for fold in study.members:
-        own = predictions[predictions["fold"] == fold]
-        crops = study.data.crops[study.data.rows_of(own["image_id"].tolist())]
-        (p_atypical,) = Classifier(bundle, [classifier.members[fold]], classifier.device, "fp32").predict_members(crops)
-        change = float(np.abs(p_atypical - own["p_atypical"].to_numpy()).max())
+def _check_members(classifier: Classifier, predictions: OutOfFold, crops: np.ndarray) -> None:
+    """Compare each member as written with the out-of-fold predictions; crops uint8 (N, 128, 128, 3) are theirs."""
+    for number, member in enumerate(classifier.bundle.members):
+        own = predictions.fold == member.fold
+        change = float(np.abs(predict_by_member(classifier, number, crops[own]) - predictions.p_atypical[own]).max())
         if not change <= TOLERANCE:
             raise DataError(
-                f"member {fold} changed when it was written",
-                got=f"a probability that is {change:.4f} off its validation.csv",
+                f"{member.file} changed when it was written",
+                got=f"a probability that differs by {change:.4f} from its out-of-fold prediction",
                 expected=f"at most {TOLERANCE}",
-                remedy=f"delete {study.folder / f'fold{fold}'} and run the study again; please report this",
+                remedy=f"delete fold{member.fold} of the study and run the study again; please report this",
             )
-
-
-def _rows(results: Results) -> list[str]:
-    """The table's rows."""
-    return [f"| {row}" for row in overview_rows(results)]
-
-
-def _card(bundle: Bundle, study: Study, results: Results) -> str:
-    """The model card."""
-    config = bundle.training["config"]
-    data = ", ".join(f"{item['name']} ({item['crops']:,} crops, {item['licence']})" for item in bundle.training["data"])
-    return CARD.format(
-        **asdict(bundle.input),
-        name=bundle.name,
-        architecture=bundle.architecture,
-        threshold=bundle.threshold.value,
-        rule=bundle.threshold.rule,
-        fitted_on=f"the out-of-fold predictions of {bundle.threshold.n_crops:,} crops"
-        if bundle.threshold.fitted_on == "out-of-fold"
-        else bundle.threshold.fitted_on,
-        kept=config["keep"],
-        flattered=", though that network's epoch was chosen on these crops" if config["keep"] == "best" else "",
-        data=data,
-        start="Started from timm's ImageNet weights"
-        if config["pretrained"]
-        else "From scratch, no pre-trained weights",
-        rows="\n".join(_rows(results)),
-        minutes=sum(study.record["fold_seconds"]) / 60,
-        commit=", ".join(study.record["commits"]),
-    )

@@ -68,7 +68,7 @@ class AtnormMd:
                 "AtNorM-MD is not the published one",
                 got=rows["label"].value_counts().to_dict(),
                 expected=f"{MD_TOTAL.start} to {MD_TOTAL.stop - 1} PNGs in Atypical/ and Normal/",
-                remedy="download its current version again, whole",
+                remedy="download all of its current version again",
             )
         name = "AtNorM-MD"
         return rows.assign(image_id=f"{name}/" + rows["image_id"], domain=None, source=name, cohort=name)

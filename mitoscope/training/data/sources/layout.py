@@ -6,15 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.classify.task import CLASS_NAMES, LABEL_NAMES
 from mitoscope.errors import DataError
 
 BREAST = "human breast cancer"
-NMF_AMF = {"NMF": "normal", "AMF": "atypical"}
+NMF_AMF = {name: LABEL_NAMES[name] for name in ("NMF", "AMF")}
 
 
 def find_parts(option: str, paths: Sequence[Path], unpacked_as: str = "") -> tuple[list[Path], Path | None]:
-    """Tell tables and crops apart among what a user names after one option, in any order.
+    """Find the tables and the folder of crops among the paths that a user names after one option, in any order.
 
     Args:
         option: The option, for the error.
@@ -107,9 +107,9 @@ def to_labels(column: pd.Series, classes: Mapping[str, str], path: Path) -> pd.S
 
 
 def to_votes(columns: pd.DataFrame, classes: Mapping[str, str], path: Path) -> pd.Series:
-    """The share of the experts asked who said atypical: float in [0, 1]; an empty cell is an expert not asked."""
-    said = {name: to_labels(columns[name].dropna(), classes, path) == CLASS_NAMES[1] for name in columns}
-    return pd.DataFrame(said, index=columns.index).astype(float).mean(axis=1)
+    """The share of the experts asked who chose atypical: float in [0, 1]; an empty cell is an expert not asked."""
+    votes = {name: to_labels(columns[name].dropna(), classes, path) == CLASS_NAMES[1] for name in columns}
+    return pd.DataFrame(votes, index=columns.index).astype(float).mean(axis=1)
 
 
 def to_pixels(column: pd.Series, path: Path) -> pd.Series:
@@ -157,5 +157,5 @@ def counted(rows: pd.DataFrame, name: str, published: Mapping[Any, int], by: Seq
             f"{name} is not the published one",
             got=wrong,
             expected=str({key: published.get(key, 0) for key in wrong}),
-            remedy="download its current version again, whole",
+            remedy="download all of its current version again",
         )
