@@ -13,9 +13,10 @@ CARD = """# {name}
   {size_px} × {size_px} px.
 - Output: {output}. A crop is called atypical from {threshold:.4f} on.
 - **Not for clinical use.** For research on crops like those below. Nothing here was validated on patients.
-- Trained on: {data}. {start}. The weights are a moving average, taken after the {kept} epoch.
+- Trained on: {data}. {start}.
+  The weights are a moving average, taken after the {kept} epoch.
 - Threshold: rule `{rule}`, fitted on {fitted_on}.
-- Rounding: {rounding}.
+- Rounding, against fp32: {rounding}.
 - The manifest holds the stain and sharpness of the training crops. Inference names the crops that lie outside of them.
 - Licence of these weights: MIT. The licences of the data are given above.
 
@@ -23,7 +24,7 @@ CARD = """# {name}
 
 Out of fold: each crop is predicted by the one network that never saw its slide{flattered}. Held out: crops that were
 never trained on and never used to place the threshold; duplicates with the same pixels are removed. All metrics are
-computed in fp32.
+those of the weights as stored here, computed in fp32.
 
 {training}
 """
@@ -66,12 +67,11 @@ def render_card(bundle: Bundle, results: Results) -> str:
 def _describe_rounding(bundle: Bundle) -> str:
     """How far each measured precision moves the probabilities."""
     measured = [
-        f"{precision} changes a probability by at most {rounding.largest_change:.4f} and "
-        f"{rounding.flipped:.1%} of the classes"
+        f"{precision} changes a probability by at most {rounding.largest_change:.4f} "
+        f"and the class of {rounding.flipped:.1%} of {rounding.n_crops:,} crops"
         for precision, rounding in bundle.rounding.items()
     ]
-    n_crops = max((rounding.n_crops for rounding in bundle.rounding.values()), default=0)
-    return f"{'; '.join(measured)} (against fp32, on {n_crops:,} of the training crops)" if measured else "not measured"
+    return ";\n  ".join(measured) or "not measured"
 
 
 def _describe_training(bundle: Bundle) -> str:

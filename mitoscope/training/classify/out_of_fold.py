@@ -60,12 +60,12 @@ def predict_out_of_fold(classifier: Classifier, data: CropData, folds: Folds) ->
             )
         rows.append(data.rows_of(list(folds.folds[member.fold])))
         fold.append(np.full(len(rows[-1]), member.fold))
-        p_atypical.append(predict_by_member(classifier, number, data.crops[rows[-1]]))
+        p_atypical.append(_predict_by_member(classifier, number, data.crops[rows[-1]]))
     chosen = np.concatenate(rows)
     return OutOfFold(chosen, np.concatenate(fold), data.is_atypical[chosen], np.concatenate(p_atypical))
 
 
-def predict_by_member(classifier: Classifier, number: int, crops: np.ndarray) -> np.ndarray:
+def _predict_by_member(classifier: Classifier, number: int, crops: np.ndarray) -> np.ndarray:
     """P(atypical) by one member, before calibration: uint8 (N, 128, 128, 3) → float64 (N,)."""
     member = classifier.members[number]
     alone = Classifier(classifier.bundle, [member], classifier.device, classifier.precision)

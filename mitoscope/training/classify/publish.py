@@ -19,12 +19,7 @@ from mitoscope.markdown import render_table
 from mitoscope.training.classify.card import render_card
 from mitoscope.training.classify.evaluate import predict_held_out, summarise
 from mitoscope.training.classify.members import describe_bundle, read_states
-from mitoscope.training.classify.out_of_fold import (
-    OutOfFold,
-    predict_by_member,
-    predict_out_of_fold,
-    read_out_of_fold,
-)
+from mitoscope.training.classify.out_of_fold import OutOfFold, predict_out_of_fold, read_out_of_fold
 from mitoscope.training.classify.tables import COLUMNS, overview_rows
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds, split
@@ -99,19 +94,24 @@ def _write(
     with TemporaryDirectory() as scratch:  # an older bundle is replaced only by one that passed its trial
         trial = write_bundle(replace(described, folder=Path(scratch) / described.folder.name), states, base).folder
         classifier = Classifier.load(trial, precision="fp32")
-        _check_members(classifier, predictions, crops)
+        written = predict_out_of_fold(classifier, data, folds)
+        _check_members(described, written, predictions)
         rounding = {precision: measure_rounding(trial, crops, precision) for precision in PRECISIONS}
-        results = summarise(data, folds, classifier, predictions, predict_held_out(data, folds, classifier))
+        results = summarise(data, folds, classifier, written, predict_held_out(data, folds, classifier))
     bundle = replace(described, rounding=rounding, training_crops=describe_crops(measure_crops(crops)))
     write_bundle(bundle, states, base, files={"README.md": render_card(bundle, results)})
     return render_table(COLUMNS, list(overview_rows(results)))
 
 
-def _check_members(classifier: Classifier, predictions: OutOfFold, crops: np.ndarray) -> None:
-    """Compare each member as written with the out-of-fold predictions; crops uint8 (N, 128, 128, 3) are theirs."""
-    for number, member in enumerate(classifier.bundle.members):
-        own = predictions.fold == member.fold
-        change = float(np.abs(predict_by_member(classifier, number, crops[own]) - predictions.p_atypical[own]).max())
+def _check_members(bundle: Bundle, written: OutOfFold, fitted: OutOfFold) -> None:
+    """Compare the out-of-fold predictions of the members as written with those that were recorded."""
+    for member in bundle.members:
+        before, after = (
+            part.p_atypical[own][np.argsort(part.rows[own])]
+            for part in (fitted, written)
+            for own in [part.fold == member.fold]
+        )
+        change = float(np.abs(after - before).max())
         if not change <= TOLERANCE:
             raise DataError(
                 f"{member.file} changed when it was written",
