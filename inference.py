@@ -10,5 +10,5 @@ if __name__ == "__main__":
     escape_unencodable()
     arguments = parse()
     end_on_signal(make_stopper(arguments.output))
-    # Everything is written and flushed: Python's and torch's own clean-up would take another quarter of a second.
+    # All output is flushed: skip the clean-up of Python and torch, which takes a quarter of a second.
     os._exit(main(arguments))

@@ -1,4 +1,4 @@
-"""The container's entry (invoke): a server that scores a case a call. See `model.server`."""
+"""The container's entry (invoke): a server that scores one case per call. See `model.server`."""
 
 import os
 
@@ -7,4 +7,4 @@ from model.server import main
 
 if __name__ == "__main__":
     escape_unencodable()
-    os._exit(main())  # as inference.py does; a signal that comes later has nothing to end
+    os._exit(main())  # as in inference.py; a later signal has no case to end

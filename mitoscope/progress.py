@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NoReturn
 
 from tqdm import tqdm
 
@@ -20,7 +21,9 @@ LINE_EVERY_SHARE = 0.1  # of the total
 class Progress:
     """What `progress` yields; not made directly."""
 
-    def __init__(self, total: int, unit: str, what: str, bar: "tqdm[None] | None", clock: Callable[[], float]) -> None:
+    def __init__(
+        self, total: int, unit: str, what: str, bar: "tqdm[NoReturn] | None", clock: Callable[[], float]
+    ) -> None:
         self.total, self.unit, self.what, self.n_done = total, unit, what, 0
         self._bar, self._clock = bar, clock
         self._start_s = self._line_s = clock()
@@ -84,6 +87,7 @@ def progress(total: int, *, unit: str, what: str, clock: Callable[[], float] = t
         yield plain
         plain.finish()
         return
+    bar: tqdm[NoReturn]
     with tqdm(total=total, unit=f" {unit}", desc=what, delay=BAR_DELAY_S, file=sys.stderr) as bar:
         yield Progress(total, unit, what, bar, clock)
 

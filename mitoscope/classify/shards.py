@@ -119,8 +119,8 @@ def check_shard(out: Path, mark: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-def tell(out: Path, n_crops: int, n_greyscale: int, n_unreadable: int) -> int:
-    """Say what was written; returns the exit code."""
+def print_result(out: Path, n_crops: int, n_greyscale: int, n_unreadable: int) -> int:
+    """Print what was written; returns the exit code."""
     print(f"wrote {n_crops:,} crops to {out}")
     if n_greyscale:
         print(f"warning   {n_greyscale:,} crops are greyscale: the networks were trained on H&E in colour")
@@ -164,7 +164,7 @@ def merge(shards: Sequence[Path], out: Path) -> int:
             "machines": [machine for number, machine in enumerate(machines) if machine not in machines[:number]],
         }
         new.keep({**records[ordered[0]], **own})
-    return tell(out, crops["n_crops"], crops["n_greyscale"], crops["n_unreadable"])
+    return print_result(out, crops["n_crops"], crops["n_greyscale"], crops["n_unreadable"])
 
 
 def _check(records: dict[Path, dict[str, Any]]) -> None:

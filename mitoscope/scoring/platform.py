@@ -18,7 +18,7 @@ from sklearn.metrics import recall_score
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DataError
 from mitoscope.files import read_json
-from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.predictions import Array, check_probabilities
 from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 
@@ -118,7 +118,7 @@ def platform_metrics(is_atypical: Array, p_atypical: Array, called: Array, domai
     Raises:
         DataError: The predictions are unusable, or a class is missing in all of them: the evaluator fails, too.
     """
-    overall = figures(is_atypical, p_atypical, called)
+    overall = compute_metrics(is_atypical, p_atypical, called)
     aggregates: dict[str, Any] = {f"overall_{key}": overall[key] for key in OVERALL}
     for name, rows in domain.items():
         aggregates[f"domain_{name}"] = _domain_metrics(is_atypical[rows], p_atypical[rows], called[rows])
@@ -126,9 +126,9 @@ def platform_metrics(is_atypical: Array, p_atypical: Array, called: Array, domai
 
 
 def _domain_metrics(is_atypical: Array, p_atypical: Array, called: Array) -> dict[str, float | None]:
-    """One domain's figures, which may lack a class."""
+    """One domain's metrics, which may lack a class."""
     if is_atypical.any() and not is_atypical.all():
-        both = figures(is_atypical, p_atypical, called)
+        both = compute_metrics(is_atypical, p_atypical, called)
         return {key: both[key] for key in ("sensitivity", "specificity", "balanced_accuracy", "accuracy", "roc_auc")}
     sensitivity, specificity = (
         float(recall_score(is_atypical, called, pos_label=label, zero_division=0.0)) for label in (True, False)

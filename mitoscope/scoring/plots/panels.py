@@ -104,14 +104,14 @@ def _price_title(group: Group) -> str:
 
 def _sweep(group: Group) -> Sweep:
     """One group's, which must have a threshold."""
-    if group.fixed_threshold is None:
+    if group.threshold is None:
         raise DataError(
             f"{group.name}: no threshold can be priced",
             got="classes that no threshold explains",
             expected="one fixed threshold",
             remedy="write P(atypical), whatever the class says",
         )
-    return sweep_thresholds(group.is_atypical, group.p_atypical, group.fixed_threshold)
+    return sweep_thresholds(group.is_atypical, group.p_atypical, group.threshold)
 
 
 def _draw_confusion_matrix(axes: Axes, group: Group) -> None:
@@ -131,7 +131,7 @@ def _draw_confusion_matrix(axes: Axes, group: Group) -> None:
 
 def _panel_title(group: Group) -> str:
     """What stands above one panel."""
-    threshold = group.fixed_threshold
+    threshold = group.threshold
     return (
         f"{textwrap.fill(group.name, 20)}\n{'classes as given' if threshold is None else f'threshold {threshold:.3f}'}"
     )

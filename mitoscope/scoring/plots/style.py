@@ -60,7 +60,7 @@ def draw_curve(axes: Axes, x: Array, y: Array, point: tuple[float, float] | None
 
 def describe_point(groups: Sequence[Group]) -> list[str]:
     """The legend's line of the points; none where there are none."""
-    thresholds = {group.fixed_threshold for group in groups} - {None}
+    thresholds = {group.threshold for group in groups} - {None}
     if len(thresholds) == 1:
         return [f"at the threshold {thresholds.pop():.3f}"]
     return ["at each one's own threshold"] if thresholds else []

@@ -9,11 +9,12 @@ import numpy as np
 from mitoscope.classify.classifier import Classifier
 from mitoscope.files import write_json, write_text
 from mitoscope.provenance import describe_machine, read_commit
-from mitoscope.scoring.metrics.bootstrap import bootstrap
-from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.bootstrap import bootstrap, bootstrap_rule
+from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.groups import Group
 from mitoscope.scoring.metrics.thresholds import BATCH_RULES, THRESHOLD_RULES, Rule
 from mitoscope.scoring.plots import plot_confusion_matrices, plot_roc_curves
+from mitoscope.scoring.predictions import call_atypical
 from mitoscope.training.classify.members import describe_bundle, load_classifier
 from mitoscope.training.classify.out_of_fold import OutOfFold, read_out_of_fold
 from mitoscope.training.classify.tables import BEST, Results, render_overview, render_rules, render_table_2
@@ -43,7 +44,7 @@ def evaluate_run(studies: dict[str, Study], rule: str, out: Path) -> str:
             judged[left_out or what] = results[name]["held_out"][what]
             otsu = judged[left_out or what]["rules"]["otsu_of_batch"]["threshold"]  # as in the paper
             is_atypical, case = _truth(study.data, study.folds, what)
-            pictured.append(Group(left_out or what, is_atypical, p_atypical, otsu, case))
+            pictured.append(Group.at_threshold(left_out or what, is_atypical, p_atypical, otsu, case))
     tables = render_overview(results)
     if judged:
         tables += "\n" + render_table_2(judged) + "\n" + render_rules(judged)
@@ -115,7 +116,7 @@ def summarise(
         "bundle": classifier.bundle.name,
         "device": f"{classifier.device.type} {classifier.precision}",
         "threshold": threshold,
-        "out_of_fold": figures(is_atypical, p_atypical, threshold),
+        "out_of_fold": compute_metrics(is_atypical, p_atypical, call_atypical(p_atypical, threshold)),
         "held_out": {
             name: _held_out(*_truth(data, folds, name), classifier, p, fitted) for name, p in p_members.items()
         },
@@ -127,16 +128,26 @@ def _held_out(
 ) -> Results:
     """One hold-out's metrics; p_members float64 (M, N)."""
     threshold, p_atypical = classifier.bundle.threshold.value, classifier.combine(p_members)
-    singles = [figures(is_atypical, p, threshold) for p in classifier.calibrate(p_members)]
+    singles = [compute_metrics(is_atypical, p, call_atypical(p, threshold)) for p in classifier.calibrate(p_members)]
     best = THRESHOLD_RULES["max_balanced_accuracy"](is_atypical, p_atypical)
 
-    def judge(rule: float | Rule) -> Results:
-        """At a fixed threshold, or at one that is fitted on the batch, and again in each draw of the intervals."""
-        value = rule(is_atypical, p_atypical) if callable(rule) else rule
-        intervals = asdict(bootstrap(is_atypical, p_atypical, rule, case))
-        return {"threshold": value, **figures(is_atypical, p_atypical, value), "intervals": intervals}
+    def judge(value: float, rule: Rule | None = None) -> Results:
+        """At a threshold; with a rule, which fits it again in each draw of the intervals."""
+        called = call_atypical(p_atypical, value)
+        intervals = (
+            bootstrap_rule(is_atypical, p_atypical, rule, case)
+            if rule
+            else bootstrap(is_atypical, p_atypical, called, case)
+        )
+        return {
+            "threshold": value,
+            **compute_metrics(is_atypical, p_atypical, called),
+            "intervals": asdict(intervals),
+        }
 
-    rules: dict[str, float | Rule] = {**fitted, **BATCH_RULES, BEST: best}
+    rules = {name: judge(value) for name, value in fitted.items()}
+    rules |= {name: judge(rule(is_atypical, p_atypical), rule) for name, rule in BATCH_RULES.items()}
+    rules[BEST] = judge(best)
     return {
         "ensemble": judge(threshold),
         "single_networks": {
@@ -145,7 +156,7 @@ def _held_out(
             for statistic in ("mean", "std")
         },
         "n_networks": len(p_members),
-        "rules": {name: judge(rule) for name, rule in rules.items()},
+        "rules": rules,
     }
 
 

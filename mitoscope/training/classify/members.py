@@ -8,8 +8,9 @@ from torch import Tensor
 from mitoscope.bundle.manifest import Bundle, InputSpec, Member, Threshold
 from mitoscope.classify.classifier import Classifier
 from mitoscope.networks.device import choose_device
-from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
+from mitoscope.scoring.predictions import call_atypical
 from mitoscope.training.classify.out_of_fold import OutOfFold
 from mitoscope.training.study.study import Study
 
@@ -56,7 +57,8 @@ def describe_bundle(study: Study, predictions: OutOfFold, rule: str, name: str, 
 def _describe_member(predictions: OutOfFold, fold: int, threshold: float) -> Member:
     """One member with its out-of-fold metrics; `write_bundle` computes the hash."""
     own = predictions.fold == fold
-    scores = figures(predictions.is_atypical[own], predictions.p_atypical[own], threshold)
+    p_atypical = predictions.p_atypical[own]
+    scores = compute_metrics(predictions.is_atypical[own], p_atypical, call_atypical(p_atypical, threshold))
     metrics = {key: scores[key] for key in ("balanced_accuracy", "roc_auc")}
     return Member(f"fold{fold}.safetensors", "", fold=fold, metrics=metrics)
 

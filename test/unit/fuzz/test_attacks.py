@@ -16,7 +16,7 @@ from fuzz.readers import READERS
 from PIL import Image
 
 from mitoscope.bundle.read import MANIFEST, read_bundle
-from mitoscope.classify.listing import open_listing
+from mitoscope.classify.listing import list_crops
 from mitoscope.classify.tables import read_predictions
 from mitoscope.command import run_command
 from mitoscope.errors import MitoscopeError, one_line
@@ -343,8 +343,8 @@ def test_a_table_of_a_hundred_thousand_columns_is_refused(tmp_path):
     (tmp_path / "p.csv").write_text(",".join(map(str, range(100_000))) + "\n")
     with pytest.raises(MitoscopeError, match="more than 1000 columns"):
         read_predictions(tmp_path / "p.csv")
-    with pytest.raises(MitoscopeError, match="is no index"), open_listing([tmp_path / "p.csv"]):
-        pass
+    with pytest.raises(MitoscopeError, match="is no index"):
+        list_crops([tmp_path / "p.csv"])
     (tmp_path / "p.csv").write_text("image_id,p_atypical,class\na,0.5,atypical" + ",1" * 2000 + "\n")
     with pytest.raises(MitoscopeError, match="more than 1000 columns"):  # pandas would make names of them
         read_predictions(tmp_path / "p.csv")
@@ -368,8 +368,8 @@ def test_a_column_of_five_thousand_digits_is_no_member(tmp_path):
 @pytest.mark.parametrize("path", ["a\0.png", "x" * 200_000])
 def test_a_path_that_is_none_is_refused_in_an_index(tmp_path, path):
     (tmp_path / "index.csv").write_text(f"image_id,path\na,{path}\n")
-    with pytest.raises(MitoscopeError, match=r"zero byte|field larger"), open_listing([tmp_path / "index.csv"]):
-        pass
+    with pytest.raises(MitoscopeError, match=r"zero byte|field larger"):
+        list_crops([tmp_path / "index.csv"])
 
 
 # ---- names

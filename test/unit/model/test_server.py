@@ -1,4 +1,4 @@
-"""serve.py as a process of its own, asked over HTTP; as on the platform, its input and output are links."""
+"""serve.py as a process, called over HTTP; as on the platform, its input and output are links."""
 
 import asyncio
 import json
@@ -20,11 +20,11 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-import inference
 from model.classification import IMAGES_FOLDER, OUTPUT_NAME
-from serve import make_app
+from model.entry import main, parse
+from model.server import make_app
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 LOG = ["versions", "device", "bundle", "pages", "unlike", "seconds"]
 LONG = 1024  # pages: the longest stack that is read, scored for seconds
 
@@ -167,7 +167,7 @@ def test_each_case_is_read_and_written_by_its_own_path_as_inference_does(
         status, out, err = server.score(case, served)
         assert (status, words(out), err) == (201, LOG, [])
         arguments = ["--input", case, "--output", executed, "--weights", tiny_bundle, "--device", "cpu"]
-        assert inference.main(inference.parse(list(map(str, arguments)))) == 0
+        assert main(parse(list(map(str, arguments)))) == 0
         np.testing.assert_allclose(confidences(served), confidences(executed), rtol=0, atol=1e-6)
     assert confidences(tmp_path / "first-served")[0] != confidences(tmp_path / "second-served")[0]
 
