@@ -1,4 +1,4 @@
-"""The bundle's calibration, applied."""
+"""Apply a bundle's calibration."""
 
 import numpy as np
 
@@ -6,11 +6,11 @@ from mitoscope.bundle.manifest import Calibration
 
 
 def calibrate(p: np.ndarray, calibration: Calibration | None) -> np.ndarray:
-    """Networks' probabilities → frequencies; the order of the crops, and so the ROC AUC, stays.
+    """Convert the networks' probabilities to frequencies; the order of the crops, and so the ROC AUC, stays.
 
     Args:
         p: float64 of any shape, in [0, 1].
-        calibration: The bundle's; None: nothing is changed.
+        calibration: The bundle's; None changes nothing.
 
     Returns:
         float64 of the same shape, in [0, 1]: sigmoid(scale × logit(p) + offset).

@@ -35,7 +35,7 @@ def merge_adapter(base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], nam
             continue
         layer = key[: -len(A)]
         weight, a, b = base.get(f"{layer}.weight"), adapter.get(layer + A), adapter.get(layer + B)
-        if weight is None or a is None or b is None or (b.shape[0], a.shape[1]) != weight.shape or b.shape[1] != len(a):
+        if weight is None or a is None or b is None or not _fit(weight, a, b):
             raise WeightsError(
                 f"{name} is an adapter of another base",
                 got=f"{key} of shape {tuple(adapter[key].shape)}",
@@ -45,3 +45,9 @@ def merge_adapter(base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], nam
         if key.endswith(A):
             merged[f"{layer}.weight"] = weight.float() + b.float() @ a.float()
     return merged
+
+
+def _fit(weight: Tensor, a: Tensor, b: Tensor) -> bool:
+    """Whether B A has the shape of the weight."""
+    matrices = weight.ndim == a.ndim == b.ndim == 2
+    return matrices and (len(b), a.shape[1]) == weight.shape and len(a) == b.shape[1]
