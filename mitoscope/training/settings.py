@@ -30,7 +30,7 @@ class FitConfig(Generic[Part]):
     what differs. The default of a new setting is what was done before that setting existed.
 
     Attributes:
-        part: The task's own settings. On the command line and in JSON they stand beside the common ones.
+        part: The task's own settings. On the command line and in JSON they are beside the common ones.
         architecture: timm's name.
         pretrained: Start from timm's ImageNet weights.
         epochs: Passes over as many samples as the training folds hold.

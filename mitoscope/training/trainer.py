@@ -84,7 +84,7 @@ def _checkpoint(run: Path) -> Path | None:
         raise DataError(
             f"{path} is damaged",
             got=damaged,
-            expected="a whole checkpoint",
+            expected="a complete checkpoint",
             remedy=f"delete {run} and run the same command again: this member starts anew",
         )
     return path

@@ -72,7 +72,7 @@ def republish(folder: Path, data: CropData, hold_out: list[str], out: Path) -> s
             f"{folder} was trained on other folds",
             got=f"folds with sha256 {folds.sha256}",
             expected=f"{bundle.training.get('folds_sha256')}, as in its manifest",
-            remedy="prepare the same data sets, and give the same --hold-out as when it was trained",
+            remedy="prepare the same data sets, and use the same --hold-out as when it was trained",
         )
     states = [parse_member(read_content(bundle, member), member.file) for member in bundle.members]
     stored = read_base(bundle) if bundle.base and bundle.base.file else None

@@ -17,7 +17,7 @@ COLUMNS = (
     "image_id",  # source/name; no two rows have the same
     "path",  # of the crop, or of the region of interest that it was cut from
     "label",  # normal or atypical
-    "domain",  # cancer type; empty where the source does not say
+    "domain",  # cancer type; empty where the source does not name it
     "case",  # slide, named alike in all sources; empty where it is not known
     "source",  # data set
     "sha256",  # of the crop's pixels
@@ -83,7 +83,7 @@ class CropData:
 
 
 def write_data(folder: Path, table: pd.DataFrame, crops: np.ndarray) -> None:
-    """Write crops.npy and table.csv, each whole or not at all; table.csv is never beside other crops than its own.
+    """Write crops.npy and table.csv, each whole or not at all; table.csv is never beside the crops of another.
 
     A process that has mapped the old crops keeps them.
     """
@@ -115,7 +115,7 @@ def read_data(folder: Path) -> CropData:
         crops = np.load(folder / "crops.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
-            f"no usable data in {folder}", got=error, expected="table.csv and crops.npy, whole", remedy=remedy
+            f"no usable data in {folder}", got=error, expected="table.csv and crops.npy, both complete", remedy=remedy
         ) from error
     lacking = [name for name in (*COLUMNS, *KNOWN_BY_SOME) if name not in table.columns]
     unknown = sorted(set(map(str, table.get("label", []))) - set(CLASS_NAMES))

@@ -202,7 +202,7 @@ def read_study(folder: Path, data_folder: Path | None = None) -> Study:
 
     Args:
         folder: The study's.
-        data_folder: Where its data lie now; None: where they were. They must be the same data.
+        data_folder: Where its data are now; None: where they were. They must be the same data.
 
     Raises:
         DataError: It is not finished, or a fold was fitted under other settings or another split.

@@ -74,7 +74,7 @@ def read_csv(path: Path, columns: Sequence[str], may_be_empty: Sequence[str] = (
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read", got=error, expected="a CSV", remedy="download it again") from error
-    remedy = "give the published table"
+    remedy = "use the published table"
     if lacking := [name for name in columns if name not in table.columns]:
         raise DataError(f"{path} lacks columns", got=lacking, expected=str(list(columns)), remedy=remedy)
     empty = table[[name for name in columns if name not in may_be_empty]].isna().sum()
@@ -101,7 +101,7 @@ def to_labels(column: pd.Series, classes: Mapping[str, str], path: Path) -> pd.S
             f"{path} has unknown labels in the column {column.name}",
             got=unknown[:3],
             expected=" or ".join(classes),
-            remedy="give the published table",
+            remedy="use the published table",
         )
     return words.map(dict(classes))
 
@@ -113,7 +113,7 @@ def to_votes(columns: pd.DataFrame, classes: Mapping[str, str], path: Path) -> p
 
 
 def to_pixels(column: pd.Series, path: Path) -> pd.Series:
-    """A column of coordinates as Int64, which can stand beside rows that know none.
+    """A column of coordinates as Int64, which also holds rows without coordinates.
 
     Raises:
         DataError: One is not a whole number.
@@ -125,7 +125,7 @@ def to_pixels(column: pd.Series, path: Path) -> pd.Series:
             f"{path} has unusable coordinates in the column {column.name}",
             got=error,
             expected="whole pixels",
-            remedy="give the published table",
+            remedy="use the published table",
         ) from error
 
 
@@ -149,7 +149,7 @@ def counted(rows: pd.DataFrame, name: str, published: Mapping[Any, int], by: Seq
         by: The columns that are counted.
 
     Raises:
-        DataError: Tells the counts that differ.
+        DataError: Names the counts that differ.
     """
     got = {key if len(by) > 1 else key[0]: len(group) for key, group in rows.groupby(list(by))}
     if wrong := {key: got.get(key, 0) for key in {**published, **got} if got.get(key) != published.get(key)}:
