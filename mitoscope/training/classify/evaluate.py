@@ -8,6 +8,7 @@ import numpy as np
 
 from mitoscope.classify.classifier import Classifier
 from mitoscope.files import write_json, write_text
+from mitoscope.progress import progress
 from mitoscope.provenance import describe_machine, read_commit
 from mitoscope.scoring.metrics.bootstrap import bootstrap, bootstrap_rule
 from mitoscope.scoring.metrics.classification import compute_metrics
@@ -35,9 +36,11 @@ def evaluate_run(studies: dict[str, Study], rule: str, out: Path) -> str:
         The tables, in Markdown.
     """
     results, judged, pictured = {}, {}, []
+    names = {left_out: left_out or study.folder.name for left_out, study in studies.items()}
+    evaluated = _evaluate_all({names[left_out]: study for left_out, study in studies.items()}, rule)
     for left_out, study in studies.items():
-        name = left_out or study.folder.name
-        results[name], p_held_out = _evaluate(study, rule)
+        name = names[left_out]
+        results[name], p_held_out = evaluated[name]
         for what, p_atypical in p_held_out.items():
             if left_out and what.rpartition("=")[2] != left_out:
                 continue  # held out of every study: in the overview only, or it would count several times
@@ -57,7 +60,7 @@ def evaluate_run(studies: dict[str, Study], rule: str, out: Path) -> str:
 
 def compare_studies(studies: dict[str, Study], rule: str, out: Path) -> str:
     """Evaluate studies side by side, by name: figures.json and one table with a row for each set of crops."""
-    results = {name: _evaluate(study, rule)[0] for name, study in studies.items()}
+    results = {name: found for name, (found, _) in _evaluate_all(studies, rule).items()}
     return _write(out, results, render_overview(results))
 
 
@@ -71,6 +74,16 @@ def _write(out: Path, results: dict[str, Results], tables: str) -> str:
     write_json(out / "figures.json", {**provenance, "studies": results})
     write_text(out / "tables.md", tables)
     return tables
+
+
+def _evaluate_all(studies: dict[str, Study], rule: str) -> dict[str, tuple[Results, dict[str, np.ndarray]]]:
+    """`_evaluate` of each study, by its name."""
+    evaluated = {}
+    with progress(len(studies), unit="studies", what="evaluating") as bar:
+        for name, study in studies.items():
+            evaluated[name] = _evaluate(study, rule)
+            bar.update()
+    return evaluated
 
 
 def _evaluate(study: Study, rule: str) -> tuple[Results, dict[str, np.ndarray]]:

@@ -16,6 +16,7 @@ from mitoscope.classify.rounding import measure_rounding
 from mitoscope.errors import DataError
 from mitoscope.images.stain import measure_crops
 from mitoscope.markdown import render_table
+from mitoscope.progress import progress
 from mitoscope.training.classify.card import render_card
 from mitoscope.training.classify.evaluate import predict_held_out, summarise
 from mitoscope.training.classify.members import describe_bundle, read_states
@@ -91,13 +92,20 @@ def _write(
 ) -> str:
     """Write a trial, check and measure it, then write the bundle with what was measured; returns the card's table."""
     crops = data.crops[predictions.rows]
-    with TemporaryDirectory() as scratch:  # an older bundle is replaced only by one that passed its trial
+    steps = 2 + len(PRECISIONS)
+    # An older bundle is replaced only by one that passed its trial.
+    with TemporaryDirectory() as scratch, progress(steps, unit="steps", what="publishing") as bar:
         trial = write_bundle(replace(described, folder=Path(scratch) / described.folder.name), states, base).folder
         classifier = Classifier.load(trial, precision="fp32")
         written = predict_out_of_fold(classifier, data, folds)
         _check_members(described, written, predictions)
-        rounding = {precision: measure_rounding(trial, crops, precision) for precision in PRECISIONS}
+        bar.update()
+        rounding = {}
+        for precision in PRECISIONS:
+            rounding[precision] = measure_rounding(trial, crops, precision)
+            bar.update()
         results = summarise(data, folds, classifier, written, predict_held_out(data, folds, classifier))
+        bar.update()
     bundle = replace(described, rounding=rounding, training_crops=describe_crops(measure_crops(crops)))
     write_bundle(bundle, states, base, files={"README.md": render_card(bundle, results)})
     return render_table(COLUMNS, list(overview_rows(results)))
