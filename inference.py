@@ -2,8 +2,8 @@
 
 import os
 
+from mitoscope.command import escape_unencodable
 from model.entry import main, make_stopper, parse
-from model.log import escape_unencodable
 from model.signals import end_on_signal
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import os
 
-from model.log import escape_unencodable
+from mitoscope.command import escape_unencodable
 from model.server import main
 
 if __name__ == "__main__":

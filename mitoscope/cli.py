@@ -7,7 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mitoscope.command import run_command
+from mitoscope.command import escape_unencodable, run_command
 from mitoscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -26,9 +26,11 @@ def main(arguments: list[str] | None = None) -> int:
     Returns:
         The exit code: 0 on success, another number with one line on stderr otherwise.
     """
-    given = sys.argv[1:] if arguments is None else arguments
-    is_training = given[:1] == ["train"]
-    options = build_parser(with_training=is_training).parse_args(given)
+    if arguments is None:
+        escape_unencodable()
+        arguments = sys.argv[1:]
+    is_training = arguments[:1] == ["train"]
+    options = build_parser(with_training=is_training).parse_args(arguments)
     return run_command(lambda: options.command(options), "train" if is_training else "")
 
 

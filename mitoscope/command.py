@@ -1,6 +1,7 @@
 """How a command line ends: with 0, or with one clear line on stderr and another exit code."""
 
 import errno
+import io
 import sys
 from collections.abc import Callable
 
@@ -9,6 +10,13 @@ from mitoscope.errors import MitoscopeError, describe_memory_error, one_line
 REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space") | dict.fromkeys(
     (errno.EACCES, errno.EPERM, errno.EROFS), "correct the permissions"
 )
+
+
+def escape_unencodable() -> None:
+    """Escape characters that stdout or stderr cannot encode, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):  # None, if it was closed when Python started
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def run_command(command: Callable[[], int | None], extra: str = "") -> int:

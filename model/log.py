@@ -24,12 +24,6 @@ def log(*lines: str) -> None:
         _write_error(f"warning: the log is lost, the result is not: {error}")
 
 
-def escape_unencodable() -> None:
-    """Escape characters that stdout or stderr cannot encode, instead of failing."""
-    for stream in filter(None, (sys.stdout, sys.stderr)):  # None: closed when Python started
-        stream.reconfigure(errors="backslashreplace")
-
-
 def run_logged(work: Callable[[], None]) -> str:
     """Call a function; log its warnings on stdout, and the reason of a failure as the last line of stderr.
 

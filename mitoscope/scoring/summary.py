@@ -1,4 +1,4 @@
-"""The figures of an evaluation as tables for a reader, in Markdown."""
+"""The metrics of an evaluation as Markdown tables."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,18 +6,18 @@ from typing import Any
 from mitoscope.markdown import render_share, render_table
 from mitoscope.scoring.metrics.groups import spell_domain
 
-Figures = dict[str, Any]
+Metrics = dict[str, Any]
 SHARES = ("roc_auc", "balanced_accuracy", "sensitivity", "specificity")
 DISAGREE = (
     "**Classes and probabilities disagree:** no threshold gives these classes, as when the confidence of the winning "
     "class was written instead of P(atypical). ROC AUC, average precision and calibration follow the probabilities, "
-    "all else the classes; no threshold is priced."
+    "all else the classes. The cost of the threshold cannot be computed."
 )
-NOT_KNOWN_BEFORE = "The best threshold is the best on these very labels, which nobody knows beforehand."
+NOT_KNOWN_BEFORE = "The best threshold is found with these labels. In use, nobody knows it."
 
 
-def render_summary(results: Figures) -> str:
-    """Tell the results of one evaluation.
+def render_summary(results: Metrics) -> str:
+    """Render the results of one evaluation.
 
     Args:
         results: The content of figures.json.
@@ -42,8 +42,8 @@ def render_summary(results: Figures) -> str:
     return "\n\n".join(filter(None, parts)) + "\n"
 
 
-def _scores(rows: Sequence[tuple[str, Figures]]) -> str:
-    """The leaderboard's figures with their intervals."""
+def _scores(rows: Sequence[tuple[str, Metrics]]) -> str:
+    """The leaderboard's metrics with their intervals."""
     head = ("crops", "n (atypical)", "ROC AUC", "balanced accuracy", "sensitivity", "specificity", "accuracy")
     lines = []
     for name, row in rows:
@@ -52,69 +52,73 @@ def _scores(rows: Sequence[tuple[str, Figures]]) -> str:
     return render_table(head, lines)
 
 
-def _interval_note(intervals: Figures | None) -> str:
-    """What the square brackets hold."""
+def _interval_note(intervals: Metrics | None) -> str:
+    """An explanation of the square brackets."""
     if not intervals:
-        return "All crops are of one case, so no interval can be drawn for them."
+        return "All crops are of one case, so there are no intervals."
     n_cases, n_loose, seed = (intervals[key] for key in ("n_cases", "n_without_case", "seed"))
     what = f"[95 % interval]: bootstrap, {intervals['n_draws']:,} draws, seed {seed};"
     if not n_loose:
-        return f"{what} the {n_cases:,} cases are drawn whole."
+        return f"{what} whole cases are drawn ({n_cases:,} cases)."
     whole = f"{n_cases:,} cases are drawn whole, and " if n_cases else ""
     return f"{what} {whole}{n_loose:,} crops of unknown case one by one: too narrow if some of them share a case."
 
 
-def _prices(rows: Sequence[tuple[str, Figures]]) -> str:
-    """What the fixed threshold loses."""
-    head = ("crops", "balanced accuracy at it", "at the best one", "which is", "price in points of balanced accuracy")
+def _prices(rows: Sequence[tuple[str, Metrics]]) -> str:
+    """The cost of the fixed threshold."""
+    head = (
+        "crops",
+        "balanced accuracy",
+        "at the best threshold",
+        "best threshold",
+        "cost in points of balanced accuracy",
+    )
     lines = []
     for name, row in rows:
         sweep = row["sweep"]
         shares = [render_share(sweep[key]) for key in ("balanced_accuracy", "best_balanced_accuracy")]
         lines.append([name, *shares, f"{sweep['best_threshold']:.4f}", f"{sweep['price_points']:.1f}"])
-    return f"## What the place of the threshold costs\n\n{render_table(head, lines)}\n\n{NOT_KNOWN_BEFORE}"
+    return f"## Cost of the threshold\n\n{render_table(head, lines)}\n\n{NOT_KNOWN_BEFORE}"
 
 
-def _calibration(rows: Sequence[tuple[str, Figures]]) -> str:
-    """Whether the probabilities mean what they say."""
+def _calibration(rows: Sequence[tuple[str, Metrics]]) -> str:
+    """Calibration of the probabilities."""
     head = (
         "crops",
         "expected calibration error",
         "Brier score",
-        "Brier score of a constant guess",
+        "Brier score of a constant prediction",
         "average precision",
     )
     lines = []
     for name, row in rows:
         shares = [render_share(row["calibration"][key]) for key in ("ece", "brier", "brier_of_share")]
         lines.append([name, *shares, render_share(row["average_precision"])])
-    return f"## Are the probabilities to be believed\n\n{render_table(head, lines)}"
+    return f"## Calibration\n\n{render_table(head, lines)}"
 
 
-def _members(members: dict[str, Figures]) -> str:
-    """Each network by itself; nothing where they are not known."""
+def _members(members: dict[str, Metrics]) -> str:
+    """Metrics of each network; empty where they are not known."""
     head = ("network", "ROC AUC", "balanced accuracy", "sensitivity", "specificity")
     lines = [[name.replace("_", " "), *(render_share(row.get(key)) for key in SHARES)] for name, row in members.items()]
-    return f"## Each network by itself\n\n{render_table(head, lines)}" if lines else ""
+    return f"## Each network alone\n\n{render_table(head, lines)}" if lines else ""
 
 
-def _notes(results: Figures) -> str:
-    """What the tables and pictures leave out or cannot say."""
+def _notes(results: Metrics) -> str:
+    """What the tables and pictures leave out."""
     notes = []
     for name, row in results["domains"].items():
         if row["roc_auc"] is None:
             only = "atypical" if row["n_atypical"] else "normal"
             notes.append(
-                f"- {spell_domain(name)}: its {row['n_crops']:,} crops are all {only}, so it has no curve; "
-                "metrics.json holds what the platform writes: 0 for the class that is missing, half a balanced "
-                "accuracy, null for ROC AUC."
+                f"- {spell_domain(name)}: its {row['n_crops']:,} crops are all {only}, so it has no curve. "
+                "metrics.json holds what the platform writes: 0 for the missing class, half the balanced accuracy, "
+                "and null for ROC AUC."
             )
         elif row["intervals"] is None:
-            notes.append(f"- {spell_domain(name)}: all crops are of one case, so no interval can be drawn.")
+            notes.append(f"- {spell_domain(name)}: all crops are of one case, so there are no intervals.")
     if results["domains"] and results["n_without_domain"]:
-        notes.append(f"- {results['n_without_domain']:,} crops of unknown domain count among all crops alone.")
+        notes.append(f"- {results['n_without_domain']:,} crops of unknown domain are only in the row of all crops.")
     if results["not_drawn"]:
-        notes.append(
-            f"- Not in the pictures, which have no room for more: {', '.join(map(spell_domain, results['not_drawn']))}."
-        )
-    return "\n".join(["## To bear in mind", "", *notes]) if notes else ""
+        notes.append(f"- Not in the pictures, for lack of space: {', '.join(map(spell_domain, results['not_drawn']))}.")
+    return "\n".join(["## Notes", "", *notes]) if notes else ""

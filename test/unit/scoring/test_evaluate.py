@@ -76,7 +76,7 @@ def test_two_runs_write_the_same_bytes_and_no_path_of_the_machine(
     assert (tmp_path / "here" / "figures.json").read_bytes() != (tmp_path / "there" / "figures.json").read_bytes()
 
 
-def test_classes_that_contradict_the_probabilities_are_scored_and_said_aloud(
+def test_classes_that_contradict_the_probabilities_are_scored_with_a_warning(
     predictions_csv: Path, labels_csv: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
@@ -104,7 +104,7 @@ def test_more_domains_than_a_picture_holds_are_named(predictions_csv: Path, labe
     _, tree = read(tmp_path / "out")
     assert len(tree["domains"]) == 16
     assert tree["not_drawn"] == ["tumour n", "tumour o", "tumour p"]
-    assert "Not in the pictures, which have no room for more: tumour n, tumour o, tumour p." in summary
+    assert "Not in the pictures, for lack of space: tumour n, tumour o, tumour p." in summary
 
 
 def test_a_domain_that_is_all_crops_is_not_drawn_twice(

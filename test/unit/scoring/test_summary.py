@@ -34,23 +34,23 @@ def test_each_group_has_its_line_and_each_gap_its_note() -> None:
     assert "| all crops | 0.800 | 0.850 | 0.3000 | 5.0 |" in lines
     assert "| lung | 0.050 | 0.100 | 0.188 | 0.700 |" in lines
     assert "| member 0 | 0.900 | – | – | – |" in lines
-    assert "[95 % interval]: bootstrap, 2,000 draws, seed 1; the 30 cases are drawn whole." in lines
-    notes = lines[lines.index("## To bear in mind") + 2 :]
+    assert "[95 % interval]: bootstrap, 2,000 draws, seed 1; whole cases are drawn (30 cases)." in lines
+    notes = lines[lines.index("## Notes") + 2 :]
     assert [note.partition(":")[0] for note in notes[:2]] == ["- lung", "- skin"]
     assert notes[2:] == [
-        "- 3 crops of unknown domain count among all crops alone.",
-        "- Not in the pictures, which have no room for more: bone.",
+        "- 3 crops of unknown domain are only in the row of all crops.",
+        "- Not in the pictures, for lack of space: bone.",
     ]
 
 
-def test_disagreement_is_one_line_and_nothing_is_priced() -> None:
+def test_disagreement_is_one_line_and_has_no_cost() -> None:
     text = render_summary({**RESULTS, "threshold": None})
     assert sum("Classes and probabilities disagree" in line for line in text.splitlines()) == 1
-    assert "costs" not in text
+    assert "## Cost" not in text
 
 
-def test_crops_of_unknown_case_are_told() -> None:
+def test_crops_of_unknown_case_are_noted() -> None:
     for n_cases, words in ((0, "3 crops of unknown case one by one"), (30, "30 cases are drawn whole, and 3 crops")):
         some = {**BOTH, "intervals": {**BOTH["intervals"], "n_cases": n_cases, "n_without_case": 3}}
         assert words in render_summary({**RESULTS, "pooled": some})
-    assert "no interval can be drawn for them" in render_summary({**RESULTS, "pooled": {**BOTH, "intervals": None}})
+    assert "so there are no intervals" in render_summary({**RESULTS, "pooled": {**BOTH, "intervals": None}})
