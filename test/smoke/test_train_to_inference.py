@@ -29,7 +29,7 @@ from mitoscope.training.classify.out_of_fold import predict_out_of_fold, read_ou
 from mitoscope.training.data.table import CropData
 from mitoscope.training.fit import fit_member
 from mitoscope.training.study.launch import FitJob
-from mitoscope.training.study.study import Recipe, read_studies, read_study, run_study
+from mitoscope.training.study.study import Recipe, read_studies, read_study, run_leave_one_out, run_study
 from model.classification import OUTPUT_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -293,7 +293,6 @@ def test_a_log_of_few_letters_costs_no_exit_code(study: Path, data_folder: Path,
     assert "gr\\xf6\\xdfe is finished: nothing to do" in done.stdout
 
 
-@pytest.mark.slow
 def test_a_fit_that_stopped_early_stays_stopped_when_resumed(
     study: Path, data_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -308,7 +307,6 @@ def test_a_fit_that_stopped_early_stays_stopped_when_resumed(
     assert (tmp_path / "member.safetensors").read_bytes() == member
 
 
-@pytest.mark.slow
 def test_a_member_is_shaped_by_its_own_training_crops_alone(study: Path, data_folder: Path, tmp_path: Path) -> None:
     finished = read_study(study)
     shutil.copytree(data_folder, tmp_path / "data")
@@ -410,33 +408,29 @@ def test_a_terminated_study_leaves_no_fit_behind(data_folder: Path, tmp_path: Pa
 
 
 @pytest.mark.slow
-def test_leave_one_out_never_shows_a_network_what_is_left_out(data_folder: Path, tmp_path: Path) -> None:
-    done = train(
-        "run", "--data", data_folder, "--out", tmp_path, *PRESET, "--leave-one-out", "--hold-out", "source=other"
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+def test_leave_one_out_never_shows_a_network_what_is_left_out(
+    data_folder: Path, tmp_path: Path, cli: Callable[..., tuple[int, str]]
+) -> None:
+    run_leave_one_out(data_folder, tmp_path, Recipe("smoke", SETTINGS, members=1), HOLD_OUT, fit_here)
     studies = read_studies(tmp_path)
     assert sorted(studies) == ["breast", "lung"]
     for domain, left_out in studies.items():
         table = left_out.data.table.set_index("image_id")
         seen = {image_id for fold in left_out.folds.folds for image_id in fold}
         assert set(table.loc[sorted(seen), "domain"]) == {"breast", "lung"} - {domain}
-        assert set(left_out.read_validation()["image_id"]) == seen
+        assert set(left_out.read_validation()["image_id"]) == set(left_out.folds.folds[0])
         assert set(table.loc[list(left_out.folds.held_out[f"domain={domain}"]), "domain"]) == {domain}
-    refused = train("run", "--data", data_folder, "--out", tmp_path / "x", *PRESET, "--leave-one-out", "case")
-    assert refused.returncode == 1
-    assert "10 crops of unknown case from ['other']" in refused.stderr.splitlines()[-1]
-    evaluated = train("evaluate", "--study", tmp_path, "--out", tmp_path / "results")
-    assert evaluated.returncode == 0, evaluated.stderr
+    with pytest.raises(DataError, match="10 crops of unknown case from .'other'."):
+        run_leave_one_out(data_folder, tmp_path / "x", Recipe("smoke", SETTINGS, members=1), HOLD_OUT, fit_here, "case")
+    assert cli("evaluate", "--study", tmp_path, "--out", tmp_path / "results")[0] == 0
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
         *("figures.json", "tables.md", "roc.svg", "confusion.svg")
     }
-    figures = json.loads((tmp_path / "results" / "figures.json").read_text())["studies"]
+    results = json.loads((tmp_path / "results" / "figures.json").read_text())["studies"]
     for domain, left_out in studies.items():
         n_crops = len(left_out.folds.held_out[f"domain={domain}"])
-        assert figures[domain]["held_out"][f"domain={domain}"]["ensemble"]["n_crops"] == n_crops
-    refused = train("publish", "--study", tmp_path, "--out", tmp_path / "bundle")
-    assert refused.returncode == 1
+        assert results[domain]["held_out"][f"domain={domain}"]["ensemble"]["n_crops"] == n_crops
+    assert cli("publish", "--study", tmp_path, "--out", tmp_path / "bundle")[0] == 1
 
 
 @pytest.mark.slow

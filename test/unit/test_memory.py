@@ -23,5 +23,5 @@ def count_page_faults(how: str) -> int:
     return int(done.stdout)
 
 
-def test_what_was_freed_is_used_again_without_asking_the_system() -> None:
+def test_freed_memory_is_used_again() -> None:
     assert count_page_faults("kept") < 0.1 * count_page_faults("given back")

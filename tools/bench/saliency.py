@@ -17,7 +17,7 @@ from mitoscope.classify.listing import list_crops, read_blocks
 from mitoscope.images import CROP_PX
 from mitoscope.provenance import describe_machine, read_commit
 from mitoscope.scoring.report.saliency import Saliency
-from tools.bench.result import tell
+from tools.bench.result import print_result
 
 SHARE, SIGMA_PX = 1 / 8, 6.0
 
@@ -53,7 +53,7 @@ def main() -> None:
         "commit": read_commit(),
         "machine": describe_machine(),
     }
-    tell(result, options.out)
+    print_result(result, options.out)
 
 
 def _measure(classifier: Classifier, crops: np.ndarray, mask: np.ndarray) -> float:

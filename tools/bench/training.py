@@ -26,7 +26,7 @@ from mitoscope.training.classify.module import FoldModule
 from mitoscope.training.classify.settings import ClassifyConfig
 from mitoscope.training.data.table import COLUMNS, KNOWN_BY_SOME, read_data, write_data
 from mitoscope.training.presets import configure
-from tools.bench.result import tell
+from tools.bench.result import print_result
 
 PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -44,7 +44,7 @@ def main() -> None:
     config = configure(options.preset, options.set)
     result = measure(config, options.crops, options.steps, options.rounds)
     result = {"preset": options.preset, "set": options.set, "steps": options.steps, "rounds": options.rounds, **result}
-    tell(result, options.out)
+    print_result(result, options.out)
 
 
 def measure(config: ClassifyConfig, n_crops: int, n_steps: int, n_rounds: int) -> dict[str, Any]:
