@@ -13,7 +13,7 @@ from pathlib import Path
 from fuzz import seeds
 from mitoscope.bundle.members import parse_member
 from mitoscope.bundle.read import MANIFEST, read_bundle
-from mitoscope.classify.listing import open_listing
+from mitoscope.classify.listing import list_crops
 from mitoscope.classify.tables import find_threshold, read_predictions, read_record
 from mitoscope.errors import DataError, MitoscopeError
 from mitoscope.files import read_object

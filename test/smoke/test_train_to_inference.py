@@ -421,7 +421,7 @@ def test_leave_one_out_never_shows_a_network_what_is_left_out(
         assert set(left_out.read_validation()["image_id"]) == set(left_out.folds.folds[0])
         assert set(table.loc[list(left_out.folds.held_out[f"domain={domain}"]), "domain"]) == {domain}
     with pytest.raises(DataError, match="10 crops of unknown case from .'other'."):
-        run_leave_one_out(data_folder, tmp_path / "x", Recipe("smoke", SETTINGS, members=1), HOLD_OUT, fit_here, "case")
+        run_leave_one_out(data_folder, tmp_path / "x", Recipe("smoke", SETTINGS, members=1), [], fit_here, "case")
     assert cli("evaluate", "--study", tmp_path, "--out", tmp_path / "results")[0] == 0
     assert {path.name for path in (tmp_path / "results").iterdir()} == {
         *("figures.json", "tables.md", "roc.svg", "confusion.svg")
