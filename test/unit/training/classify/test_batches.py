@@ -1,11 +1,10 @@
-from dataclasses import replace
-
 import numpy as np
 import torch
 
-from mitoscope.training.batches import CropDataset, EpochSampler, training_batches
-from mitoscope.training.config import FitConfig
+from mitoscope.training.classify.batches import CropDataset, EpochSampler, training_batches
+from mitoscope.training.classify.settings import PRESETS
 from mitoscope.training.data.table import CropData
+from mitoscope.training.settings import override
 
 LABELS = (torch.arange(2000) % 10 == 0).long()
 
@@ -35,7 +34,8 @@ def test_an_epoch_is_the_same_whenever_it_is_drawn_and_unlike_the_next() -> None
 def test_training_draws_as_the_configuration_says(data: CropData) -> None:
     dataset = CropDataset(data, np.arange(80))
     for share in (0.0, 0.5, 0.9):
-        sampler = training_batches(dataset, replace(FitConfig(), atypical_share=share), seed=3).sampler
+        config = override(PRESETS["lite"], [f"atypical_share={share}"])
+        sampler = training_batches(dataset, config, seed=3).sampler
         assert isinstance(sampler, EpochSampler)
         assert (sampler.atypical_share, sampler.seed) == (share, 3)
         assert torch.equal(sampler.labels, dataset.labels)

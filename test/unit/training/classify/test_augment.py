@@ -9,7 +9,7 @@ from skimage.color import hed2rgb
 from mitoscope.bundle.manifest import InputSpec
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.images.stain import rgb_to_hed
-from mitoscope.training.augment import AugmentConfig, augment, perturb_stain, warp
+from mitoscope.training.classify.augment import AugmentConfig, augment, perturb_stain, warp
 
 NOTHING = AugmentConfig(
     stain_scale=0, stain_shift=0, zoom=0, stretch=0, translate_px=0, brightness=0, contrast=0, blur_sigma_px=0,

@@ -1,4 +1,4 @@
-"""Training-time augmentation of a whole batch on its device; every crop draws its own parameters.
+"""Training-time augmentation of a batch on its device, with random parameters for each crop.
 
 Stain: after Tellez et al., "H and E stain augmentation improves generalization of convolutional networks for
 histopathological mitosis detection", SPIE 2018: deconvolve to haematoxylin, eosin and residual (Ruifrok and
@@ -26,7 +26,7 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Strengths. Every range is uniform and two-sided unless said otherwise; 0 switches a step off.
+    """Strengths. Every range is uniform and two-sided unless stated otherwise; 0 switches a step off.
 
     Attributes:
         stain_scale: Relative change of each stain's amount.

@@ -4,8 +4,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from mitoscope.errors import DataError
-from mitoscope.training.config import FitConfig, override
-from mitoscope.training.module import FoldModule, focal_loss
+from mitoscope.training.classify.module import FoldModule, focal_loss
+from mitoscope.training.classify.settings import PRESETS
+from mitoscope.training.settings import override
 
 LOGITS = torch.linspace(-4, 4, 9)
 HARD = torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0])
@@ -24,7 +25,9 @@ def test_focal_loss_is_the_published_formula() -> None:
 @pytest.fixture
 def module() -> FoldModule:
     torch.manual_seed(0)
-    config = override(FitConfig(), ["architecture=test_resnet", "input.size_px=64", "ema_decay=0.5", "warmup_steps=4"])
+    config = override(
+        PRESETS["lite"], ["architecture=test_resnet", "input.size_px=64", "ema_decay=0.5", "warmup_steps=4"]
+    )
     module = FoldModule(config, total_steps=20, seed=0)
     module.generator = torch.Generator().manual_seed(0)
     return module
@@ -33,7 +36,7 @@ def module() -> FoldModule:
 def test_a_loss_that_is_no_number_stops_the_run(module: FoldModule) -> None:
     crops = torch.zeros(4, 128, 128, 3, dtype=torch.uint8)
     batch = {"crops": crops, "targets": torch.full((4,), torch.nan), "subclasses": torch.zeros(4, 8)}
-    with pytest.raises(DataError, match="the loss is no number at step 0: got nan"):
+    with pytest.raises(DataError, match="the loss is not a number at step 0: got nan"):
         module.training_step(batch, 0)
 
 

@@ -3,7 +3,6 @@
 import math
 from typing import Any
 
-import lightning as L
 import torch
 from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
@@ -13,9 +12,10 @@ from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.errors import DataError
 from mitoscope.networks.build import build_network
-from mitoscope.training.augment import augment
-from mitoscope.training.config import FitConfig
+from mitoscope.training.classify.augment import augment
+from mitoscope.training.classify.settings import ClassifyConfig
 from mitoscope.training.data.table import SUBCLASSES
+from mitoscope.training.task import MemberModule
 
 
 def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
@@ -34,17 +34,21 @@ def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
     return ((targets - logits.sigmoid()).abs() ** gamma * cross_entropy).mean()
 
 
-class FoldModule(L.LightningModule):
+class FoldModule(MemberModule):
     """Trains one member; validates and publishes the moving average of its weights.
+
+    Validation during training runs timm's module, because converting the weights for inference each time would cost
+    more. It chooses the best epoch and stops early. What is recorded of a member (validation.csv) is computed by the
+    code that inference runs.
 
     A batch is a dict: ``crops`` uint8 (B, 128, 128, 3), ``targets`` float (B,) in [0, 1], ``subclasses`` float
     (B, 8), each row a distribution or all 0 where unknown, ``labels`` int64 (B,) with 1 for atypical.
     """
 
-    def __init__(self, config: FitConfig, total_steps: int, seed: int) -> None:
+    def __init__(self, config: ClassifyConfig, total_steps: int, seed: int) -> None:
         super().__init__()
         self.config, self.total_steps, self.seed = config, total_steps, seed
-        network = build_network(config.architecture, config.input.size_px, pretrained=config.pretrained)
+        network = build_network(config.architecture, config.part.input.size_px, pretrained=config.pretrained)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
         self.subclass_head = nn.Linear(_classifier(self.network).in_features, len(SUBCLASSES))
         self.ema = ModelEmaV3(self.network, decay=config.ema_decay, use_warmup=True)
@@ -52,7 +56,7 @@ class FoldModule(L.LightningModule):
         self.balanced_accuracy = MulticlassAccuracy(2, average="macro")
 
     def on_train_epoch_start(self) -> None:
-        """Seed by epoch, so that a run resumed at an epoch's start goes on as the unbroken one."""
+        """Seed by epoch, so that a run that is resumed continues like one that was never interrupted."""
         seed = (self.seed * 1_000_003 + self.current_epoch) % 2**31
         torch.manual_seed(seed)
         self.generator = torch.Generator(self.device).manual_seed(seed)
@@ -60,18 +64,18 @@ class FoldModule(L.LightningModule):
     def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
         """One step's loss."""
         with torch.autocast(self.device.type, enabled=False):  # half precision moves pixels and stains
-            images = augment(batch["crops"], self.config.input, self.config.augment, self.generator)
+            images = augment(batch["crops"], self.config.part.input, self.config.part.augment, self.generator)
         features = self.network.forward_head(self.network.forward_features(images), pre_logits=True)  # (B, width)
-        features = F.dropout(features, self.config.drop_rate)
+        features = F.dropout(features, self.config.part.drop_rate)
         logits = _classifier(self.network)(features).squeeze(1)
-        loss = focal_loss(logits, batch["targets"], self.config.focal_gamma)
+        loss = focal_loss(logits, batch["targets"], self.config.part.focal_gamma)
         known = batch["subclasses"].sum(dim=1) > 0
-        if self.config.subclass_weight and known.any():
+        if self.config.part.subclass_weight and known.any():
             guesses = self.subclass_head(features[known])
-            loss = loss + self.config.subclass_weight * F.cross_entropy(guesses, batch["subclasses"][known])
+            loss = loss + self.config.part.subclass_weight * F.cross_entropy(guesses, batch["subclasses"][known])
         if not torch.isfinite(loss):
             raise DataError(
-                f"the loss is no number at step {self.global_step}",
+                f"the loss is not a number at step {self.global_step}",
                 got=loss.item(),
                 expected="a finite loss",
                 remedy="lower --set learning_rate=… or use --set precision=32-true",
@@ -83,15 +87,14 @@ class FoldModule(L.LightningModule):
         """Move the average."""
         self.ema.update(self.network, step=self.global_step)
 
-    def predict(self, crops: Tensor) -> Tensor:
-        """P(atypical) by the averaged weights: uint8 (B, 128, 128, 3) → float64 (B,)."""
-        images = preprocess(crops, self.config.input, self.device)
-        logits: Tensor = self.ema.module(images).squeeze(1)
-        return logits.double().sigmoid()
+    def published_state(self) -> dict[str, Tensor]:
+        """The averaged weights."""
+        return {name: tensor.contiguous().cpu() for name, tensor in self.ema.module.state_dict().items()}
 
     def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
         """Collect ROC AUC, and balanced accuracy at 0.5, the middle of equally weighted classes."""
-        p_atypical = self.predict(batch["crops"])
+        images = preprocess(batch["crops"], self.config.part.input, self.device)
+        p_atypical = self.ema.module(images).squeeze(1).double().sigmoid()
         self.auroc.update(p_atypical, batch["labels"])
         self.balanced_accuracy.update((p_atypical >= 0.5).long(), batch["labels"])
 
@@ -122,7 +125,7 @@ class FoldModule(L.LightningModule):
 
 
 def _classifier(network: nn.Module) -> nn.Linear:
-    """The last linear layer of a timm network, whichever way timm names it."""
+    """The last linear layer of a timm network, whatever its name."""
     head = network.get_classifier()  # type: ignore[operator]  # every timm network has it
     if not isinstance(head, nn.Linear):
         raise DataError(

@@ -1,4 +1,4 @@
-"""Prepared crops → batches of tensors. Decoding was paid once; a batch is a gather from the memory map."""
+"""Prepared crops → batches of tensors. `prepare` decoded them; a batch is read from the memory map."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -8,14 +8,14 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from mitoscope.training.config import FitConfig
+from mitoscope.training.classify.settings import ClassifyConfig
 from mitoscope.training.data.table import SUBCLASSES, CropData
 
 Batch = dict[str, Tensor]
 
 
 class CropDataset(Dataset[Batch]):
-    """Some rows of a data folder. Indexed with a list, it gives a whole batch at once."""
+    """Some rows of a data folder. Indexed with a list, it returns a whole batch."""
 
     def __init__(self, data: CropData, rows: np.ndarray, vote_weight: float = 0.0) -> None:
         self.crops, self.rows = data.crops, rows
@@ -31,7 +31,7 @@ class CropDataset(Dataset[Batch]):
         return len(self.rows)
 
     def __getitems__(self, indices: list[int]) -> Batch:
-        """The batch of the given positions; see `mitoscope.training.module.FoldModule` for its shapes."""
+        """The batch of the given positions; see `mitoscope.training.classify.module.FoldModule` for its shapes."""
         chosen = torch.tensor(indices)
         return {
             "crops": torch.from_numpy(self.crops[self.rows[indices]]),
@@ -45,7 +45,7 @@ class CropDataset(Dataset[Batch]):
 
 
 class EpochSampler(Sampler[int]):
-    """Draws an epoch's crops from a seed and the epoch's number alone, so that resuming changes nothing.
+    """Draws an epoch's crops by a seed and the epoch's number alone, so that resuming changes nothing.
 
     Args:
         labels: int64 (N,), 1 for atypical.
@@ -79,11 +79,11 @@ class EpochSampler(Sampler[int]):
         return each[self.labels]
 
 
-def training_batches(dataset: CropDataset, config: FitConfig, seed: int) -> "DataLoader[Batch]":
-    """Batches of weighted draws; the last, smaller one is left out, as batch norm wants."""
-    sampler = EpochSampler(dataset.labels, config.atypical_share, seed)
+def training_batches(dataset: CropDataset, config: ClassifyConfig, seed: int) -> "DataLoader[Batch]":
+    """Batches of weighted draws. The last, smaller one is left out: batch norm needs more than one crop."""
+    sampler = EpochSampler(dataset.labels, config.part.atypical_share, seed)
     size = min(config.batch_size, len(dataset))
-    own = torch.Generator()  # else the loader draws from the global one, once less often after a resume
+    own = torch.Generator()  # otherwise a resumed run draws from the global one at other moments
     return DataLoader(dataset, size, sampler=sampler, collate_fn=_as_is, drop_last=True, generator=own)
 
 
@@ -92,8 +92,8 @@ def validation_batches(dataset: CropDataset) -> "DataLoader[Batch]":
     return DataLoader(dataset, 64, collate_fn=_as_is, generator=torch.Generator())
 
 
-def _as_is(batch: Any) -> Any:  # noqa: ANN401 - DataLoader expects a list here, and gets a whole batch
-    """The data set already gives whole batches."""
+def _as_is(batch: Any) -> Any:  # noqa: ANN401 - DataLoader passes a list here; this data set returns whole batches
+    """The data set already returns whole batches."""
     return batch
 
 

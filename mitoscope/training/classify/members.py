@@ -1,4 +1,4 @@
-"""A finished study's networks in the runtime's own hands: the bundle that they would make, and the classifier."""
+"""A finished study as a bundle: its manifest, its tensors, and a classifier of them before anything is written."""
 
 from pathlib import Path
 
@@ -11,63 +11,60 @@ from mitoscope.networks.device import choose_device
 from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
 from mitoscope.scoring.predictions import call_atypical
+from mitoscope.training.classify.out_of_fold import OutOfFold
 from mitoscope.training.study.study import Study
 
 LICENCES = {"AMi-Br": "MIT (DeepMicroscopy/AMi-Br)"}
 
 
-def describe_bundle(study: Study, rule: str, name: str, folder: Path) -> Bundle:
+def describe_bundle(study: Study, predictions: OutOfFold, rule: str, name: str, folder: Path) -> Bundle:
     """The manifest of a study's bundle, with the threshold fitted on the out-of-fold predictions; nothing is written.
 
     Args:
         study: A finished study.
+        predictions: Its out-of-fold predictions.
         rule: One of `mitoscope.scoring.metrics.thresholds.THRESHOLD_RULES`.
         name: The bundle's name, after the architecture's.
-        folder: Where the bundle is to lie.
+        folder: Where the bundle is to be written.
 
     Raises:
         DataError: The rule cannot be fitted on these predictions.
     """
-    predictions = study.out_of_fold()
-    is_atypical = (predictions["label"] == "atypical").to_numpy()
-    p_atypical = predictions["p_atypical"].to_numpy()
-    threshold = THRESHOLD_RULES[rule](is_atypical, p_atypical)
-    members = []
-    for fold in study.members:
-        own = (predictions["fold"] == fold).to_numpy()
-        scores = compute_metrics(is_atypical[own], p_atypical[own], call_atypical(p_atypical[own], threshold))
-        members.append(
-            Member(
-                f"fold{fold}.safetensors",
-                "",
-                fold=fold,
-                metrics={key: scores[key] for key in ("balanced_accuracy", "roc_auc")},
-            )
-        )
+    threshold = THRESHOLD_RULES[rule](predictions.is_atypical, predictions.p_atypical)
     config = study.record["config"]
-    trained = study.data.table.iloc[study.data.rows_of(predictions["image_id"].tolist())]
-    architecture = config["architecture"].partition(".")[0]  # the tag names weights that are not loaded any more
+    sources = study.data.table["source"].iloc[predictions.rows].value_counts()
+    architecture = config["architecture"].partition(".")[0]  # the tag names pre-trained weights
     return Bundle(
         folder=folder,
         name=f"{architecture.replace('_', '-')}-{name}",
         architecture=architecture,
         input=InputSpec(**config["input"]),
         threshold=Threshold(threshold, rule, "nothing" if rule == "one_half" else "out-of-fold", len(predictions)),
-        members=tuple(members),
+        members=tuple(_describe_member(predictions, fold, threshold) for fold in study.members),
         training={
             "commit": ", ".join(study.record["commits"]),
             "config": config,
+            "fold_seconds": study.record["fold_seconds"],
             "folds_sha256": study.folds.sha256,
             "data": [
                 {"name": name, "crops": int(count), "licence": LICENCES.get(str(name), "see its publisher")}
-                for name, count in trained["source"].value_counts().items()
+                for name, count in sources.items()
             ],
         },
     )
 
 
+def _describe_member(predictions: OutOfFold, fold: int, threshold: float) -> Member:
+    """One member with its out-of-fold metrics; `write_bundle` computes the hash."""
+    own = predictions.fold == fold
+    p_atypical = predictions.p_atypical[own]
+    scores = compute_metrics(predictions.is_atypical[own], p_atypical, call_atypical(p_atypical, threshold))
+    metrics = {key: scores[key] for key in ("balanced_accuracy", "roc_auc")}
+    return Member(f"fold{fold}.safetensors", "", fold=fold, metrics=metrics)
+
+
 def read_states(study: Study) -> list[dict[str, Tensor]]:
-    """Each member's tensors, fp32, as `mitoscope.training.fit` left them."""
+    """Each member's tensors, fp32, as `mitoscope.training.fit` wrote them."""
     return [safetensors.torch.load_file(study.folder / f"fold{k}" / "member.safetensors") for k in study.members]
 
 
