@@ -1,19 +1,19 @@
-"""How this process holds memory: what a layer has freed is kept for the next one.
+"""Keep freed memory in the process, so that the next layer reuses it.
 
-By default glibc gives every large block back to the system at once, and takes it page by page, cleared, for the next
-layer's outcome: a sixth of a forward pass of EfficientViT-L2 on a CPU (docs/adr/0009).
+By default glibc returns every large block to the system at once; the next layer gets it back page by page, cleared. That
+costs a sixth of a forward pass of EfficientViT-L2 on a CPU (docs/adr/0009).
 """
 
 import ctypes
 import os
 
-# From glibc's malloc.h. Large blocks come from the heap, whose end is not given back below 2 GiB.
+# From glibc's malloc.h. Large blocks come from the heap, of which up to 2 GiB of free memory are kept.
 M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4
 LARGEST_INT = 2**31 - 1
 
 
 def keep_freed_memory() -> None:
-    """Keep freed memory, in huge pages where the system grants them. To be called before torch computes anything."""
+    """Keep freed memory, in huge pages if the system allows them. Call it before torch computes anything."""
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")  # torch reads it at its first allocation
     libc = ctypes.CDLL(None)
     libc.mallopt(M_MMAP_MAX, 0)
