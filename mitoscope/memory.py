@@ -1,7 +1,7 @@
 """Keep freed memory in the process, so that the next layer reuses it.
 
 By default glibc returns every large block to the system at once; the next layer gets it back page by page and cleared.
-costs a sixth of a forward pass of EfficientViT-L2 on a CPU (docs/adr/0009).
+This costs a sixth of a forward pass of EfficientViT-L2 on a CPU (docs/adr/0009).
 """
 
 import ctypes
