@@ -1,4 +1,4 @@
-"""How a command line ends: with 0, or with one clear line on stderr and another exit code."""
+"""End a command with 0, or with one clear line on stderr and another exit code."""
 
 import errno
 import io

@@ -33,10 +33,16 @@ def parse_member(content: bytes, name: str) -> dict[str, Tensor]:
     """
     try:
         return safetensors.torch.load(content)
+    except MemoryError:
+        raise
     except Exception as error:  # the parser's error type is not public
         raise WeightsError(
-            f"{name} is no safetensors file", got=error, expected="a safetensors file", remedy=RESTORE
+            f"{name} is not a safetensors file", got=error, expected="a safetensors file", remedy=RESTORE
         ) from error
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # the parser panics where it finds no memory
+            raise MemoryError from error
+        raise
 
 
 def write_bundle(

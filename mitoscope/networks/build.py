@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mitoscope.bundle.manifest import RESTORE
-from mitoscope.errors import WeightsError
+from mitoscope.errors import WeightsError, describe_memory_error
 from mitoscope.networks.efficientvit import EfficientViT, find_shape, fold_norms
 
 
@@ -74,6 +74,8 @@ def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor]
         tensors = fold_norms(state, shape.norm_eps) if shape else dict(state)
         problem = next(_mismatches(network.state_dict(), tensors), None)
     except (KeyError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and describe_memory_error(error):
+            raise
         tensors, problem = {}, f"a batch norm without a matching convolution: {error}"
     if problem:
         raise WeightsError(

@@ -82,7 +82,7 @@ def test_a_member_of_another_format_is_refused_although_its_hash_is_right(
     members[0]["sha256"] = hashlib.sha256(b"not tensors").hexdigest()
     edit(copy, members=members)
     bundle = read_bundle(copy)
-    with pytest.raises(WeightsError, match="no safetensors file"):
+    with pytest.raises(WeightsError, match="not a safetensors file"):
         parse_member(read_content(bundle, bundle.members[0]), "fold0")
 
 

@@ -251,7 +251,7 @@ def test_a_folder_of_images_that_is_a_link_out_of_the_case_is_not_followed(tmp_p
     (tmp_path / "elsewhere" / "s.tif").write_bytes(tiff())
     (case / IMAGES_FOLDER).rmdir()
     (case / IMAGES_FOLDER).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(MitoscopeError, match="lies outside of the case"):
+    with pytest.raises(MitoscopeError, match="is outside of the case"):
         find_stack(case / IMAGES_FOLDER, root=case)
 
 
