@@ -13,8 +13,7 @@ from mitoscope.errors import DataError
 if TYPE_CHECKING:
     from mitoscope.scoring.labels import LabelSource
 
-Commands = Any  # argparse hides the type of what add_subparsers returns
-NOTE = "Run 'mitoscope COMMAND --help' for the options of a command. Not for clinical use."
+Commands = Any  # add_subparsers returns a private type
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,7 +40,9 @@ def build_parser(*, with_training: bool) -> argparse.ArgumentParser:
         with_training: Add the commands of `train`, too. They import packages that a container does not have.
     """
     parser = argparse.ArgumentParser(
-        prog="mitoscope", description="Find atypical mitotic figures in histology, and measure how well.", epilog=NOTE
+        prog="mitoscope",
+        description="Find atypical mitotic figures in histology, and measure how well.",
+        epilog="Run 'mitoscope COMMAND --help' for the options of a command. Not for clinical use.",
     )
     parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
@@ -57,7 +58,7 @@ def build_parser(*, with_training: bool) -> argparse.ArgumentParser:
     return parser
 
 
-# ---- one function a command: its options, and what it calls. A command imports nothing that another one needs.
+# One function a command: its options, and what it calls. Each imports what it needs when it runs.
 
 
 def _add_classify(commands: Commands) -> None:
@@ -211,7 +212,7 @@ def _add_check(commands: Commands) -> None:
                               "(default: %(default)s)")  # fmt: skip
 
 
-# ---- options that several commands share
+# Options that several commands share.
 
 
 def _add(
