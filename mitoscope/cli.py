@@ -3,11 +3,10 @@
 import argparse
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mitoscope.command import escape_unencodable, run_command
+from mitoscope.command import PrintVersion, escape_unencodable, run_command
 from mitoscope.errors import DataError
 
 if TYPE_CHECKING:
@@ -44,7 +43,7 @@ def build_parser(*, with_training: bool) -> argparse.ArgumentParser:
         description="Find atypical mitotic figures in histology, and measure how well.",
         epilog="Run 'mitoscope COMMAND --help' for the options of a command. Not for clinical use.",
     )
-    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version and exit")
+    parser.add_argument("--version", action=PrintVersion, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for add in (_add_classify, _add_merge, _add_evaluate, _add_compare, _add_report, _add_stress, _add_check):
         add(commands)
@@ -271,20 +270,6 @@ def _read_labels(options: argparse.Namespace) -> "LabelSource | None":
     from mitoscope.scoring.labels import parse_labels
 
     return None if options.labels is None else parse_labels(options.labels)
-
-
-class _PrintVersion(argparse.Action):
-    """The version that is installed, or the commit of a checkout."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from mitoscope.provenance import read_commit
-
-        try:
-            found = version("mitoscope")
-        except PackageNotFoundError:
-            found = read_commit()
-        print(f"mitoscope {found}")
-        parser.exit()
 
 
 def _shard(text: str) -> tuple[int, int]:
