@@ -3,18 +3,16 @@
 import argparse
 import sys
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mitoscope.command import escape_unencodable, run_command
+from mitoscope.command import PrintVersion, escape_unencodable, run_command
 from mitoscope.errors import DataError
 
 if TYPE_CHECKING:
     from mitoscope.scoring.labels import LabelSource
 
-Commands = Any  # argparse hides the type of what add_subparsers returns
-NOTE = "Run 'mitoscope COMMAND --help' for the options of a command. Not for clinical use."
+Commands = Any  # add_subparsers returns a private type
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -41,9 +39,11 @@ def build_parser(*, with_training: bool) -> argparse.ArgumentParser:
         with_training: Add the commands of `train`, too. They import packages that a container does not have.
     """
     parser = argparse.ArgumentParser(
-        prog="mitoscope", description="Find atypical mitotic figures in histology, and measure how well.", epilog=NOTE
+        prog="mitoscope",
+        description="Find atypical mitotic figures in histology, and measure how well.",
+        epilog="Run 'mitoscope COMMAND --help' for the options of a command. Not for clinical use.",
     )
-    parser.add_argument("--version", action=_PrintVersion, nargs=0, help="print the version and exit")
+    parser.add_argument("--version", action=PrintVersion, nargs=0, help="print the version and exit")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
     for add in (_add_classify, _add_merge, _add_evaluate, _add_compare, _add_report, _add_stress, _add_check):
         add(commands)
@@ -57,7 +57,7 @@ def build_parser(*, with_training: bool) -> argparse.ArgumentParser:
     return parser
 
 
-# ---- one function a command: its options, and what it calls. A command imports nothing that another one needs.
+# One function a command: its options, and what it calls. Each imports what it needs when it runs.
 
 
 def _add_classify(commands: Commands) -> None:
@@ -211,7 +211,7 @@ def _add_check(commands: Commands) -> None:
                               "(default: %(default)s)")  # fmt: skip
 
 
-# ---- options that several commands share
+# Options that several commands share.
 
 
 def _add(
@@ -270,20 +270,6 @@ def _read_labels(options: argparse.Namespace) -> "LabelSource | None":
     from mitoscope.scoring.labels import parse_labels
 
     return None if options.labels is None else parse_labels(options.labels)
-
-
-class _PrintVersion(argparse.Action):
-    """The version that is installed, or the commit of a checkout."""
-
-    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
-        from mitoscope.provenance import read_commit
-
-        try:
-            found = version("mitoscope")
-        except PackageNotFoundError:
-            found = read_commit()
-        print(f"mitoscope {found}")
-        parser.exit()
 
 
 def _shard(text: str) -> tuple[int, int]:

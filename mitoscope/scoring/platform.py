@@ -3,7 +3,7 @@
 The arithmetic is that of the challenge's evaluation container (DeepMicroscopy/MIDOG25_T2_evaluation_docker); it takes
 besides what is refused here: an image without a result, an image twice, a confidence outside [0, 1].
 
-`confidence` is read as P(atypical), whatever the class says; docs/adr/0007 says why, and who reads it otherwise.
+`confidence` is read as P(atypical), whatever the class says; docs/adr/0007 says why, and who reads it in another way.
 """
 
 import json
@@ -28,7 +28,7 @@ RESTORE = "restore the file that the platform wrote"
 
 
 def find_results(predictions_json: Path) -> dict[str, Path]:
-    """Say where each image's result lies.
+    """Find the result of each image.
 
     Args:
         predictions_json: A list of jobs: ``pk``, ``inputs[].image.name``, ``outputs[].interface.relative_path`` (or
@@ -77,8 +77,8 @@ def read_results(results: dict[str, Path], ground_truth_json: Path) -> pd.DataFr
         and case (None: the platform names no slides), in the order of the ground truth, whatever that of the jobs.
 
     Raises:
-        DataError: A file is no such file, the images are not the same in both, or an answer is one that the platform's
-            evaluator fails a submission for: another number of pages, another class, an integer, null or NaN.
+        DataError: A file is no such file, the images are not the same in both, or the platform's evaluator would fail
+            the submission for an answer: another number of pages, another class, an integer, null or NaN.
     """
     truth = _read_truth(ground_truth_json)
     for what, lacking in (
@@ -87,7 +87,7 @@ def read_results(results: dict[str, Path], ground_truth_json: Path) -> pd.DataFr
     ):
         if lacking:
             got = f"{', '.join(map(repr, sorted(lacking)[:3]))}{' …' if len(lacking) > 3 else ''}"
-            remedy = "name the files of one phase, with all of its jobs"
+            remedy = "give the files of one phase, with all of its jobs"
             raise DataError(f"{len(lacking)} {what}", got=got, expected="the same images in both", remedy=remedy)
     rows = []
     for image, (labels, domains) in truth.items():
@@ -102,7 +102,7 @@ def read_results(results: dict[str, Path], ground_truth_json: Path) -> pd.DataFr
 
 
 def platform_metrics(is_atypical: Array, p_atypical: Array, called: Array, domain: dict[str, Array]) -> dict[str, Any]:
-    """What the platform's evaluator writes to metrics.json.
+    """The content of metrics.json, as the platform's evaluator writes it.
 
     Args:
         is_atypical: bool (N,), both classes.

@@ -1,4 +1,4 @@
-"""The crops that are judged together: one domain's, or all."""
+"""Crops that are evaluated together: one domain, or all."""
 
 from dataclasses import dataclass
 from functools import cached_property

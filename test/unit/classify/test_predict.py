@@ -221,7 +221,7 @@ def test_a_merge_refuses_a_file_that_is_given_twice(run, tmp_path, capsys):
         assert "a shard is given twice" in capsys.readouterr().err
     assert not (tmp_path / "merged.csv").exists()
     assert main(["merge", str(first), str(second), "--out", str(first)]) == 1
-    assert "1.csv is one of the shards: got it as --out" in capsys.readouterr().err
+    assert "1.csv is one of the shards: got the same path after --out" in capsys.readouterr().err
 
 
 def test_a_merge_refuses_a_changed_shard(run, tmp_path, capsys):

@@ -62,7 +62,8 @@ def test_the_sweep_marks_the_fixed_threshold_and_names_its_price(saved: list[Fig
 
 def test_without_a_threshold_there_is_no_price(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match="^cancer 0: no threshold can be priced: got classes that no threshold explains"
+        DataError,
+        match="^cancer 0: the cost of the threshold cannot be computed: got classes",
     ):
         plot_sweeps([Group("cancer 0", TRUTH, SCORES, TRUTH, None)], tmp_path / "sweep.svg")
     assert not list(tmp_path.iterdir())

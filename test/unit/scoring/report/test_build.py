@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mitoscope.bundle.manifest import FEATURES
 from mitoscope.classify.predict import predict
 from mitoscope.cli import main
 from mitoscope.errors import DataError, WeightsError
-from mitoscope.images.stain import measure_crops
+from mitoscope.images.stain import FEATURES, measure_crops
 from mitoscope.scoring.report.build import report
 
 
