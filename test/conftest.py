@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from mitoscope.sockets import INPUT_SLUG
 from mitoscope.training.data.table import CropData, read_data, write_data
-from model.classification import IMAGES_FOLDER, INPUT_SLUG
+from model.classification import IMAGES_FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 

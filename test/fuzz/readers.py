@@ -22,10 +22,10 @@ from mitoscope.networks.lora import merge_adapter
 from mitoscope.scoring.check import check
 from mitoscope.scoring.labels import read_labels
 from mitoscope.scoring.platform import find_results, read_results
+from mitoscope.sockets import OUTPUT_NAME
 from mitoscope.training.data.sources.layout import read_csv
 from mitoscope.training.data.table import read_data
 from mitoscope.training.presets import configure
-from model.classification import OUTPUT_NAME
 from model.contract import INPUTS_NAME, read_slugs
 
 LONGEST_LINE = 2000

@@ -14,8 +14,8 @@ from mitoscope.bundle.find import DEFAULTS
 from mitoscope.bundle.formats import to_json
 from mitoscope.bundle.manifest import Base, Calibration, Rounding
 from mitoscope.bundle.read import CHECKSUM, MANIFEST, hash_manifest, read_bundle
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 from mitoscope.training.data.table import COLUMNS, KNOWN_BY_SOME
-from model.classification import INPUT_SLUG, OUTPUT_NAME
 
 LITE = DEFAULTS[-1]  # the checkout's bundle
 PAGES = np.kron(np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8), np.ones((1, 16, 16, 1), np.uint8))

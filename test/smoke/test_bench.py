@@ -11,7 +11,7 @@ import pytest
 from mitoscope.bundle.read import read_bundle
 from mitoscope.classify.classifier import Classifier
 from mitoscope.images.stain import measure_crops
-from model.classification import OUTPUT_NAME
+from mitoscope.sockets import OUTPUT_NAME
 from tools.bench.bundles import read_some, write_pickles
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 
 from mitoscope.scoring.check import check
-from model.classification import IMAGES_FOLDER, OUTPUT_NAME
+from mitoscope.sockets import OUTPUT_NAME
+from model.classification import IMAGES_FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
 CASE, LITE = ROOT / "test" / "input" / "interf0", ROOT / "weights" / "lite"

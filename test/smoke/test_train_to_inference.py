@@ -24,13 +24,13 @@ from mitoscope.cli import main
 from mitoscope.errors import DataError
 from mitoscope.images.stain import measure_crops
 from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
+from mitoscope.sockets import OUTPUT_NAME
 from mitoscope.training.classify.members import describe_bundle, load_classifier
 from mitoscope.training.classify.out_of_fold import predict_out_of_fold, read_out_of_fold
 from mitoscope.training.data.table import CropData
 from mitoscope.training.fit import fit_member
 from mitoscope.training.study.launch import FitJob
 from mitoscope.training.study.study import Recipe, read_studies, read_study, run_leave_one_out, run_study
-from model.classification import OUTPUT_NAME
 
 ROOT = Path(__file__).resolve().parents[2]
 # timm's smallest residual network learns to tell the made crops apart in a dozen steps; EfficientViT would not, and

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from model.classification import OUTPUT_NAME
+from mitoscope.sockets import OUTPUT_NAME
 from torture.processes import CASE, LITE, End, Moment, each, measure, run, spread, when
 
 OLDER = b'[\n {\n  "class": "normal",\n  "confidence": 0.25\n }\n]\n'

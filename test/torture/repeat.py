@@ -3,7 +3,7 @@
 import json
 from pathlib import Path
 
-from model.classification import OUTPUT_NAME
+from mitoscope.sockets import OUTPUT_NAME
 from torture.inference import infer
 from torture.predict import make_crops, predict
 from torture.processes import ROOT, each

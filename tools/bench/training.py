@@ -132,7 +132,7 @@ def _batches(folder: Path, config: ClassifyConfig, n_crops: int) -> Iterator[dic
     table["image_id"] = [f"random/{row}" for row in range(n_crops)]
     table["label"] = np.where(np.arange(n_crops) % 5 == 0, "atypical", "normal")
     write_data(folder, table, crops)
-    dataset = CropDataset(read_data(folder), np.arange(n_crops), config.vote_weight)
+    dataset = CropDataset(read_data(folder), np.arange(n_crops), config.part.vote_weight)
     loader = training_batches(dataset, config, seed=0)
     while True:
         yield from loader

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mitoscope.errors import InputError, OutputError
-from model.classification import INPUT_SLUG, OUTPUT_NAME
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 from model.contract import check_writable, read_slugs, write_result
 
 

@@ -19,8 +19,9 @@ from mitoscope.classify.outliers import describe_crops
 from mitoscope.images.crops import find_stack
 from mitoscope.images.stain import measure_crops
 from mitoscope.scoring.check import check
+from mitoscope.sockets import OUTPUT_NAME
 from model import entry
-from model.classification import IMAGES_FOLDER, OUTPUT_NAME
+from model.classification import IMAGES_FOLDER
 
 
 @pytest.fixture

@@ -20,7 +20,8 @@ import numpy as np
 import pytest
 import SimpleITK as sitk
 
-from model.classification import IMAGES_FOLDER, OUTPUT_NAME
+from mitoscope.sockets import OUTPUT_NAME
+from model.classification import IMAGES_FOLDER
 from model.entry import main, parse
 from model.server import make_app
 
