@@ -260,6 +260,7 @@ def test_an_image_of_no_known_api_is_refused(checkout: Checkout) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_invoke_image_is_asked_from_inside_and_stopped(checkout: Checkout) -> None:
     tested = checkout.run("./test.sh", API="invoke")
     assert (tested.returncode, tested.stderr) == (0, "")
@@ -348,6 +349,7 @@ def test_export_writes_the_tarballs_and_the_sbom_and_the_model_is_reproducible(c
     assert (dist / model).read_bytes() == first
 
 
+@pytest.mark.slow
 def test_the_model_tarball_holds_plain_files_and_depends_on_nothing_but_the_bundle(checkout: Checkout) -> None:
     bundle, model = checkout.root / "weights/lite", checkout.root / f"dist/{lite_name(checkout)}-model.tar.gz"
     (bundle / "copy.md").write_bytes((bundle / "README.md").read_bytes())

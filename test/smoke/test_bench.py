@@ -15,6 +15,7 @@ from mitoscope.sockets import OUTPUT_NAME
 from tools.bench.bundles import read_some, write_pickles
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
 
 
 def run(module: str, folder: Path, *arguments: str | Path) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from mitoscope.sockets import OUTPUT_NAME
 from model.classification import IMAGES_FOLDER
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
 CASE, LITE = ROOT / "test" / "input" / "interf0", ROOT / "weights" / "lite"
 OLDER = '[{"class": "normal", "confidence": 0.25}]\n'
 # Import torch and its libraries, then limit the process to little more memory than it holds.

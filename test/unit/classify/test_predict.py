@@ -58,6 +58,7 @@ def test_the_file_holds_the_classifier_s_probabilities(run, data, tiny_bundle):
     assert find_threshold(predictions, find_record(path)) == 0.5
 
 
+@pytest.mark.slow
 def test_batch_size_threads_and_a_second_run_change_no_byte(run):
     reference = run("a.csv")[1].read_bytes()
     before = torch.get_num_threads()

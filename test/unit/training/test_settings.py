@@ -89,7 +89,7 @@ def test_a_change_anywhere_changes_the_hash(change: str) -> None:
         ("epochs=true", "has no usable value"),
         ("epochs.foo=3", "has no usable value"),
         ("augment.noise=-5", "augment.noise is out of range"),
-        ("input.size_px=8", "not described in a usable way"),
+        ("input.size_px=8", "the network's input cannot be used"),
         ("learning_rate=5", "learning_rate is out of range"),
         ("focal_gamma=0.5", "focal_gamma is out of range"),
         ("precision=half", "precision is out of range"),
