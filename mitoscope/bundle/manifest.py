@@ -145,6 +145,7 @@ class Calibration:
         offset: Added to it.
         fitted_on: Such as ``"out-of-fold"``.
         n_crops: How many predictions that were.
+        prevalence: Share of positive crops among them, in (0, 1): what the frequencies hold for.
     """
 
     method: str
@@ -152,10 +153,13 @@ class Calibration:
     offset: float
     fitted_on: str
     n_crops: int
+    prevalence: float
 
     def __post_init__(self) -> None:
-        if not (_is_number(self.scale) and _is_number(self.offset) and 0 < self.scale < 100 and abs(self.offset) < 100):
-            raise _unusable("the calibration", self, "a scale in (0, 100) and an offset in (-100, 100)")
+        numbers = all(_is_number(value) for value in (self.scale, self.offset, self.prevalence))
+        if not (numbers and 0 < self.scale < 100 and abs(self.offset) < 100 and 0 < self.prevalence < 1):
+            expected = "a scale in (0, 100), an offset in (-100, 100), a prevalence in (0, 1)"
+            raise _unusable("the calibration", self, expected)
 
 
 @dataclass(frozen=True)

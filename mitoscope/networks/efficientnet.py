@@ -1,8 +1,8 @@
-"""EfficientNet-Lite as inference runs it: the function that timm's module computes, in fewer operations and without timm.
+"""EfficientNet-Lite as inference runs it: what timm's module computes, in fewer operations and without timm.
 
-Tan and Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML 2019 (arXiv 1905.11946); the
-Lite variants leave out squeeze-and-excitation and use ReLU6. Training builds timm's ``tf_efficientnet_lite*``, whose
-weights are read here; a test holds both to the same logits.
+Tan and Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML 2019 (arXiv 1905.11946);
+the Lite variants leave out squeeze-and-excitation and use ReLU6. Training builds timm's ``tf_efficientnet_lite*``,
+whose weights are read here; a test holds both to the same logits.
 """
 
 import math

@@ -65,7 +65,9 @@ def find_shape(architecture: str) -> Shape | None:
 def find_runtime(architecture: str) -> Runtime | None:
     """For a timm model name; None for another family's."""
     shape = find_shape(architecture)
-    return None if shape is None else Runtime(lambda: EfficientViT(shape), lambda state: fold_norms(state, shape.norm_eps))
+    if shape is None:
+        return None
+    return Runtime(lambda: EfficientViT(shape), lambda state: fold_norms(state, shape.norm_eps))
 
 
 class EfficientViT(nn.Module):
