@@ -11,8 +11,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
+from mitoscope.bundle.checks import RESTORE
 from mitoscope.bundle.find import find_bundle
-from mitoscope.bundle.manifest import RESTORE
 from mitoscope.bundle.read import read_ahead, read_bundle
 from mitoscope.errors import InputError, WeightsError
 from mitoscope.memory import keep_freed_memory

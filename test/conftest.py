@@ -66,7 +66,8 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """
     import torch
 
-    from mitoscope.bundle.manifest import Bundle, InputSpec, Member, Threshold
+    from mitoscope.bundle.inputs import InputSpec
+    from mitoscope.bundle.manifest import Bundle, Member, Threshold
     from mitoscope.bundle.members import write_bundle
     from mitoscope.networks.build import build_network
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mitoscope.bundle.manifest import RESTORE
+from mitoscope.bundle.checks import RESTORE
 from mitoscope.bundle.read import MANIFEST
 from mitoscope.errors import WeightsError
 from mitoscope.files import describe_folder

@@ -5,18 +5,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mitoscope.bundle.manifest import (
-    Base,
-    Bundle,
-    Calibration,
-    FeatureRange,
-    InputSpec,
-    Member,
-    Rounding,
-    Threshold,
-    TrainingCrops,
-    unusable,
-)
+from mitoscope.bundle.checks import unusable
+from mitoscope.bundle.inputs import FeatureRange, InputSpec, TrainingCrops
+from mitoscope.bundle.manifest import Base, Bundle, Calibration, Member, Rounding, Threshold
 
 FORMAT = 2  # written
 FORMATS = (1, 2)  # read

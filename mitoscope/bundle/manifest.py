@@ -3,108 +3,20 @@
 No torch here, nor in `mitoscope.bundle.read`: the container checks and reads its bundle while torch is being imported.
 """
 
-import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mitoscope.errors import WeightsError
+from mitoscope.bundle.checks import is_number, unusable
+from mitoscope.bundle.inputs import InputSpec, TrainingCrops
 
 TASKS = ("classify", "detect")
 PRECISIONS = ("fp16", "bf16")
 MEMBER_LIMIT = 100
 LONGEST_NAME = 200  # characters of a name that the log shows
-RESTORE = "restore the bundle from where it was published, or name another with --weights"
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 FILE_NAME = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)
-
-
-@dataclass(frozen=True)
-class InputSpec:
-    """How pixels become a network's input.
-
-    Attributes:
-        crop_px: Side of the central square of the crop that the network sees, in pixels of the crop (even).
-        size_px: Side of the network's input, in pixels.
-        interpolation: ``"bicubic"`` or ``"bilinear"``.
-        mean: Mean per RGB channel that is subtracted, on the scale [0, 1].
-        std: Standard deviation per RGB channel that is divided by, on the scale [0, 1].
-        mpp: µm per pixel of the crop.
-    """
-
-    crop_px: int = 128
-    size_px: int = 256
-    interpolation: str = "bicubic"
-    mean: tuple[float, ...] = IMAGENET_MEAN
-    std: tuple[float, ...] = IMAGENET_STD
-    mpp: float = 0.25
-
-    def __post_init__(self) -> None:
-        numbers = (*self.mean, *self.std, self.mpp)
-        good = (
-            isinstance(self.crop_px, int)
-            and 2 <= self.crop_px <= 1024
-            and self.crop_px % 2 == 0
-            and isinstance(self.size_px, int)
-            and 32 <= self.size_px <= 1024
-            and self.interpolation in ("bicubic", "bilinear")
-            and len(self.mean) == len(self.std) == 3
-            and all(isinstance(value, int | float) for value in numbers)
-            and all(0 < s < 10 for s in self.std)
-            and all(-10 < m < 10 for m in self.mean)
-            and 0.05 <= self.mpp <= 5
-        )
-        if not good:
-            raise WeightsError(
-                "the network's input cannot be used",
-                got=self,
-                expected="crop_px even in 2…1024, size_px in 32…1024, bicubic or bilinear, 3 means, 3 positive stds, "
-                "mpp in 0.05…5",
-                remedy="restore manifest.json from where the bundle was published, or correct --set input.…",
-            )
-
-
-@dataclass(frozen=True)
-class FeatureRange:
-    """The distribution of one feature among the training crops.
-
-    Attributes:
-        mean: Its mean.
-        std: Its standard deviation.
-        low: Its 0.1 percentile.
-        high: Its 99.9 percentile.
-    """
-
-    mean: float
-    std: float
-    low: float
-    high: float
-
-    def __post_init__(self) -> None:
-        values = (self.mean, self.std, self.low, self.high)
-        usable = all(is_number(value) for value in values)
-        if not (usable and self.std >= 0 and self.low <= self.high):
-            raise unusable("the bundle's training crops", self, "numbers, std at least 0, low below high")
-
-
-@dataclass(frozen=True)
-class TrainingCrops:
-    """Stain and sharpness of the crops that a bundle was trained on.
-
-    Attributes:
-        n_crops: How many they are.
-        features: By name; see `mitoscope.classify.outliers`.
-    """
-
-    n_crops: int
-    features: Mapping[str, FeatureRange]
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.n_crops, int) and self.n_crops > 0 and self.features):
-            raise unusable("the bundle's training crops", self, "n_crops above 0, and features by name")
 
 
 @dataclass(frozen=True)
@@ -141,6 +53,7 @@ class Calibration:
         offset: Added to it.
         fitted_on: Such as ``"out-of-fold"``.
         n_crops: How many predictions that were.
+        prevalence: Share of positive crops among them, in (0, 1): what the frequencies hold for.
     """
 
     method: str
@@ -148,10 +61,13 @@ class Calibration:
     offset: float
     fitted_on: str
     n_crops: int
+    prevalence: float
 
     def __post_init__(self) -> None:
-        if not (is_number(self.scale) and is_number(self.offset) and 0 < self.scale < 100 and abs(self.offset) < 100):
-            raise unusable("the calibration", self, "a scale in (0, 100) and an offset in (-100, 100)")
+        numbers = all(is_number(value) for value in (self.scale, self.offset, self.prevalence))
+        if not (numbers and 0 < self.scale < 100 and abs(self.offset) < 100 and 0 < self.prevalence < 1):
+            expected = "a scale in (0, 100), an offset in (-100, 100), a prevalence in (0, 1)"
+            raise unusable("the calibration", self, expected)
 
 
 @dataclass(frozen=True)
@@ -285,13 +201,3 @@ class Bundle:
         """The safetensors files in the folder: the base, if the bundle holds it, then the members."""
         base = (self.base.file,) if self.base and self.base.file else ()
         return base + tuple(member.file for member in self.members)
-
-
-def is_number(value: object) -> bool:
-    """Whether a JSON value is a finite number."""
-    return isinstance(value, int | float) and math.isfinite(value)
-
-
-def unusable(what: str, got: object, expected: str) -> WeightsError:
-    """The error for a manifest that cannot be used."""
-    return WeightsError(f"{what} cannot be used", got=got, expected=expected, remedy=RESTORE)

@@ -9,8 +9,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
+from mitoscope.bundle.checks import RESTORE
 from mitoscope.bundle.formats import to_json
-from mitoscope.bundle.manifest import RESTORE, Bundle
+from mitoscope.bundle.manifest import Bundle
 from mitoscope.bundle.read import CHECKSUM, MANIFEST, hash_manifest, read_bundle
 from mitoscope.errors import WeightsError
 from mitoscope.files import write_text, written_folder

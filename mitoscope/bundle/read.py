@@ -13,8 +13,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from mitoscope.bundle.checks import RESTORE
 from mitoscope.bundle.formats import FORMATS, from_json
-from mitoscope.bundle.manifest import RESTORE, Base, Bundle, Member
+from mitoscope.bundle.manifest import Base, Bundle, Member
 from mitoscope.errors import WeightsError
 from mitoscope.files import read_file, read_json
 

@@ -16,7 +16,7 @@ from mitoscope.bundle.find import find_bundle
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.bundle.members import parse_member
 from mitoscope.bundle.read import read_ahead, read_base, read_bundle
-from mitoscope.classify.calibrate import calibrate
+from mitoscope.classify.calibrate import calibrate, set_prevalence
 from mitoscope.classify.outliers import check_features
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.classify.task import check_task
@@ -50,6 +50,7 @@ class Classifier:
         device: str = "auto",
         precision: str = "auto",
         base: str | Path | None = None,
+        prevalence: float | None = None,
     ) -> "Classifier":
         """Read, verify and place the members.
 
@@ -59,12 +60,17 @@ class Classifier:
             precision: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"auto"``, see
                 `mitoscope.networks.device.choose_precision`.
             base: The base network of a bundle of adapters that does not hold it: its file or folder.
+            prevalence: The share of atypical figures where the crops come from, if it is known; see
+                `mitoscope.classify.calibrate.set_prevalence`.
 
         Raises:
-            WeightsError: The bundle is missing, broken, or made for another task.
+            WeightsError: The bundle is missing, broken, or made for another task; or a prevalence is given, and the
+                bundle is not calibrated.
             DeviceError: This machine lacks the device or the precision, or the GPU's memory is full.
         """
         bundle = read_bundle(find_bundle(None if weights is None else Path(weights)))
+        if prevalence is not None:
+            bundle = set_prevalence(bundle, prevalence)
         where = choose_device(device)
         chosen = choose_precision(precision, where, bundle)  # before anything is read
         return cls.place(bundle, read_ahead(bundle), where, chosen, None if base is None else Path(base))

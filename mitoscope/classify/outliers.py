@@ -6,7 +6,8 @@ differs from them. This hint never changes a probability.
 
 import numpy as np
 
-from mitoscope.bundle.manifest import RESTORE, FeatureRange, TrainingCrops
+from mitoscope.bundle.checks import RESTORE
+from mitoscope.bundle.inputs import FeatureRange, TrainingCrops
 from mitoscope.errors import WeightsError
 from mitoscope.images.stain import FEATURES
 

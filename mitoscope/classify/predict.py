@@ -33,6 +33,7 @@ def predict(
     base: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
+    prevalence: float | None = None,
     shard: tuple[int, int] = (1, 1),
     batch_size: int = 256,
     strict: bool = True,
@@ -48,6 +49,7 @@ def predict(
         base: The base network of a bundle of adapters that does not hold it.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+        prevalence: The share of atypical figures where the crops come from, in (0, 1); see `set_prevalence`.
         shard: (i, N): of the files, in order, the i-th of N parts of equal size, i from 1 on.
         batch_size: Crops held in memory at once, rounded up to whole forward passes; does not change the result.
         strict: Write nothing when a file cannot be read. Otherwise the rest is written, and OUT.unreadable.csv lists
@@ -62,8 +64,8 @@ def predict(
     keep_freed_memory()
     listing = list_crops(paths)
     with draft(out) as new:
-        classifier = Classifier.load(weights, device=device, precision=precision, base=base)
-        mark = _mark(listing, classifier, shard)
+        classifier = Classifier.load(weights, device=device, precision=precision, base=base, prevalence=prevalence)
+        mark = {**_mark(listing, classifier, shard), "prevalence": prevalence}
         if is_finished(out, mark, listing.newest_s):
             print(f"{out} is finished: nothing to do")
             return UNREADABLE_CODE if unreadable_of(out).is_file() else 0

@@ -1,6 +1,7 @@
 """The task: is a crop's figure a normal or an atypical mitosis?"""
 
-from mitoscope.bundle.manifest import RESTORE, Bundle
+from mitoscope.bundle.checks import RESTORE
+from mitoscope.bundle.manifest import Bundle
 from mitoscope.errors import WeightsError
 from mitoscope.images import CROP_PX
 

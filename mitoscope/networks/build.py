@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mitoscope.bundle.manifest import RESTORE
+from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError, describe_memory_error
-from mitoscope.networks.efficientvit import EfficientViT, find_shape, fold_norms
+from mitoscope.networks import efficientnet, efficientvit
+
+RUNTIMES = (efficientvit.find_runtime, efficientnet.find_runtime)  # families that inference runs without timm
 
 
 def build_network(architecture: str, size_px: int, *, pretrained: bool = False) -> nn.Module:
@@ -67,11 +69,11 @@ def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor]
     Raises:
         WeightsError: The tensors belong to another architecture.
     """
-    shape = find_shape(architecture)
+    runtime = next(filter(None, (find(architecture) for find in RUNTIMES)), None)
     with torch.device("meta"):  # skip the random initialisation: the weights are replaced
-        network = EfficientViT(shape) if shape else build_network(architecture, size_px)
+        network = runtime.build() if runtime else build_network(architecture, size_px)
     try:
-        tensors = fold_norms(state, shape.norm_eps) if shape else dict(state)
+        tensors = runtime.fold(state) if runtime else dict(state)
         problem = next(_mismatches(network.state_dict(), tensors), None)
     except (KeyError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and describe_memory_error(error):

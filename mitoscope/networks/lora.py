@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from mitoscope.bundle.manifest import RESTORE
+from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError
 
 A, B = ".lora_a", ".lora_b"  # appended to the layer's name

@@ -82,7 +82,7 @@ def manifests() -> list[bytes]:
         bundle,
         members=members,
         base=Base("0" * 64, "MIT", None, "someone/network"),
-        calibration=Calibration("platt", 1.5, 0.1, "out-of-fold", 9),
+        calibration=Calibration("platt", 1.5, 0.1, "out-of-fold", 9, 0.2),
         rounding={name: Rounding(400, 0.01, 0.0) for name in ("fp16", "bf16")},
     )
     old = _format_1()

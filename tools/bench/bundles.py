@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mitoscope.bundle.manifest import PRECISIONS, Bundle, InputSpec, Member, Threshold
+from mitoscope.bundle.inputs import InputSpec
+from mitoscope.bundle.manifest import PRECISIONS, Bundle, Member, Threshold
 from mitoscope.bundle.members import parse_member, write_bundle
 from mitoscope.bundle.read import read_ahead
 from mitoscope.classify.preprocess import preprocess

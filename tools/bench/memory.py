@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mitoscope.bundle.manifest import InputSpec
+from mitoscope.bundle.inputs import InputSpec
 from mitoscope.provenance import describe_machine, read_commit
 from tools.bench.bundles import N_MEMBERS, make_bundle
 from tools.bench.result import print_result

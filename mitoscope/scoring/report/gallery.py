@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from mitoscope.bundle.manifest import TrainingCrops
+from mitoscope.bundle.inputs import TrainingCrops
 from mitoscope.classify.listing import list_crops, read_blocks
 from mitoscope.classify.outliers import find_outliers
 from mitoscope.classify.tables import member_columns

@@ -12,7 +12,7 @@ import torch
 from torch import Generator, Tensor
 from torch.nn import functional as F
 
-from mitoscope.bundle.manifest import InputSpec
+from mitoscope.bundle.inputs import InputSpec
 from mitoscope.classify.preprocess import normalise
 from mitoscope.errors import DataError
 from mitoscope.images import CROP_PX

@@ -11,6 +11,7 @@ from mitoscope.files import write_json, write_text
 from mitoscope.progress import progress
 from mitoscope.provenance import describe_machine, read_commit
 from mitoscope.scoring.metrics.bootstrap import bootstrap, bootstrap_rule
+from mitoscope.scoring.metrics.calibration import calibrate
 from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.groups import Group
 from mitoscope.scoring.metrics.thresholds import BATCH_RULES, THRESHOLD_RULES, Rule
@@ -129,7 +130,10 @@ def summarise(
         "bundle": classifier.bundle.name,
         "device": f"{classifier.device.type} {classifier.precision}",
         "threshold": threshold,
-        "out_of_fold": compute_metrics(is_atypical, p_atypical, call_atypical(p_atypical, threshold)),
+        "out_of_fold": {
+            **compute_metrics(is_atypical, p_atypical, call_atypical(p_atypical, threshold)),
+            "calibration": _compare_calibration(is_atypical, predictions.p_atypical, p_atypical),
+        },
         "held_out": {
             name: _held_out(*_truth(data, folds, name), classifier, p, fitted) for name, p in p_members.items()
         },
@@ -169,7 +173,16 @@ def _held_out(
             for statistic in ("mean", "std")
         },
         "n_networks": len(p_members),
+        "calibration": _compare_calibration(is_atypical, p_members.mean(axis=0), p_atypical),
         "rules": rules,
+    }
+
+
+def _compare_calibration(is_atypical: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[str, dict[str, float]]:
+    """Calibration error and Brier scores of the networks' own probabilities and of the calibrated ones."""
+    return {
+        name: {key: value for key, value in asdict(calibrate(is_atypical, p)).items() if key != "bins"}
+        for name, p in (("before", before), ("after", after))
     }
 
 

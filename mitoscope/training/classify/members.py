@@ -2,13 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import safetensors.torch
 from torch import Tensor
 
-from mitoscope.bundle.manifest import Bundle, InputSpec, Member, Threshold
+from mitoscope.bundle.inputs import InputSpec
+from mitoscope.bundle.manifest import Bundle, Member, Threshold
+from mitoscope.classify.calibrate import calibrate
 from mitoscope.classify.classifier import Classifier
 from mitoscope.networks.device import choose_device
 from mitoscope.scoring.metrics.classification import compute_metrics
+from mitoscope.scoring.metrics.platt import fit_platt
 from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
 from mitoscope.scoring.predictions import call_atypical
 from mitoscope.training.classify.out_of_fold import OutOfFold
@@ -18,7 +22,9 @@ LICENCES = {"AMi-Br": "MIT (DeepMicroscopy/AMi-Br)"}
 
 
 def describe_bundle(study: Study, predictions: OutOfFold, rule: str, name: str, folder: Path) -> Bundle:
-    """The manifest of a study's bundle, with the threshold fitted on the out-of-fold predictions; nothing is written.
+    """The manifest of a study's bundle; nothing is written.
+
+    Calibration and threshold are fitted on the out-of-fold predictions, the threshold on the calibrated scale.
 
     Args:
         study: A finished study.
@@ -30,7 +36,9 @@ def describe_bundle(study: Study, predictions: OutOfFold, rule: str, name: str, 
     Raises:
         DataError: The rule cannot be fitted on these predictions.
     """
-    threshold = THRESHOLD_RULES[rule](predictions.is_atypical, predictions.p_atypical)
+    calibration = fit_platt(predictions.is_atypical, predictions.p_atypical)
+    p_atypical = calibrate(predictions.p_atypical, calibration)
+    threshold = THRESHOLD_RULES[rule](predictions.is_atypical, p_atypical)
     config = study.record["config"]
     sources = study.data.table["source"].iloc[predictions.rows].value_counts()
     architecture = config["architecture"].partition(".")[0]  # the tag names pre-trained weights
@@ -39,8 +47,9 @@ def describe_bundle(study: Study, predictions: OutOfFold, rule: str, name: str, 
         name=f"{architecture.replace('_', '-')}-{name}",
         architecture=architecture,
         input=InputSpec(**config["input"]),
+        calibration=calibration,
         threshold=Threshold(threshold, rule, "nothing" if rule == "one_half" else "out-of-fold", len(predictions)),
-        members=tuple(_describe_member(predictions, fold, threshold) for fold in study.members),
+        members=tuple(_describe_member(predictions, p_atypical, fold, threshold) for fold in study.members),
         training={
             "commit": ", ".join(study.record["commits"]),
             "config": config,
@@ -54,11 +63,10 @@ def describe_bundle(study: Study, predictions: OutOfFold, rule: str, name: str, 
     )
 
 
-def _describe_member(predictions: OutOfFold, fold: int, threshold: float) -> Member:
-    """One member with its out-of-fold metrics; `write_bundle` computes the hash."""
+def _describe_member(predictions: OutOfFold, p_atypical: np.ndarray, fold: int, threshold: float) -> Member:
+    """One member with its out-of-fold metrics, calibrated; `write_bundle` computes the hash."""
     own = predictions.fold == fold
-    p_atypical = predictions.p_atypical[own]
-    scores = compute_metrics(predictions.is_atypical[own], p_atypical, call_atypical(p_atypical, threshold))
+    scores = compute_metrics(predictions.is_atypical[own], p_atypical[own], call_atypical(p_atypical[own], threshold))
     metrics = {key: scores[key] for key in ("balanced_accuracy", "roc_auc")}
     return Member(f"fold{fold}.safetensors", "", fold=fold, metrics=metrics)
 

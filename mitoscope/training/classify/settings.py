@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
-from mitoscope.bundle.manifest import InputSpec
+from mitoscope.bundle.inputs import InputSpec
 from mitoscope.training.classify.augment import AugmentConfig
 from mitoscope.training.settings import FitConfig, check_ranges
 

@@ -5,11 +5,15 @@ from pathlib import Path
 import pytest
 
 from mitoscope.bundle.formats import from_json
-from mitoscope.bundle.manifest import InputSpec, Threshold
+from mitoscope.bundle.inputs import InputSpec
+from mitoscope.bundle.manifest import Threshold
 from mitoscope.bundle.read import read_bundle
 from mitoscope.errors import WeightsError
 
 LITE = Path(__file__).resolve().parents[3] / "weights" / "lite"
+
+
+CALIBRATION = {"method": "platt", "scale": 1, "offset": 0, "fitted_on": "", "n_crops": 1, "prevalence": 0.2}
 
 
 @pytest.mark.parametrize(
@@ -30,7 +34,8 @@ LITE = Path(__file__).resolve().parents[3] / "weights" / "lite"
         ),
         ({"base": {"sha256": "", "licence": "MIT", "file": "base.safetensors"}}, "the base cannot be used"),
         ({"base": {"sha256": "", "licence": "MIT", "file": "../base.safetensors"}}, "the base cannot be used"),
-        ({"calibration": {"method": "", "scale": 0, "offset": 0, "fitted_on": "", "n_crops": 1}}, "calibration cannot"),
+        ({"calibration": {**CALIBRATION, "scale": 0}}, "calibration cannot"),
+        ({"calibration": {**CALIBRATION, "prevalence": 1}}, "calibration cannot"),
         ({"rounding": {"int8": {"n_crops": 1, "largest_change": 0, "flipped": 0}}}, "the rounding cannot be used"),
         ({"rounding": {"fp16": {"n_crops": 1, "largest_change": 0, "flipped": 2}}}, "the rounding cannot be used"),
         (

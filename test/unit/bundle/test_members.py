@@ -10,17 +10,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mitoscope.bundle.manifest import (
-    Base,
-    Bundle,
-    Calibration,
-    FeatureRange,
-    InputSpec,
-    Member,
-    Rounding,
-    Threshold,
-    TrainingCrops,
-)
+from mitoscope.bundle.inputs import FeatureRange, InputSpec, TrainingCrops
+from mitoscope.bundle.manifest import Base, Bundle, Calibration, Member, Rounding, Threshold
 from mitoscope.bundle.members import parse_member, write_bundle
 from mitoscope.bundle.read import read_base, read_bundle, read_content
 from mitoscope.errors import WeightsError
@@ -60,7 +51,9 @@ def bundles(draw: st.DrawFn) -> Bundle:
     ]
     fitted = {"fitted_on": words, "n_crops": counts}
     positive = st.floats(0.001, 0.999)
-    calibrations = st.builds(Calibration, method=words, scale=positive, offset=st.floats(-99, 99), **fitted)
+    calibrations = st.builds(
+        Calibration, method=words, scale=positive, offset=st.floats(-99, 99), prevalence=st.floats(0.01, 0.99), **fitted
+    )
     roundings = st.builds(Rounding, n_crops=counts, largest_change=shares, flipped=shares)
     return Bundle(
         folder=Path("unset"),

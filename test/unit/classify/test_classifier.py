@@ -134,7 +134,7 @@ def test_any_number_of_members(tiny_bundle: Path, tmp_path: Path, stack: np.ndar
 
 
 def test_the_calibration_is_applied_to_the_mean(classifier: Classifier, stack: np.ndarray) -> None:
-    bundle = replace(classifier.bundle, calibration=Calibration("platt", 2.0, 0.5, "out-of-fold", 9))
+    bundle = replace(classifier.bundle, calibration=Calibration("platt", 2.0, 0.5, "out-of-fold", 9, 0.2))
     calibrated = Classifier(bundle, classifier.members, classifier.device, "fp32")
     odds = np.exp(0.5) * (classifier.predict_proba(stack) / (1 - classifier.predict_proba(stack))) ** 2
     np.testing.assert_allclose(calibrated.predict_proba(stack), odds / (1 + odds), rtol=0, atol=1e-9)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFilter
 
-from mitoscope.bundle.manifest import FeatureRange, TrainingCrops
+from mitoscope.bundle.inputs import FeatureRange, TrainingCrops
 from mitoscope.bundle.read import read_bundle
 from mitoscope.classify.outliers import check_features, describe_crops, find_outliers
 from mitoscope.errors import WeightsError

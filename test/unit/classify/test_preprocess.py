@@ -3,7 +3,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mitoscope.bundle.manifest import IMAGENET_MEAN, IMAGENET_STD, InputSpec
+from mitoscope.bundle.inputs import IMAGENET_MEAN, IMAGENET_STD, InputSpec
 from mitoscope.classify.preprocess import preprocess
 
 CROPS = np.random.default_rng(0).integers(0, 256, (2, 128, 128, 3), dtype=np.uint8)

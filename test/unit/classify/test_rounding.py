@@ -5,7 +5,8 @@ import pytest
 import torch
 from PIL import Image
 
-from mitoscope.bundle.manifest import Bundle, InputSpec
+from mitoscope.bundle.inputs import InputSpec
+from mitoscope.bundle.manifest import Bundle
 from mitoscope.bundle.members import parse_member
 from mitoscope.bundle.read import read_bundle, read_content
 from mitoscope.classify.classifier import Classifier

@@ -6,7 +6,7 @@ import pytest
 import torch
 from skimage.color import hed2rgb
 
-from mitoscope.bundle.manifest import InputSpec
+from mitoscope.bundle.inputs import InputSpec
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.images.stain import rgb_to_hed
 from mitoscope.training.classify.augment import AugmentConfig, augment, perturb_stain, warp
