@@ -5,9 +5,11 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from mitoscope.errors import DataError
+from mitoscope.files import hash_file
 
 HASH_VERSION = 2  # 1, in older folders, hashed all settings: a new one refused finished work
 
@@ -32,10 +34,13 @@ class FitConfig(Generic[Part]):
     Attributes:
         part: The task's own settings. On the command line and in JSON they are beside the common ones.
         architecture: timm's name.
-        pretrained: Start from timm's ImageNet weights.
+        pretrained: Start from ImageNet weights: of a registry package (`mitoscope.training.pretrained.PACKAGES`), else
+            of timm's model hub.
+        init: A .safetensors or .pth file to start the backbone from instead; empty: none.
         epochs: Passes over as many samples as the training folds hold.
         batch_size: Samples per step.
         learning_rate: AdamW's peak; reached after ``warmup_steps``, then a cosine down to 0.
+        backbone_rate: Factor on the learning rate of everything but the heads.
         weight_decay: On matrices and kernels, not on biases and norms.
         warmup_steps: Steps of the linear warm-up.
         ema_decay: Of the moving average of the weights, which is validated and published.
@@ -52,9 +57,11 @@ class FitConfig(Generic[Part]):
     part: Part
     architecture: str = "efficientvit_b0"
     pretrained: bool = False
+    init: str = ""
     epochs: int = 40
     batch_size: int = 64
     learning_rate: float = 5e-4
+    backbone_rate: float = 1.0
     weight_decay: float = 0.05
     warmup_steps: int = 100
     ema_decay: float = 0.99
@@ -70,6 +77,7 @@ class FitConfig(Generic[Part]):
             "epochs": self.epochs >= 1,
             "batch_size": self.batch_size >= 2,
             "learning_rate": 0 < self.learning_rate < 1,
+            "backbone_rate": 0 <= self.backbone_rate <= 1,
             "warmup_steps": self.warmup_steps >= 0,
             "weight_decay": self.weight_decay >= 0,
             "clip_norm": self.clip_norm > 0,
@@ -83,8 +91,24 @@ class FitConfig(Generic[Part]):
         check_ranges(self, rules, "the setting", "--set")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: the task's name, and all settings side by side."""
+        """Plain values for JSON: the task's name, and all settings side by side.
+
+        ``init`` is recorded as the file's name and SHA-256, so that another file is another fit.
+
+        Raises:
+            DataError: ``init`` names no file.
+        """
         values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if self.init:
+            path = Path(self.init)
+            if not path.is_file():
+                raise DataError(
+                    "the setting init names no file",
+                    got=self.init,
+                    expected="a .safetensors or .pth file",
+                    remedy="correct --set init=…",
+                )
+            values |= {"init": path.name, "init_sha256": hash_file(path)}
         return {"task": self.part.task, **values.pop("part"), **values}
 
     @property

@@ -1,9 +1,13 @@
 """A bundle's model card: README.md beside its manifest."""
 
+from collections.abc import Mapping
+from typing import Any
+
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.markdown import render_table
 from mitoscope.training.classify.tables import COLUMNS, Results, overview_rows
 from mitoscope.training.presets import fill_defaults
+from mitoscope.training.pretrained import PACKAGES
 
 CARD = """# {name}
 
@@ -51,9 +55,7 @@ def render_card(bundle: Bundle, results: Results) -> str:
         output="the network's probability" if count == 1 else f"the mean of the {count} probabilities",
         threshold=bundle.threshold.value,
         data=", ".join(sources),
-        start="Started from timm's ImageNet weights"
-        if config["pretrained"]
-        else "Trained from scratch, without pre-trained weights",
+        start=_describe_start(config),
         kept=config["keep"],
         rule=bundle.threshold.rule,
         fitted_on=fitted if bundle.threshold.fitted_on == "out-of-fold" else bundle.threshold.fitted_on,
@@ -62,6 +64,16 @@ def render_card(bundle: Bundle, results: Results) -> str:
         flattered=", although that network's epoch was chosen on these crops" if config["keep"] == "best" else "",
         training=_describe_training(bundle),
     )
+
+
+def _describe_start(config: Mapping[str, Any]) -> str:
+    """The weights that training started from."""
+    if config["init"]:
+        return f"Started from {config['init']} (SHA-256 {config['init_sha256']})"
+    if not config["pretrained"]:
+        return "Trained from scratch, without pre-trained weights"
+    package = PACKAGES.get(config["architecture"])
+    return f"Started from ImageNet weights, of {f'the package {package}' if package else 'timm'}"
 
 
 def _describe_rounding(bundle: Bundle) -> str:

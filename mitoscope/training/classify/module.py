@@ -11,10 +11,10 @@ from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.errors import DataError
-from mitoscope.networks.build import build_network
 from mitoscope.training.classify.augment import augment
 from mitoscope.training.classify.settings import ClassifyConfig
 from mitoscope.training.data.table import SUBCLASSES
+from mitoscope.training.pretrained import start_network
 from mitoscope.training.task import MemberModule
 
 
@@ -48,7 +48,8 @@ class FoldModule(MemberModule):
     def __init__(self, config: ClassifyConfig, total_steps: int, seed: int) -> None:
         super().__init__()
         self.config, self.total_steps, self.seed = config, total_steps, seed
-        network = build_network(config.architecture, config.part.input.size_px, pretrained=config.pretrained)
+        size_px = config.part.input.size_px
+        network = start_network(config.architecture, size_px, pretrained=config.pretrained, init=config.init)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
         self.subclass_head = nn.Linear(_classifier(self.network).in_features, len(SUBCLASSES))
         self.ema = ModelEmaV3(self.network, decay=config.ema_decay, use_warmup=True)
@@ -65,14 +66,17 @@ class FoldModule(MemberModule):
         """One step's loss."""
         with torch.autocast(self.device.type, enabled=False):  # half precision moves pixels and stains
             images = augment(batch["crops"], self.config.part.input, self.config.part.augment, self.generator)
+        smoothing = self.config.part.label_smoothing
+        targets = batch["targets"] + smoothing * (0.5 - batch["targets"])
+        images, targets, subclasses = self._mix(images, targets, batch["subclasses"])
         features = self.network.forward_head(self.network.forward_features(images), pre_logits=True)  # (B, width)
         features = F.dropout(features, self.config.part.drop_rate)
         logits = _classifier(self.network)(features).squeeze(1)
-        loss = focal_loss(logits, batch["targets"], self.config.part.focal_gamma)
-        known = batch["subclasses"].sum(dim=1) > 0
+        loss = focal_loss(logits, targets, self.config.part.focal_gamma)
+        known = subclasses.sum(dim=1) > 0
         if self.config.part.subclass_weight and known.any():
             guesses = self.subclass_head(features[known])
-            loss = loss + self.config.part.subclass_weight * F.cross_entropy(guesses, batch["subclasses"][known])
+            loss = loss + self.config.part.subclass_weight * F.cross_entropy(guesses, subclasses[known])
         if not torch.isfinite(loss):
             raise DataError(
                 f"the loss is not a number at step {self.global_step}",
@@ -82,6 +86,15 @@ class FoldModule(MemberModule):
             )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
         return loss
+
+    def _mix(self, images: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
+        """Mix each crop, and its targets, with another of the batch."""
+        alpha = self.config.part.mixup_alpha
+        if not alpha:
+            return images, *targets
+        share = float(torch.distributions.Beta(alpha, alpha).sample())
+        other = torch.randperm(len(images), generator=self.generator, device=images.device)
+        return tuple(share * values + (1 - share) * values[other] for values in (images, *targets))
 
     def on_train_batch_end(self, *_: object) -> None:
         """Move the average."""
@@ -107,12 +120,19 @@ class FoldModule(MemberModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of dicts
         """AdamW; linear warm-up, then half a cosine down to 0, by step."""
-        trained = [*self.network.named_parameters(), *self.subclass_head.named_parameters()]
+        heads = [*_classifier(self.network).parameters(), *self.subclass_head.parameters()]
+        in_head = {id(parameter) for parameter in heads}
+        backbone = [parameter for parameter in self.network.parameters() if id(parameter) not in in_head]
+        peak, slower = self.config.learning_rate, self.config.backbone_rate
+        parts = [(backbone, slower * peak), (heads, peak)]
+        if slower == 1:
+            parts = [([*self.network.parameters(), *self.subclass_head.parameters()], peak)]
         groups = [
-            {"params": [p for _, p in trained if p.ndim > 1], "weight_decay": self.config.weight_decay},
-            {"params": [p for _, p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            {"params": [p for p in part if (p.ndim > 1) == decays], "lr": rate, "weight_decay": decay}
+            for part, rate in parts
+            for decays, decay in ((True, self.config.weight_decay), (False, 0.0))
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
+        optimizer = torch.optim.AdamW(groups)
         warmup, total = self.config.warmup_steps, max(self.total_steps, self.config.warmup_steps + 1)
 
         def factor(step: int) -> float:

@@ -18,6 +18,9 @@ class ClassifySettings:
         focal_gamma: Focal loss (Lin et al., ICCV 2017); 0 is cross-entropy.
         atypical_share: Of the crops drawn by the weighted sampler; 0 draws every crop once an epoch.
         vote_weight: 0 trains on the majority label, 1 on the share of experts who voted atypical.
+        label_smoothing: Targets go from [0, 1] to [0.5 x, 1 - 0.5 x].
+        mixup_alpha: Of the Beta distribution that mixes pairs of crops (Zhang et al., ICLR 2018), one draw a batch; 0
+            mixes none.
         subclass_weight: Weight of the auxiliary loss on the two experts' eight sub-classes.
         drop_rate: Dropout before the classifier.
     """
@@ -29,6 +32,8 @@ class ClassifySettings:
     focal_gamma: float = 0.0
     atypical_share: float = 0.5
     vote_weight: float = 0.5
+    label_smoothing: float = 0.0
+    mixup_alpha: float = 0.0
     subclass_weight: float = 0.5
     drop_rate: float = 0.2
 
@@ -37,6 +42,8 @@ class ClassifySettings:
             "focal_gamma": self.focal_gamma == 0 or self.focal_gamma >= 1,  # between them the gradient has a pole
             "atypical_share": 0 <= self.atypical_share < 1,
             "vote_weight": 0 <= self.vote_weight <= 1,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "mixup_alpha": self.mixup_alpha >= 0,
             "subclass_weight": self.subclass_weight >= 0,
             "drop_rate": 0 <= self.drop_rate < 1,
         }
@@ -47,6 +54,15 @@ ClassifyConfig = FitConfig[ClassifySettings]
 
 BASES: dict[str, ClassifyConfig] = {
     "lite": FitConfig(ClassifySettings()),
+    "lite0": FitConfig(
+        ClassifySettings(input=InputSpec(crop_px=64, size_px=128, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)),
+        architecture="tf_efficientnet_lite0",
+        pretrained=True,
+        epochs=14,
+        batch_size=32,
+        learning_rate=3e-4,
+        validate_every=2,
+    ),
     "l2": FitConfig(
         ClassifySettings(
             input=InputSpec(crop_px=128, size_px=256), focal_gamma=2.0, vote_weight=0.0, subclass_weight=0.0

@@ -112,7 +112,7 @@ def test_what_needs_a_validation_refuses_a_run_without_one(needs: list[str]) -> 
 
 def test_an_unknown_preset_is_named_with_those_that_exist() -> None:
     with pytest.raises(
-        MitoscopeError, match="--preset light is unknown: got light, expected lite, l2, smoke, lite-focal"
+        MitoscopeError, match="--preset light is unknown: got light, expected lite, lite0, l2, smoke, lite-focal"
     ):
         configure("light", [])
 
