@@ -15,6 +15,7 @@ from mitoscope.bundle.inputs import InputSpec, TrainingCrops
 TASKS = ("classify", "detect")
 PRECISIONS = ("fp16", "bf16")
 MEMBER_LIMIT = 100
+LARGEST = 1e6  # of a calibration's numbers
 LONGEST_NAME = 200  # characters of a name that the log shows
 FILE_NAME = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)
 
@@ -65,8 +66,8 @@ class Calibration:
 
     def __post_init__(self) -> None:
         numbers = all(is_number(value) for value in (self.scale, self.offset, self.prevalence))
-        if not (numbers and 0 < self.scale < 100 and abs(self.offset) < 100 and 0 < self.prevalence < 1):
-            expected = "a scale in (0, 100), an offset in (-100, 100), a prevalence in (0, 1)"
+        if not (numbers and 0 < self.scale < LARGEST and abs(self.offset) < LARGEST and 0 < self.prevalence < 1):
+            expected = f"a scale in (0, {LARGEST:g}), an offset within ±{LARGEST:g}, a prevalence in (0, 1)"
             raise unusable("the calibration", self, expected)
 
 

@@ -18,11 +18,13 @@ import torch
 from PIL import Image
 
 from mitoscope.bundle.read import read_bundle
+from mitoscope.classify.calibrate import calibrate
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.outliers import describe_crops
 from mitoscope.cli import main
 from mitoscope.errors import DataError
 from mitoscope.images.stain import measure_crops
+from mitoscope.scoring.metrics.platt import fit_platt
 from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
 from mitoscope.sockets import OUTPUT_NAME
 from mitoscope.training.classify.members import describe_bundle, load_classifier
@@ -232,9 +234,10 @@ def test_what_was_held_out_places_no_threshold(
     assert cli("evaluate", "--study", study, "--out", tmp_path)[0] == 0
     results = json.loads((tmp_path / "figures.json").read_text())["studies"][study.name]
     predictions = read_out_of_fold(read_study(study))
+    p_atypical = calibrate(predictions.p_atypical, fit_platt(predictions.is_atypical, predictions.p_atypical))
     rules = results["held_out"]["source=other"]["rules"]
     for name, place in THRESHOLD_RULES.items():
-        assert rules[name]["threshold"] == place(predictions.is_atypical, predictions.p_atypical)
+        assert rules[name]["threshold"] == place(predictions.is_atypical, p_atypical)
     assert results["threshold"] == rules["max_balanced_accuracy"]["threshold"]
 
 

@@ -7,9 +7,10 @@ import safetensors.torch
 from torch import Tensor
 
 from mitoscope.bundle.inputs import InputSpec
-from mitoscope.bundle.manifest import Bundle, Member, Threshold
+from mitoscope.bundle.manifest import Bundle, Calibration, Member, Threshold
 from mitoscope.classify.calibrate import calibrate
 from mitoscope.classify.classifier import Classifier
+from mitoscope.errors import DataError
 from mitoscope.networks.device import choose_device
 from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.platt import fit_platt
@@ -36,7 +37,7 @@ def describe_bundle(study: Study, predictions: OutOfFold, rule: str, name: str, 
     Raises:
         DataError: The rule cannot be fitted on these predictions.
     """
-    calibration = fit_platt(predictions.is_atypical, predictions.p_atypical)
+    calibration = _fit_calibration(predictions)
     p_atypical = calibrate(predictions.p_atypical, calibration)
     threshold = THRESHOLD_RULES[rule](predictions.is_atypical, p_atypical)
     config = study.record["config"]
@@ -61,6 +62,15 @@ def describe_bundle(study: Study, predictions: OutOfFold, rule: str, name: str, 
             ],
         },
     )
+
+
+def _fit_calibration(predictions: OutOfFold) -> Calibration | None:
+    """Platt's; None, with a warning, for networks that are no better than chance."""
+    try:
+        return fit_platt(predictions.is_atypical, predictions.p_atypical)
+    except DataError as error:
+        print(f"warning   the bundle is not calibrated: {error}", flush=True)
+        return None
 
 
 def _describe_member(predictions: OutOfFold, p_atypical: np.ndarray, fold: int, threshold: float) -> Member:

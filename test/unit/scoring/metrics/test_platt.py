@@ -25,6 +25,17 @@ def test_what_is_too_sure_becomes_a_frequency() -> None:
     assert fitted.prevalence == pytest.approx(is_atypical.mean(), abs=0.02)
 
 
+def test_separated_classes_give_finite_numbers() -> None:
+    fitted = fit_platt(np.arange(40) >= 30, np.linspace(0.1, 0.9, 40))
+    assert 0 < fitted.scale < 100
+    assert 0.9 < calibrate(np.array([0.9]), fitted)[0] < 1
+
+
+def test_probabilities_the_wrong_way_round_are_refused() -> None:
+    with pytest.raises(DataError, match="cannot be calibrated: got a slope of -"):
+        fit_platt(np.arange(40) < 20, np.linspace(0.1, 0.9, 40))
+
+
 def test_one_class_is_refused() -> None:
     with pytest.raises(DataError, match="a class is missing"):
         fit_platt(np.ones(5, bool), np.linspace(0.1, 0.9, 5))
