@@ -48,13 +48,13 @@ fi
 manifest=$bundle/manifest.json
 [[ -f $manifest ]] || die "there is no weights bundle: got no $manifest, expected manifest.json beside its .safetensors files; name a bundle's folder"
 
-first() { # KEY: its first value in the manifest; nothing where there is none
-    grep -o "\"$1\"[[:space:]]*:[[:space:]]*\"[^\"]*\"" "$manifest" | sed -n '1s/.*"\(.*\)"$/\1/p' || true
+value() { # KEY: its value at the manifest's top level, which is indented by one space; nothing where there is none
+    grep -o "^ \"$1\"[[:space:]]*:[[:space:]]*\"[^\"]*\"" "$manifest" | sed -n '1s/.*"\(.*\)"$/\1/p' || true
 }
 
-bundle_name=$(first name)
+bundle_name=$(value name)
 [[ -n $bundle_name ]] || die "the bundle has no name: got none in $manifest, expected \"name\": \"…\"; restore the bundle from where it was published"
-task=$(first task)
+task=$(value task)
 task=${task:-classify} # bundles of format 1 have no task
 [[ $task == classify ]] || die "no image can be built for this task: got $task in $manifest, expected classify; name another bundle"
 

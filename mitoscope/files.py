@@ -1,6 +1,7 @@
 """Files: read whole from outside, within limits; written whole or not at all.
 
-Reading raises OSError or ValueError for a file that is refused; the caller explains which file it expected.
+Reading a file from outside raises OSError or ValueError when it is refused; the caller explains which file it
+expected. `read_object`, for files that this software wrote, raises a DataError itself.
 """
 
 import hashlib
@@ -9,7 +10,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -74,22 +75,26 @@ def read_json(path: Path, limit: int = JSON_BYTES, encoding: str = "utf-8") -> A
     return value
 
 
-def read_object(path: Path, remedy: str) -> dict[str, Any]:
+def read_object(path: Path, remedy: str, keys: Sequence[str] = ()) -> dict[str, Any]:
     """Read a JSON object that this software wrote.
 
     Args:
         path: The file.
         remedy: What the user can do when it is missing or broken.
+        keys: What it must have.
 
     Raises:
-        DataError: It is missing, not JSON, or not an object.
+        DataError: It is missing, not JSON, not an object, or lacks a key.
     """
     try:
         content = read_json(path)
         if not isinstance(content, dict):
             raise ValueError(f"a {type(content).__name__}")
+        if lacking := [key for key in keys if key not in content]:
+            raise ValueError(f"no {', no '.join(lacking)}")
     except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read", got=error, expected="a JSON object", remedy=remedy) from error
+        expected = f"a JSON object with {', '.join(keys)}" if keys else "a JSON object"
+        raise DataError(f"{path} cannot be read", got=error, expected=expected, remedy=remedy) from error
     return content
 
 
@@ -107,7 +112,7 @@ def partial_of(path: Path) -> Path:
 
 @contextmanager
 def written_whole(path: Path) -> Iterator[Path]:
-    """Write a file whole or not at all; the only atomic write there is.
+    """Write a file whole or not at all; every atomic write of a file is this one. One process a file.
 
     Args:
         path: The file; one that exists is replaced when the block ends without an exception.

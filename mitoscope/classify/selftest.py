@@ -1,4 +1,4 @@
-"""Is this machine fit for the job? What it is, what it computes, and how fast, in a minute.
+"""Check this machine: versions, probabilities, speed. It takes about a minute.
 
 The crops are sixteen drawn ones, whose probabilities by the default weights are known.
 """
@@ -28,6 +28,7 @@ from mitoscope.files import read_json
 from mitoscope.images.crops import read_crops
 from mitoscope.memory import keep_freed_memory
 from mitoscope.networks.build import build_network
+from mitoscope.networks.device import choose_device, choose_precision
 from mitoscope.provenance import PACKAGE, describe_machine, read_commit
 
 CHECKOUT = PACKAGE.parent / "test"
@@ -42,12 +43,12 @@ LEAST_SHARE = {True: 0.4, False: 0.1}  # of the matrix rate, for large and for s
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
-        name: What.
-        found: In words.
-        good: Whether it is as it should be; None where there is nothing to compare it with.
+        name: What was checked.
+        found: The result, in words.
+        good: Whether it is as expected; None if there is no reference.
     """
 
     name: str
@@ -60,7 +61,7 @@ class Check:
 
 
 def run_selftest(weights: Path | None = None, device: str = "auto") -> tuple[list[Check], dict[str, Any]]:
-    """Look at the machine, the probabilities and the speed.
+    """Run all checks.
 
     Args:
         weights: A bundle's folder; None: see `mitoscope.bundle.find.find_bundle`.
@@ -104,8 +105,8 @@ def find_sample() -> tuple[Path, Path]:
         raise DataError(
             "the sample crops are missing",
             got=f"no {STACKS[0]}",
-            expected="the files that come with mitoscope",
-            remedy="install mitoscope again",
+            expected="the files of an installed mitoscope (the container's image does not have them)",
+            remedy="install mitoscope with pip",
         )
     return stack, expected
 
@@ -115,7 +116,10 @@ def read_sample(bundle: Bundle) -> tuple[np.ndarray, np.ndarray | None]:
     stack, expected = find_sample()
     crops = read_crops(stack)
     default = next((folder for folder in DEFAULTS if (folder / MANIFEST).is_file()), None)
-    if default is None or bundle.members != read_bundle(default).members:
+    known = None if default is None else read_bundle(default)
+    if known is None or any(
+        getattr(bundle, part) != getattr(known, part) for part in ("members", "input", "calibration")
+    ):
         return crops, None
     return crops, np.array([page["confidence"] for page in read_json(expected)])
 
@@ -148,7 +152,8 @@ def measure_precision(
     change = float(np.abs(p_atypical - exact).max())
     flipped = int(((p_atypical >= bundle.threshold.value) != (exact >= bundle.threshold.value)).sum())
     found = f"at most {change:.1e} from fp32, {flipped} of {len(crops)} classes change"
-    return Check(precision, found, flipped == 0), {"largest_change": change, "flipped": flipped}
+    chosen = choose_precision("auto", choose_device(device), bundle) == precision
+    return Check(precision, found, flipped == 0 if chosen else None), {"largest_change": change, "flipped": flipped}
 
 
 def measure_speed(classifier: Classifier, crops: np.ndarray) -> tuple[Check, dict[str, float]]:
@@ -173,7 +178,16 @@ def measure_stack(bundle: Bundle, device: str) -> tuple[Check, float]:
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "mitoscope", "classify", "--crops", str(sample), "--device", device]
         command += ["--weights", str(bundle.folder.resolve()), "--out", str(Path(folder) / "predictions.csv")]
-        seconds = clock(lambda: subprocess.run(command, cwd=PACKAGE.parent, check=True, stdout=subprocess.DEVNULL))
+        started = time.perf_counter()
+        done = subprocess.run(command, cwd=PACKAGE.parent, check=False, capture_output=True, text=True)
+        seconds = time.perf_counter() - started
+    if done.returncode:
+        raise DeviceError(
+            "a process of its own cannot classify the sample",
+            got=f"exit code {done.returncode}: {(done.stderr.strip().splitlines() or ['no message'])[-1]}",
+            expected="exit code 0",
+            remedy="fix the cause, then run the same command again",
+        )
     return Check("a stack", f"{seconds:.1f} s from the start of a process to the result of 16 crops"), seconds
 
 

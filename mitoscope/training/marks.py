@@ -14,6 +14,7 @@ from mitoscope.training.folds import Folds
 from mitoscope.training.presets import hash_as_version_1, hash_recorded
 
 STARTED, CONFIG, DONE = "started.json", "config.json", "done.json"
+MARKED = ("mark", "commits")  # what both hold
 
 
 def fold_mark(config_sha256: str, data: CropData, folds: Folds, fold: int) -> dict[str, Any]:
@@ -23,7 +24,7 @@ def fold_mark(config_sha256: str, data: CropData, folds: Folds, fold: int) -> di
 
 def is_done(run: Path, mark: Mapping[str, Any]) -> bool:
     """Whether this folder holds a finished member with this mark."""
-    return (run / DONE).is_file() and is_same(run, read_object(run / DONE, f"delete {run}")["mark"], mark)
+    return (run / DONE).is_file() and is_same(run, read_object(run / DONE, f"delete {run}", MARKED)["mark"], mark)
 
 
 def is_same(run: Path, found: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:
@@ -43,13 +44,13 @@ def is_same(run: Path, found: Mapping[str, Any], mark: Mapping[str, Any]) -> boo
         return False
     settings = read_object(run / CONFIG, f"delete {run}")
     return bool(
-        found["config_sha256"] == hash_as_version_1(settings) and mark["config_sha256"] == hash_recorded(settings)
+        found.get("config_sha256") == hash_as_version_1(settings) and mark["config_sha256"] == hash_recorded(settings)
     )
 
 
 def write_done(run: Path, mark: Mapping[str, Any], seconds: float) -> None:
     """Record that the member is complete, and the commits that fitted it."""
-    commits = read_object(run / STARTED, f"delete {run}")["commits"]
+    commits = read_object(run / STARTED, f"delete {run}", MARKED)["commits"]
     write_json(run / DONE, {"mark": mark, "commits": commits, "seconds": round(seconds)})
 
 
@@ -79,7 +80,7 @@ def _write_started(run: Path, mark: Mapping[str, Any]) -> None:
     """The mark and the commit of each start; refused where the folder belongs to another fit."""
     commits: list[str] = []
     if (run / STARTED).is_file():
-        started = read_object(run / STARTED, f"delete {run}")
+        started = read_object(run / STARTED, f"delete {run}", MARKED)
         if not is_same(run, started["mark"], mark):
             raise DataError(
                 f"{run} belongs to other data, another fold, split or configuration",

@@ -52,7 +52,7 @@ class Checkout:
 def edit_manifest(folder: Path, **changes: str) -> None:
     fields = json.loads((folder / "manifest.json").read_text()) | changes
     del fields["checksum"]
-    (folder / "manifest.json").write_text(json.dumps(fields))
+    (folder / "manifest.json").write_text(json.dumps(fields, indent=1))  # as published
 
 
 @pytest.fixture

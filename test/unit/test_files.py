@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from mitoscope.errors import DataError
-from mitoscope.files import check_file, hash_file, read_file, write_json, write_text, written_folder
+from mitoscope.files import check_file, hash_file, read_file, read_object, write_json, write_text, written_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 STARVED = """
@@ -102,3 +102,9 @@ def test_an_interrupt_between_the_renames_leaves_one_whole_folder(
         (scratch / "file").write_text("newer")
     assert (folder / "file").read_text() == left
     assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_record_that_lacks_a_key_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "done.json").write_text('{"mark": {}}')
+    with pytest.raises(DataError, match="done.json cannot be read: got no commits, expected a JSON object with mark"):
+        read_object(tmp_path / "done.json", "delete it", ("mark", "commits"))

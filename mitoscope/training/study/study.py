@@ -15,7 +15,7 @@ from mitoscope.files import read_object, write_json
 from mitoscope.provenance import describe_machine
 from mitoscope.training.data.table import CropData, read_data
 from mitoscope.training.folds import N_FOLDS, Folds, held_out_mask, read_folds, split, write_folds
-from mitoscope.training.marks import DONE, fold_mark, is_done, is_same
+from mitoscope.training.marks import DONE, MARKED, fold_mark, is_done, is_same
 from mitoscope.training.presets import configure, hash_recorded
 from mitoscope.training.study.launch import FitJob
 
@@ -210,11 +210,13 @@ def read_study(folder: Path, data_folder: Path | None = None) -> Study:
     remedy = f"run mitoscope train run … --out {folder} to the end"
     if not (folder / STUDY).is_file():
         raise DataError(f"{folder} is not a finished study", got=f"no {STUDY}", expected="one", remedy=remedy)
-    record = read_object(folder / STUDY, remedy)
+    record = read_object(folder / STUDY, remedy, ("data", "config", "members"))
     data = read_data(data_folder or Path(record["data"]))
     folds = read_folds(folder / "folds.json", data)
     config_sha256 = hash_recorded(record["config"])
-    done = [read_object(folder / f"fold{fold}" / DONE, remedy) for fold in range(record["members"])]
+    done = [
+        read_object(folder / f"fold{fold}" / DONE, remedy, (*MARKED, "seconds")) for fold in range(record["members"])
+    ]
     for fold, got in enumerate(done):
         expected = fold_mark(config_sha256, data, folds, fold)
         if not is_same(folder / f"fold{fold}", got["mark"], expected):
