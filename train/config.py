@@ -5,11 +5,16 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
 from typing import Any, TypeVar
 
 from model.errors import DataError
 from model.manifest import N_MEMBERS, InputSpec
+from scoring.files import hash_file
 from train.augment import AugmentConfig
+
+# Settings that were added after fits were published, with the defaults that those had.
+LATER: dict[str, Any] = {"init": "", "backbone_rate": 1.0, "label_smoothing": 0.0, "mixup_alpha": 0.0}
 
 
 def check_ranges(config: object, rules: dict[str, bool], what: str, option: str) -> None:
@@ -40,16 +45,21 @@ class FitConfig:
 
     Attributes:
         architecture: timm's name.
-        pretrained: Start from timm's ImageNet weights.
+        pretrained: Start from ImageNet weights: those of `train.pretrained.PACKAGES`, else of timm's model hub.
+        init: A .safetensors or .pth file to start the backbone from instead; "" for none.
         input: What the network sees.
         augment: Strengths of the augmentation.
         epochs: Passes over as many crops as the training folds hold.
         batch_size: Crops a step.
         learning_rate: AdamW's peak; reached after ``warmup_steps``, then a cosine down to 0.
+        backbone_rate: Factor on the learning rate of all but the two heads.
         weight_decay: On matrices and kernels, not on biases and norms.
         focal_gamma: Focal loss (Lin et al., ICCV 2017); 0 is cross-entropy.
         atypical_share: Of the crops drawn by the weighted sampler; 0 draws every crop once an epoch.
         vote_weight: 0 trains on the majority label, 1 on the share of experts who voted atypical.
+        label_smoothing: Targets go from [0, 1] to [0.5 x, 1 - 0.5 x].
+        mixup_alpha: Of the Beta distribution that mixes pairs of crops (Zhang et al., ICLR 2018), one draw a batch;
+            0 mixes none.
         subclass_weight: Weight of the auxiliary loss on the two experts' eight sub-classes.
         drop_rate: Dropout before the classifier.
         ema_decay: Of the moving average of the weights, which is what is validated and published.
@@ -65,16 +75,20 @@ class FitConfig:
 
     architecture: str = "efficientvit_b0"
     pretrained: bool = False
+    init: str = ""
     input: InputSpec = field(default_factory=lambda: InputSpec(crop_px=64, size_px=128))
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     epochs: int = 40
     batch_size: int = 64
     learning_rate: float = 5e-4
+    backbone_rate: float = 1.0
     weight_decay: float = 0.05
     warmup_steps: int = 100
     focal_gamma: float = 0.0
     atypical_share: float = 0.5
     vote_weight: float = 0.5
+    label_smoothing: float = 0.0
+    mixup_alpha: float = 0.0
     subclass_weight: float = 0.5
     drop_rate: float = 0.2
     ema_decay: float = 0.99
@@ -90,10 +104,13 @@ class FitConfig:
             "epochs": self.epochs >= 1,
             "batch_size": self.batch_size >= 2,
             "learning_rate": 0 < self.learning_rate < 1,
+            "backbone_rate": 0 <= self.backbone_rate <= 1,
             "warmup_steps": self.warmup_steps >= 0,
             "focal_gamma": self.focal_gamma == 0 or self.focal_gamma >= 1,  # between them the gradient has a pole
             "atypical_share": 0 <= self.atypical_share < 1,
             "vote_weight": 0 <= self.vote_weight <= 1,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "mixup_alpha": self.mixup_alpha >= 0,
             "subclass_weight": self.subclass_weight >= 0,
             "weight_decay": self.weight_decay >= 0,
             "clip_norm": self.clip_norm > 0,
@@ -108,8 +125,21 @@ class FitConfig:
         check_ranges(self, rules, "the setting", "--set")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return asdict(self)
+        """Plain values for JSON; with the hash of ``init``, so that another file is another fit.
+
+        Raises:
+            DataError: ``init`` names no file.
+        """
+        if not self.init:
+            return asdict(self)
+        if not Path(self.init).is_file():
+            raise DataError(
+                "the setting init names no file",
+                got=self.init,
+                expected="a .safetensors or .pth file",
+                remedy="correct --set init=…",
+            )
+        return {**asdict(self), "init_sha256": hash_file(Path(self.init))}
 
     @property
     def sha256(self) -> str:
@@ -118,12 +148,25 @@ class FitConfig:
 
 
 def hash_settings(settings: dict[str, Any]) -> str:
-    """The hash of settings as `FitConfig.to_dict` gives them, and JSON keeps them."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    """The hash of settings as `FitConfig.to_dict` gives them, and JSON keeps them.
+
+    A setting of `LATER` counts only when it differs from its default: fits from before it stay finished.
+    """
+    known = {name: value for name, value in settings.items() if name not in LATER or value != LATER[name]}
+    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
 BASES = {
     "lite": FitConfig(),
+    "lite0": FitConfig(
+        architecture="tf_efficientnet_lite0",
+        pretrained=True,
+        input=InputSpec(crop_px=64, size_px=128, mean=(127 / 255,) * 3, std=(128 / 255,) * 3),
+        epochs=14,
+        batch_size=32,
+        learning_rate=3e-4,
+        validate_every=2,
+    ),
     "l2": FitConfig(
         architecture="efficientvit_l2.r256_in1k",
         pretrained=True,

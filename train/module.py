@@ -11,10 +11,10 @@ from torch.nn import functional as F
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 
 from model.errors import DataError
-from model.network import build_network
 from model.preprocess import preprocess
 from train.augment import augment
 from train.config import FitConfig
+from train.pretrained import start_network
 from train.table import SUBCLASSES
 
 
@@ -44,8 +44,7 @@ class FoldModule(L.LightningModule):
     def __init__(self, config: FitConfig, total_steps: int, seed: int) -> None:
         super().__init__()
         self.config, self.total_steps, self.seed = config, total_steps, seed
-        network = build_network(config.architecture, config.input.size_px, pretrained=config.pretrained)
-        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
+        self.network = start_network(config).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
         self.subclass_head = nn.Linear(_classifier(self.network).in_features, len(SUBCLASSES))
         self.ema = ModelEmaV3(self.network, decay=config.ema_decay, use_warmup=True)
         self.auroc = BinaryAUROC()
@@ -61,14 +60,16 @@ class FoldModule(L.LightningModule):
         """One step's loss."""
         with torch.autocast(self.device.type, enabled=False):  # half precision moves pixels and stains
             images = augment(batch["crops"], self.config.input, self.config.augment, self.generator)
+        targets = batch["targets"] + self.config.label_smoothing * (0.5 - batch["targets"])
+        images, targets, subclasses = self._mix(images, targets, batch["subclasses"])
         features = self.network.forward_head(self.network.forward_features(images), pre_logits=True)  # (B, width)
         features = F.dropout(features, self.config.drop_rate)
         logits = _classifier(self.network)(features).squeeze(1)
-        loss = focal_loss(logits, batch["targets"], self.config.focal_gamma)
-        known = batch["subclasses"].sum(dim=1) > 0
+        loss = focal_loss(logits, targets, self.config.focal_gamma)
+        known = subclasses.sum(dim=1) > 0
         if self.config.subclass_weight and known.any():
             guesses = self.subclass_head(features[known])
-            loss = loss + self.config.subclass_weight * F.cross_entropy(guesses, batch["subclasses"][known])
+            loss = loss + self.config.subclass_weight * F.cross_entropy(guesses, subclasses[known])
         if not torch.isfinite(loss):
             raise DataError(
                 f"the loss is no number at step {self.global_step}",
@@ -78,6 +79,14 @@ class FoldModule(L.LightningModule):
             )
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
         return loss
+
+    def _mix(self, images: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
+        """Mix each crop, and what is asked of it, with another of its batch."""
+        if not self.config.mixup_alpha:
+            return images, *targets
+        share = float(torch.distributions.Beta(self.config.mixup_alpha, self.config.mixup_alpha).sample())
+        other = torch.randperm(len(images), generator=self.generator, device=images.device)
+        return tuple(share * values + (1 - share) * values[other] for values in (images, *targets))
 
     def on_train_batch_end(self, *_: object) -> None:
         """Move the average."""
@@ -104,12 +113,19 @@ class FoldModule(L.LightningModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of dicts
         """AdamW; linear warm-up, then half a cosine down to 0, by step."""
-        trained = [*self.network.named_parameters(), *self.subclass_head.named_parameters()]
+        heads = [*_classifier(self.network).parameters(), *self.subclass_head.parameters()]
+        backbone = [p for p in self.network.parameters() if all(p is not own for own in heads)]
+        peak, slower = self.config.learning_rate, self.config.backbone_rate
+        parts = [(backbone, slower * peak), (heads, peak)] if slower != 1 else [([*backbone, *heads], peak)]
         groups = [
-            {"params": [p for _, p in trained if p.ndim > 1], "weight_decay": self.config.weight_decay},
-            {"params": [p for _, p in trained if p.ndim <= 1], "weight_decay": 0.0},
+            group
+            for part, rate in parts
+            for group in (
+                {"params": [p for p in part if p.ndim > 1], "lr": rate, "weight_decay": self.config.weight_decay},
+                {"params": [p for p in part if p.ndim <= 1], "lr": rate, "weight_decay": 0.0},
+            )
         ]
-        optimizer = torch.optim.AdamW(groups, lr=self.config.learning_rate)
+        optimizer = torch.optim.AdamW(groups)
         warmup, total = self.config.warmup_steps, max(self.total_steps, self.config.warmup_steps + 1)
 
         def factor(step: int) -> float:

@@ -52,7 +52,7 @@ def test_what_needs_a_validation_refuses_a_run_without_one(needs: list[str]) -> 
 
 def test_an_unknown_preset_is_told_with_those_that_there_are() -> None:
     with pytest.raises(
-        MitosisError, match="--preset light is unknown: got light, expected lite, l2, smoke, lite-focal"
+        MitosisError, match="--preset light is unknown: got light, expected lite, lite0, l2, smoke, lite-focal"
     ):
         configure("light", [])
 
