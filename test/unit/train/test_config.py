@@ -3,7 +3,7 @@ import torch
 
 from model.errors import MitosisError
 from model.network import build_network
-from train.config import COUNTERPARTS, PRESETS, FitConfig, configure, override
+from train.config import COUNTERPARTS, LATER, PRESETS, FitConfig, configure, hash_settings, override
 
 
 def test_settings_reach_nested_fields() -> None:
@@ -18,6 +18,13 @@ def test_settings_reach_nested_fields() -> None:
 
 def test_a_change_anywhere_changes_the_hash() -> None:
     assert override(FitConfig(), ["augment.zoom=0.1"]).sha256 != FitConfig().sha256 == PRESETS["lite"].sha256
+
+
+def test_a_setting_added_later_leaves_finished_fits_finished() -> None:
+    before = {name: value for name, value in FitConfig().to_dict().items() if name not in LATER}
+    assert hash_settings(before) == FitConfig().sha256
+    assert override(FitConfig(), ["mixup_alpha=0.2"]).sha256 != FitConfig().sha256
+    assert {name: getattr(FitConfig(), name) for name in LATER} == LATER
 
 
 @pytest.mark.parametrize(

@@ -60,6 +60,41 @@ def test_only_matrices_decay(module: FoldModule) -> None:
     assert sum(p.numel() for group in (decayed, free) for p in group["params"]) == n_trained
 
 
+def test_the_backbone_may_learn_slower_than_the_heads(module: FoldModule) -> None:
+    module.config = override(module.config, ["backbone_rate=0.1"])
+    groups = module.configure_optimizers()["optimizer"].param_groups
+    peak = module.config.learning_rate
+    assert [group["initial_lr"] for group in groups] == pytest.approx([0.1 * peak, 0.1 * peak, peak, peak])
+    heads = [*module.network.get_classifier().parameters(), *module.subclass_head.parameters()]
+    assert {id(p) for group in groups[2:] for p in group["params"]} == {id(p) for p in heads}
+    n_trained = sum(p.numel() for p in [*module.network.parameters(), *module.subclass_head.parameters()])
+    assert sum(p.numel() for group in groups for p in group["params"]) == n_trained
+
+
+def test_mixup_mixes_crops_and_targets_alike(module: FoldModule) -> None:
+    module.config = override(module.config, ["mixup_alpha=0.4"])
+    images, targets = torch.arange(8.0).view(8, 1, 1, 1).expand(8, 3, 2, 2), torch.arange(8.0)
+    mixed, asked = module._mix(images, targets)
+    torch.testing.assert_close(mixed[:, 0, 0, 0], asked)
+    assert not torch.equal(asked, targets)
+    assert float(asked.sum()) == pytest.approx(float(targets.sum()))
+
+
+def test_smooth_labels_ask_for_less_than_certainty(module: FoldModule) -> None:
+    crops = torch.zeros(4, 128, 128, 3, dtype=torch.uint8)
+    batch = {"crops": crops, "targets": torch.ones(4), "subclasses": torch.zeros(4, 8)}
+    nn.init.zeros_(module.network.get_classifier().weight)
+    nn.init.constant_(module.network.get_classifier().bias, 5.0)  # P(atypical) .9933
+    module.log = lambda *_, **__: None
+    losses = {}
+    for smoothing in (0.0, 0.5):
+        module.config = override(module.config, [f"label_smoothing={smoothing}"])
+        losses[smoothing] = float(module.training_step(batch, 0).detach())
+    logits = torch.tensor([5.0])
+    assert losses[0.0] == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, torch.tensor([1.0]))))
+    assert losses[0.5] == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, torch.tensor([0.75]))))
+
+
 def test_what_is_published_is_the_average_not_the_last_step(module: FoldModule) -> None:
     before = module.network.get_classifier().weight.detach().clone()
     nn.init.constant_(module.network.get_classifier().weight, 1.0)
