@@ -125,7 +125,7 @@ class FitConfig:
         check_ranges(self, rules, "the setting", "--set")
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON; with the hash of ``init``, so that another file is another fit.
+        """Plain values for JSON; ``init`` by its file's name and hash, so that another file is another fit.
 
         Raises:
             DataError: ``init`` names no file.
@@ -139,7 +139,8 @@ class FitConfig:
                 expected="a .safetensors or .pth file",
                 remedy="correct --set init=…",
             )
-        return {**asdict(self), "init_sha256": hash_file(Path(self.init))}
+        path = Path(self.init)
+        return {**asdict(self), "init": path.name, "init_sha256": hash_file(path)}
 
     @property
     def sha256(self) -> str:

@@ -1,8 +1,10 @@
 """A finished study → a weights bundle with its threshold, provenance and model card."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
@@ -13,6 +15,7 @@ from model.stain import describe_crops, measure_crops
 from model.weights import write_bundle
 from train.evaluate import Results, predict_held_out, summarise
 from train.members import describe_bundle, read_states
+from train.pretrained import PACKAGES
 from train.study import Study
 from train.tables import overview_rows
 
@@ -127,6 +130,16 @@ def _rows(results: Results) -> list[str]:
     return [f"| {row}" for row in overview_rows(results)]
 
 
+def _start(config: Mapping[str, Any]) -> str:
+    """Which weights the training started from, as a sentence's beginning."""
+    if config.get("init"):
+        return f"Started from {config['init']} (SHA-256 {config['init_sha256']})"
+    if not config["pretrained"]:
+        return "From scratch, no pre-trained weights"
+    package = PACKAGES.get(config["architecture"])
+    return f"Started from ImageNet weights of {f'the package {package}' if package else 'timm'}"
+
+
 def _card(bundle: Bundle, study: Study, results: Results) -> str:
     """The model card."""
     config = bundle.training["config"]
@@ -143,9 +156,7 @@ def _card(bundle: Bundle, study: Study, results: Results) -> str:
         kept=config["keep"],
         flattered=", though that network's epoch was chosen on these crops" if config["keep"] == "best" else "",
         data=data,
-        start="Started from timm's ImageNet weights"
-        if config["pretrained"]
-        else "From scratch, no pre-trained weights",
+        start=_start(config),
         rows="\n".join(_rows(results)),
         minutes=sum(study.record["fold_seconds"]) / 60,
         commit=", ".join(study.record["commits"]),

@@ -11,6 +11,7 @@ import torch
 from torch.nn import functional as F
 
 from model.errors import DataError
+from scoring.files import hash_file
 from train import pretrained
 from train.config import FitConfig, configure, override
 from train.pretrained import HEAD_STD, PACKAGES, packaged_weights, start_network
@@ -73,7 +74,8 @@ def test_a_local_file_gives_the_backbone_alone(tmp_path: Path, suffix: str) -> N
     started = start_network(config).state_dict()
     assert all(torch.equal(started[name], state[name]) for name in state if not name.startswith("fc."))
     assert started["fc.weight"].shape[0] == 1
-    assert config.to_dict()["init_sha256"]
+    assert config.to_dict()["init"] == path.name  # a manifest names no folder of this machine
+    assert config.to_dict()["init_sha256"] == hash_file(path)
 
 
 @pytest.mark.parametrize(
