@@ -1,14 +1,14 @@
-# The classifier's image: torch with CUDA 12, the runtime package and one weights bundle. build.sh fills in the arguments
-# and chooses the target: exec or invoke, which differ in nothing but the entry and the label that tells the platform.
+# The algorithm's image: torch with CUDA 12, the library, the platform's entries and one weights bundle. build.sh sets the
+# arguments and chooses the target, exec or invoke: they differ in the entry and in the label that the platform reads.
 ARG BASE_IMAGE=python:3.11-slim-bookworm
 FROM ${BASE_IMAGE} AS packages
 
-# The large layer comes first, so that a change of code or weights does not install torch again. What no run can load
-# leaves in the same layer, since a later one would only hide it (docs/adr/0010): triton (only torch.compile uses it, and
-# only with a C compiler), headers, the packages' own tests, three CUDA libraries that no other file names; then pip
-# itself and the setuid bits. installed.txt is the lock, narrowed to the wheels that were taken, for the SBOM.
-# Everything is compiled to .pyc here: the platform's containers start cold and cannot write beside the sources. Hashes
-# in place of times in the .pyc, and one time for every file, make the files the same whenever this is built.
+# The large layer comes first, so that a change of code or weights does not install torch again. Files that no run loads
+# are deleted in the same layer, since a later one would only hide them (docs/adr/0010): triton (only torch.compile uses
+# it, and only with a C compiler), headers, the packages' own tests, three CUDA libraries that no other file names; then
+# pip itself and the setuid bits. installed.txt lists the installed wheels with their hashes, for the SBOM.
+# Everything is compiled to .pyc here: the platform's containers start cold and cannot write beside the sources. The .pyc
+# hold hashes instead of times, and all files have one time, so that every build gives the same files.
 COPY requirements.txt /opt/app/
 RUN export PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDONTWRITEBYTECODE=1 \
  && touch /dev/shm/start \
@@ -31,8 +31,8 @@ RUN export PIP_ROOT_USER_ACTION=ignore PIP_DISABLE_PIP_VERSION_CHECK=1 PYTHONDON
  && rm /dev/shm/start /dev/shm/report.json
 
 FROM packages AS both
-# Nothing but /tmp is writable, and the user may be one that the image does not know: without TORCHINDUCTOR_CACHE_DIR,
-# importing torchvision asks for the user's name and fails.
+# Only /tmp is writable, and the user may be unknown to the image: without TORCHINDUCTOR_CACHE_DIR, importing torchvision
+# looks up the user's name and fails.
 ENV PYTHONUTF8=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp XDG_CACHE_HOME=/tmp/cache MPLCONFIGDIR=/tmp/matplotlib \
     TORCH_HOME=/tmp/torch TORCHINDUCTOR_CACHE_DIR=/tmp/torchinductor HF_HOME=/tmp/huggingface HF_HUB_OFFLINE=1 \
@@ -41,21 +41,25 @@ ENV PYTHONUTF8=1 PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 \
 WORKDIR /opt/app
 ARG BUNDLE=weights/lite
 COPY ${BUNDLE} weights/
+COPY mitoscope/ mitoscope/
 COPY model/ model/
 COPY inference.py serve.py LICENSE ./
-# A bundle that is not whole fails here, not on the platform.
-RUN python -m compileall -q --invalidation-mode unchecked-hash model inference.py serve.py \
+# A broken bundle fails here, not on the platform.
+RUN python -m compileall -q --invalidation-mode unchecked-hash mitoscope model inference.py serve.py \
  && find /opt/app -newermt @0 -exec touch --date=@0 {} + \
- && python -c 'from pathlib import Path; from model.ensemble import Ensemble; Ensemble.load(Path("weights"), device="cpu")'
+ && python -c 'from mitoscope import Classifier; Classifier.load("weights", device="cpu")'
+
+# The commit, for the records beside what `mitoscope` writes; last, so that another commit of the same code keeps the rest.
+ARG REVISION=unknown
+RUN echo "$REVISION" > REVISION && touch --date=@0 REVISION .
 
 USER 1000:1000
 ARG VERSION=unknown
-ARG REVISION=unknown
 ARG BUNDLE_NAME=unknown
 ARG BUNDLE_SHA256=unknown
 ARG BASE_IMAGE
 LABEL org.opencontainers.image.title="atypical-mitosis-classifier" \
-      org.opencontainers.image.description="Is this mitosis atypical? Five EfficientViT folds (MIDOG 2025, Track 2)." \
+      org.opencontainers.image.description="MIDOG 2025, Track 2: which mitotic figures are atypical." \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \

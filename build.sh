@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Build the classifier's image.
+# Build the image of the algorithm. The bundle's task decides which: classify, Track 2 (normal or atypical crops).
 #
 #   ./build.sh [--api exec|invoke] [BUNDLE]
 #
@@ -46,16 +46,24 @@ if [[ -z $bundle ]]; then
     [[ ! -f $root/weights/l2/manifest.json ]] || bundle=$root/weights/l2
 fi
 manifest=$bundle/manifest.json
-[[ -f $manifest ]] || die "there is no weights bundle: got no $manifest, expected manifest.json beside five fold<k>.safetensors; name a bundle's folder"
-bundle_name=$(grep -o '"name"[[:space:]]*:[[:space:]]*"[^"]*"' "$manifest" | sed -n '1s/.*"\(.*\)"$/\1/p') || true
+[[ -f $manifest ]] || die "there is no weights bundle: got no $manifest, expected manifest.json beside its .safetensors files; name a bundle's folder"
+
+first() { # KEY: its first value in the manifest; nothing where there is none
+    grep -o "\"$1\"[[:space:]]*:[[:space:]]*\"[^\"]*\"" "$manifest" | sed -n '1s/.*"\(.*\)"$/\1/p' || true
+}
+
+bundle_name=$(first name)
 [[ -n $bundle_name ]] || die "the bundle has no name: got none in $manifest, expected \"name\": \"…\"; restore the bundle from where it was published"
+task=$(first task)
+task=${task:-classify} # bundles of format 1 have no task
+[[ $task == classify ]] || die "no image can be built for this task: got $task in $manifest, expected classify; name another bundle"
 
 command -v docker >/dev/null || die "there is no Docker: got no docker on PATH, expected Docker 20.10 or newer; install Docker Engine"
 docker version >/dev/null 2>&1 || die "Docker's engine does not answer: got a failing 'docker version', expected a running engine that this user may use; start it"
 
 version=$(sed -n 's/^version = "\(.*\)"$/\1/p' "$root/pyproject.toml")
 revision=$(git -C "$root" describe --always --abbrev=40 --dirty=+changes --exclude='*' 2>/dev/null) || revision=unknown
-echo "build.sh: $image ($api, version $version) with the bundle $bundle_name from $bundle"
+echo "build.sh: $image ($task, $api, version $version) with the bundle $bundle_name from $bundle"
 
 arguments=(
     --tag "$image"
@@ -70,14 +78,14 @@ arguments=(
 )
 [[ -z ${BASE_IMAGE:-} ]] || arguments+=(--build-arg "BASE_IMAGE=$BASE_IMAGE")
 
-# BuildKit stamps the image with the commit's time instead of now. The files' own time is a constant, as in the Dockerfile:
-# the commit's would change the layers of every commit that shares them.
+# BuildKit stamps the image with the commit's time instead of now. The files' own time is a constant, as in the Dockerfile,
+# so that commits with the same files share their layers.
 export SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(git -C "$root" log -1 --format=%ct 2>/dev/null || echo 0)}
 
-# The bundle may lie anywhere, links are followed, and every user of the image may read the files, whatever the umask here.
+# The bundle may be in any folder. Links are followed, and every user of the image may read the files.
 tar --create --dereference --hard-dereference --sort=name --owner=0 --group=0 --numeric-owner --mtime=@0 \
     --mode=u=rw,go=r,a+X --exclude=__pycache__ --transform='s,^\.,weights,' \
-    -C "$root" Dockerfile requirements.txt LICENSE inference.py serve.py model -C "$(cd "$bundle" && pwd)" . \
+    -C "$root" Dockerfile requirements.txt LICENSE inference.py serve.py mitoscope model -C "$(cd "$bundle" && pwd)" . \
     | docker build "${arguments[@]}" - \
     || die "the image was not built: got the error above from docker build, expected success; correct it and run ./build.sh again"
 

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
-# Write what is uploaded to the platform: the image and, apart from it, the weights bundle that it carries.
+# Write the files to upload to the platform: the image, and its weights bundle as a file of its own.
 #
 #   ./export.sh
 #
 #   -h, --help    this text
 #
 # dist/<image>-<version>.tar.gz     `docker save`, at most 10 GB
-# dist/<image>-<version>.cdx.json   what the image holds: CycloneDX, each package with version, licence and hash
+# dist/<image>-<version>.cdx.json   the image's packages with version, licence and hash (CycloneDX)
 # dist/<bundle>-model.tar.gz        the model tarball, which the platform unpacks at /opt/ml/model
 #
 # Environment: IMAGE  the image's name (default atypical-mitosis-classifier)
@@ -38,7 +38,7 @@ labels=$(docker image inspect --format '{{index .Config.Labels "org.opencontaine
 read -r version bundle revision <<<"$labels"
 [[ -n ${bundle:-} ]] || die "the image is another one: got no label bundle.name on $image, expected one that build.sh made; run ./build.sh"
 
-[[ ${image##*/} == *:* ]] || image+=:latest # a bare name would save every tag, and the platform takes one image
+[[ ${image##*/} == *:* ]] || image+=:latest # a name without a tag would save all tags, and the platform takes one image
 
 mkdir -p "$dist"
 work=$(mktemp -d "$dist/.export.XXXXXX")
@@ -49,11 +49,11 @@ clean_up() {
 }
 trap clean_up EXIT
 
-# The weights are taken from the image, so that the two tarballs cannot differ.
+# The weights come from the image, so that the two tarballs cannot differ.
 container=$(docker create "$image")
 docker cp "$container:/opt/app/weights" "$work/weights" >/dev/null
 [[ -z $(find "$work/weights" -type l) ]] \
-    || die "the bundle holds links: got $(find "$work/weights" -type l -printf '%P '), expected plain files, which alone the platform unpacks; run ./build.sh"
+    || die "the bundle holds links: got $(find "$work/weights" -type l -printf '%P '), expected plain files, since the platform unpacks no links; run ./build.sh"
 model_tarball=$bundle-model.tar.gz
 (cd "$work/weights" && tar --create --sort=name --format=ustar --hard-dereference --owner=0 --group=0 --numeric-owner \
     --mode=u=rw,go=r,a+X --mtime=@0 -- *) \
@@ -63,7 +63,7 @@ name=${image##*/}
 image_tarball=${name%%:*}-$version.tar.gz
 sbom=${name%%:*}-$version.cdx.json
 docker run --rm --interactive --network none --read-only --cap-drop ALL --security-opt no-new-privileges --entrypoint python "$image" \
-    - "${name%%:*}" "$version" "$revision" /opt/app/weights /opt/app/installed.txt <"$root/supply/sbom.py" >"$work/$sbom" \
+    - "${name%%:*}" "$version" "$revision" /opt/app/weights /opt/app/installed.txt <"$root/tools/supply/sbom.py" >"$work/$sbom" \
     || die "the SBOM was not made: got the error above, expected an image that this checkout's build.sh made; run ./build.sh"
 
 compress=(gzip --no-name)

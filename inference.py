@@ -2,13 +2,13 @@
 
 import os
 
+from mitoscope.command import escape_unencodable
 from model.entry import main, make_stopper, parse
-from model.log import escape_unencodable
 from model.signals import end_on_signal
 
 if __name__ == "__main__":
     escape_unencodable()
     arguments = parse()
     end_on_signal(make_stopper(arguments.output))
-    # Everything is written and flushed: Python's and torch's own clean-up would take another quarter of a second.
+    # All output is flushed: skip the clean-up of Python and torch, which takes a quarter of a second.
     os._exit(main(arguments))

@@ -1,10 +1,10 @@
-"""The container's entry (invoke): a server that scores a case a call. See `model.server`."""
+"""The container's entry (invoke): a server that scores one case per call. See `model.server`."""
 
 import os
 
-from model.log import escape_unencodable
+from mitoscope.command import escape_unencodable
 from model.server import main
 
 if __name__ == "__main__":
     escape_unencodable()
-    os._exit(main())  # as inference.py does; a signal that comes later has nothing to end
+    os._exit(main())  # as in inference.py; a later signal has no case to end

@@ -1,20 +1,20 @@
 #!/usr/bin/env bash
-# Run the image on test/input/interf0 as the platform does, only stricter, and check what it writes.
+# Run the image on test/input/interf0 under stricter conditions than the platform's, and check its output.
 #
 #   ./test.sh
 #
 #   -h, --help    this text
 #
-# The image's label says how. exec: one container scores the case. invoke: one server, asked from inside its container,
-# scores three cases in a row, a bad one between two good ones and two calls at once, and is stopped by SIGTERM in the
-# middle of a case; /input and /output are emptied and filled between the calls.
+# The image's label selects the test. exec: one container scores the case. invoke: one server, called from inside its
+# container, scores three cases in a row, a bad one between two good ones and two calls at once, and is stopped by SIGTERM
+# in the middle of a case; /input and /output are emptied and filled between the calls.
 #
-# Format and page count are always checked. The values are compared with the expected output when the image carries
+# Format and page count are always checked. The values are compared with the expected output when the image holds
 # weights/lite, which made it: within 1e-4 and with equal classes on a CPU; within 2e-2 on a GPU (fp16), where a page
 # that close to the threshold may change its class.
 #
 # Environment: IMAGE     the image's name (default atypical-mitosis-classifier)
-#              EXPECTED  the folder of the expected output, compared whichever bundle the image carries
+#              EXPECTED  the folder of the expected output, compared with any bundle
 #                        (default test/expected/interf0)
 
 set -euo pipefail
@@ -49,7 +49,7 @@ api=$(docker image inspect --format '{{index .Config.Labels "org.grand-challenge
 
 work=$(mktemp -d)
 container=
-clean_up() { # what the container wrote belongs to another user
+clean_up() { # the container's files belong to another user
     [[ -z $container ]] || docker rm --force "$container" >/dev/null
     rm -rf "$work" 2>/dev/null && return
     docker run --rm --network none --user 0 -v "$work:/work" --entrypoint find "$image" /work -mindepth 1 -delete
@@ -60,11 +60,11 @@ trap clean_up EXIT
 mkdir "$work/cases" "$work/check" "$work/expected" "$work/input" "$work/model" "$work/output"
 cp -R "$input" "$work/cases/fixture"
 cp -R "$expected" "$work/expected/fixture"
-cp -R "$root/scoring" "$root/test/container/make_cases.py" "$work/check/"
+cp "$root/test/container/make_cases.py" "$work/check/"
 chmod -R a+rX "$work"
 chmod 777 "$work/cases" "$work/expected" "$work/output"
 
-# A trial says what Docker really offers; a runtime's name in `docker info` may have no card behind it.
+# Try it: `docker info` may name a runtime although there is no card.
 gpu=()
 tolerance=1e-4
 class_margin=0
@@ -85,7 +85,7 @@ if [[ -n ${EXPECTED:-} || (-n $lite && ${baked##* } == "$lite") ]]; then
     compare=(--tolerance "$tolerance" --class-margin "$class_margin")
     echo "test.sh: checking format and values against $expected (bundle ${baked% *}, tolerance $tolerance)"
 else
-    echo "test.sh: checking the format only: the image carries ${baked% *}, the expected values are those of weights/lite"
+    echo "test.sh: checking the format only: the image holds ${baked% *}, the expected values are those of weights/lite"
 fi
 
 failures=()
@@ -101,13 +101,13 @@ provide() { # CASE: into /input; /output is empty then
     chmod -R a+rX "$work/input"
 }
 
-check() { # CASE: what lies in /output. The check is the checkout's: the image holds model/ alone.
+check() { # CASE: check the result in /output, by the image's own `mitoscope check`
     local stacks=("$work"/input/images/*/*) against=()
     ((${#compare[@]} == 0)) || against=(--expected "/expected/$1/$result" "${compare[@]}")
-    docker run --rm "${strict[@]}" -v "$work/check/scoring:/opt/app/scoring:ro" -v "$work/expected:/expected:ro" \
+    docker run --rm "${strict[@]}" -v "$work/expected:/expected:ro" \
         -v "$work/input:/input:ro" -v "$work/output:/output:ro" --entrypoint python "$image" \
-        -m scoring check "/output/$result" --stack "/input${stacks[0]#"$work/input"}" --weights /opt/app/weights "${against[@]}" \
-        || failures+=("$1: the output is wrong, as said above")
+        -m mitoscope check "/output/$result" --stack "/input${stacks[0]#"$work/input"}" --weights /opt/app/weights "${against[@]}" \
+        || failures+=("$1: the output is wrong, see above")
 }
 
 test_exec() {
@@ -121,7 +121,7 @@ test_exec() {
     check fixture
 }
 
-ask() { # METHOD PATH: print the status, or 0 where nobody answers
+ask() { # METHOD PATH: print the status, or 0 without an answer
     docker exec "$container" python -c '
 import sys, urllib.error, urllib.request
 request = urllib.request.Request("http://127.0.0.1:4743" + sys.argv[2], method=sys.argv[1])
@@ -137,20 +137,20 @@ expect() { # CASE STATUS: score the case; 201 is followed by a check
     provide "$1"
     local status
     status=$(ask POST /invoke)
-    echo "test.sh: $1: /invoke said $status"
-    [[ $status == "$2" ]] || failures+=("$1: /invoke said $status, expected $2")
+    echo "test.sh: $1: /invoke answered $status"
+    [[ $status == "$2" ]] || failures+=("$1: /invoke answered $status, expected $2")
     [[ $2 != 201 ]] || check_quietly "$1"
 }
 
-check_quietly() { # CASE: the table is shown where something is wrong
+check_quietly() { # CASE: show the table only if something is wrong
     check "$1" >"$work/checked"
     [[ $(tail -n 1 "$work/checked") == ok ]] || cat "$work/checked"
 }
 
-expect_stderr() { # LINES: so many, each a reason
+expect_stderr() { # LINES: their number; each is the reason of a failed case
     docker logs "$container" 2>"$work/stderr" >/dev/null
     [[ $(wc -l <"$work/stderr") == "$1" && $(grep -c '^error: ' "$work/stderr") == "$1" ]] \
-        || failures+=("the server wrote on stderr what is no reason of a failed case, or none: expected $1 lines")
+        || failures+=("stderr does not hold just the reasons of the failed cases: expected $1 lines")
 }
 
 start_server() {
@@ -158,12 +158,12 @@ start_server() {
     container=$(docker run --detach "${strict[@]}" "${gpu[@]}" "${mounts[@]}" "$image")
     until [[ $(ask GET /health) == 200 ]]; do
         if ((SECONDS - start > 300)) || [[ $(docker inspect --format '{{.State.Running}}' "$container") != true ]]; then
-            failures+=("/health never said 200")
+            failures+=("/health never answered 200")
             return 1
         fi
         sleep 0.5
     done
-    echo "test.sh: /health said 200 after $((SECONDS - start)) s"
+    echo "test.sh: /health answered 200 after $((SECONDS - start)) s"
 }
 
 call_twice() {
@@ -176,7 +176,7 @@ call_twice() {
     check_quietly fixture
 }
 
-stop_server() { # in the middle of the longest case: all of its result or nothing, within the platform's 5 s
+stop_server() { # in the middle of the longest case: a whole result or none, within the platform's 5 s
     local status
     provide long
     ask POST /invoke >"$work/first" &

@@ -1,14 +1,38 @@
-"""How a command line ends: with 0, or with one clear line on stderr and another exit code."""
+"""End a command with 0, or with one clear line on stderr and another exit code."""
 
+import argparse
 import errno
+import io
 import sys
 from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
 
 from mitoscope.errors import MitoscopeError, describe_memory_error, one_line
 
 REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space") | dict.fromkeys(
     (errno.EACCES, errno.EPERM, errno.EROFS), "correct the permissions"
 )
+
+
+def escape_unencodable() -> None:
+    """Escape characters that stdout or stderr cannot encode, instead of failing."""
+    for stream in (sys.stdout, sys.stderr):  # None, if it was closed when Python started
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+class PrintVersion(argparse.Action):
+    """Print the version that is installed, or the commit of a checkout, and exit."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        try:
+            found = version("mitoscope")
+        except PackageNotFoundError:
+            from mitoscope.provenance import read_commit  # here: a container starts without it
+
+            found = read_commit()
+        print(f"mitoscope {found}")
+        parser.exit()
 
 
 def run_command(command: Callable[[], int | None], extra: str = "") -> int:

@@ -1,14 +1,14 @@
-"""Every failure that outside data or a wrong setting can cause, as one tree of one-line errors.
+"""One tree of one-line errors for every failure that outside data or a wrong setting can cause.
 
-Grand Challenge shows a user the last line of stderr alone, so the message is the whole explanation.
+Grand Challenge shows users only the last line of stderr, so the message must explain everything.
 """
 
 from collections.abc import Sequence
 
-LONGEST = 400  # characters of what was got: the platform shows 1,024 of a line
-# How torch, C++, CUDA's libraries and the loader of shared libraries word it, each in an error of its own.
+LONGEST = 400  # characters of each part of a message: the platform shows 1,024 of a line
+# The wordings of torch, C++, CUDA's libraries and the loader of shared libraries.
 OUT_OF_MEMORY = ("allocate memory", "out of memory", "bad_alloc", "failed to map segment", "ALLOC_FAILED")
-MAYBE_OUT_OF_MEMORY = ("could not create a primitive",)  # oneDNN words every failure so
+MAYBE_OUT_OF_MEMORY = ("could not create a primitive",)  # oneDNN has one wording for every failure
 
 
 class MitoscopeError(Exception):
@@ -31,19 +31,19 @@ class MitoscopeError(Exception):
 
 
 def one_line(text: str) -> str:
-    """A text as one printable line, whatever the data held: no line's end, no control code, no half of a character."""
+    """Make a text one printable line: no line break, no control code, no lone surrogate."""
     shown = (letter if letter.isprintable() else ascii(letter)[1:-1] for letter in " ".join(text.split()))
     return "".join(shown)
 
 
 def _cut(value: object) -> str:
-    """A value as text that leaves room for the rest of the line."""
-    text = one_line(str(value)[: 2 * LONGEST])  # cut once more, since what cannot be printed grows
+    """Shorten a value's text, so that the rest of the line has room."""
+    text = one_line(str(value)[: 2 * LONGEST])  # cut again below: escaped characters are longer
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
 
 
 def _rebuild(kind: type[MitoscopeError], what: str, fields: dict[str, str]) -> MitoscopeError:
-    """Unpickle an error that crossed a process boundary (keyword-only arguments defeat the default)."""
+    """Unpickle an error from another process (the default cannot pass keyword-only arguments)."""
     return kind(what, **fields)
 
 
@@ -56,7 +56,7 @@ def describe_memory_error(error: Exception, known: Sequence[str] = OUT_OF_MEMORY
 
 
 class InputError(MitoscopeError):
-    """The case that was handed in cannot be read as a stack of crops."""
+    """The case cannot be read as a stack of crops."""
 
 
 class WeightsError(MitoscopeError):
@@ -68,7 +68,7 @@ class OutputError(MitoscopeError):
 
 
 class DeviceError(MitoscopeError):
-    """The asked-for device or precision is not available, or gave a result that is no number."""
+    """The device or precision is not available, or a result is not finite."""
 
 
 class DataError(MitoscopeError):

@@ -1,7 +1,6 @@
 """Files: read whole from outside, within limits; written whole or not at all.
 
-A file from outside that is refused raises OSError or ValueError; the caller says in its own words what the file
-should have been.
+Reading raises OSError or ValueError for a file that is refused; the caller explains which file it expected.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""What a result was computed from, by what and where, without a path of this machine."""
+"""Describe the code, files and machine behind a result, without paths of this machine."""
 
 import os
 import platform
@@ -18,7 +18,7 @@ LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "grand-challenge-metric
 
 def read_commit() -> str:
     """The commit of this code, with ``+changes`` when files differ from it; the version where it is installed."""
-    revision = PACKAGE.parent / "REVISION"  # written where the training image is built
+    revision = PACKAGE.parent / "REVISION"  # written when an image is built
     if revision.is_file():
         return revision.read_text(encoding="utf-8").strip()
     if (PACKAGE.parent / ".git").exists():

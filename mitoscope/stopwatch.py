@@ -1,4 +1,4 @@
-"""Seconds by stage, for the log: what a case spent where."""
+"""Seconds by stage, for the log."""
 
 import time
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Wall-clock seconds by stage, in the order in which the stages were entered."""
+    """Wall-clock seconds by stage, in the order of the stages."""
 
     def __init__(self) -> None:
         self.started = time.perf_counter()

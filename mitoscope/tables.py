@@ -34,7 +34,7 @@ def read_csv(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
     lacking = [name for name in columns if name not in table]
     if lacking or table.empty:
         got = f"no {', no '.join(lacking)}" if lacking else "no rows"
-        raise DataError(f"{path} is no usable table", got=got, expected=expected, remedy="correct it")
+        raise DataError(f"{path} is not a usable table", got=got, expected=expected, remedy="correct it")
     for name in columns:
         if table[name].isna().any():
             row = int(np.flatnonzero(table[name].isna())[0]) + 2

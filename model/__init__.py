@@ -1,1 +1,1 @@
-"""The model as the platform runs it: sockets and their handlers, the log, signals."""
+"""The algorithm as Grand Challenge runs it: sockets and their handlers, the log, signals."""

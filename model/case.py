@@ -1,7 +1,7 @@
-"""One case: the handler for its sockets reads it, predicts, and writes one JSON.
+"""Score one case: the handler of its sockets reads it, predicts, and writes one JSON.
 
-Cheap failures come first: the case is read, and the output folder tried, before torch is imported and the weights
-are loaded. On a failure nothing is written, and an older result stays as it was.
+Cheap checks come first: the case is read and the output folder is tested before torch is imported and the weights are
+loaded. On a failure nothing is written, and an older result stays as it was.
 """
 
 import platform
@@ -11,10 +11,12 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
+from mitoscope.bundle.checks import RESTORE
 from mitoscope.bundle.find import find_bundle
 from mitoscope.bundle.read import read_ahead, read_bundle
-from mitoscope.errors import InputError
+from mitoscope.errors import InputError, WeightsError
 from mitoscope.memory import keep_freed_memory
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 from mitoscope.stopwatch import Stopwatch
 from model import classification
 from model.contract import read_slugs, remove_partial
@@ -24,10 +26,10 @@ class Case(Protocol):
     """A scored case."""
 
     def describe(self) -> list[str]:
-        """The log's lines on what was found."""
+        """The log's lines on the result."""
 
     def tabulate(self) -> list[str]:
-        """One line a result, for ``--table``."""
+        """One line per result, for ``--table``."""
 
 
 class Model(Protocol):
@@ -40,13 +42,13 @@ class Model(Protocol):
 
 @dataclass(frozen=True)
 class Handler:
-    """How one track's cases are handled.
+    """How one track's cases are scored.
 
     Attributes:
-        task: Of the bundles that it takes.
-        output_name: The result's file in the output folder.
+        task: The task of its bundles.
+        output_name: The result's file name in the output folder.
         score: (input folder, output folder, function that loads the model, stopwatch) → the scored case.
-        get_kind: Imports the model's class, which has `place` (bundle, its files, device, precision).
+        get_kind: Imports the model's class, whose `place` takes (bundle, its files, device, precision, base).
     """
 
     task: str
@@ -56,9 +58,7 @@ class Handler:
 
 
 HANDLERS: dict[tuple[str, ...], Handler] = {
-    (classification.INPUT_SLUG,): Handler(
-        "classify", classification.OUTPUT_NAME, classification.score_stack, classification.get_kind
-    ),
+    (INPUT_SLUG,): Handler("classify", OUTPUT_NAME, classification.score_stack, classification.get_kind),
 }
 
 
@@ -68,11 +68,11 @@ def run_case(input_dir: Path, output_dir: Path, get_model: Callable[[], Model], 
     Args:
         input_dir: The case's folder, with ``inputs.json`` and ``images/``.
         output_dir: Where the result goes; made if it is missing.
-        get_model: Loads the networks. It is called once the case is known to be good.
-        watch: Takes the seconds by stage.
+        get_model: Loads the networks; called after the case has been read.
+        watch: Measures the seconds by stage.
 
     Raises:
-        MitoscopeError: Anything that outside data can cause. Nothing has then been written.
+        MitoscopeError: Any failure that outside data can cause. Nothing is written then.
     """
     slugs = read_slugs(input_dir)
     handler = HANDLERS.get(slugs)
@@ -81,40 +81,55 @@ def run_case(input_dir: Path, output_dir: Path, get_model: Callable[[], Model], 
             "the case's sockets are unknown",
             got=str(list(slugs))[:200],
             expected=" or ".join(str(list(known)) for known in HANDLERS),
-            remedy="run this algorithm through the interface that it was made for",
+            remedy="select the interface of this challenge's track on the platform",
         )
     return handler.score(input_dir, output_dir, get_model, watch)
 
 
-def load_model(weights: Path | None, device: str, precision: str, watch: Stopwatch) -> Model:
+def load_model(
+    weights: Path | None, device: str, precision: str, watch: Stopwatch, *, base: Path | None = None
+) -> Model:
     """Verify the bundle, and read its members while torch is being imported.
 
     Args:
         weights: The bundle's folder; None: see `mitoscope.bundle.find.find_bundle`.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
-        watch: Takes the seconds by stage.
+        watch: Measures the seconds by stage.
+        base: The base network of a bundle of adapters that does not hold it: its file or folder.
+
+    Raises:
+        WeightsError: The bundle is missing, broken, or of a task that no handler has.
+        DeviceError: This machine lacks the device or the precision.
     """
     keep_freed_memory()
     bundle = read_bundle(find_bundle(weights))
+    kinds = {handler.task: handler.get_kind for handler in HANDLERS.values()}
+    get_kind = kinds.get(bundle.task)
+    if get_kind is None:
+        raise WeightsError(
+            f"the bundle {bundle.name} cannot score cases",
+            got=f"task {bundle.task}",
+            expected=f"task {' or '.join(kinds)}",
+            remedy=RESTORE,
+        )
     contents = read_ahead(bundle)
-    get_kind = next(handler.get_kind for handler in HANDLERS.values() if handler.task == bundle.task)
     with watch.stage("imports"):
         kind = get_kind()
         from mitoscope.networks.device import choose_device, choose_precision
     with watch.stage("weights"):
         where = choose_device(device)
-        model: Model = kind.place(bundle, contents, where, choose_precision(precision, where, bundle))
+        model: Model = kind.place(bundle, contents, where, choose_precision(precision, where, bundle), base)
     return model
 
 
 def find_results(output_dir: Path) -> list[Path]:
-    """The result of each track, whether it exists or not."""
+    """The path of each track's result; the file may not exist."""
     return [output_dir / handler.output_name for handler in HANDLERS.values()]
 
 
 def remove_partials(output_dir: Path) -> None:
-    """Remove what a case leaves that ends in the middle."""
+    """Remove the partial result of an interrupted case."""
     for result in find_results(output_dir):
         remove_partial(result)
 

@@ -1,6 +1,6 @@
-"""Track 2: a stack of crops in, one class and confidence a page out.
+"""Track 2: a stack of crops in, a class and a confidence per page out.
 
-The platform's words for it (slugs, file names, "confidence") are here and nowhere else.
+The slugs and file names are in `mitoscope.sockets`; the word "confidence" is used only here.
 """
 
 import math
@@ -15,18 +15,17 @@ import numpy as np
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DeviceError
 from mitoscope.images.crops import find_stack, read_stack
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 from mitoscope.stopwatch import Stopwatch
 from model.contract import check_writable, write_result
 
 if TYPE_CHECKING:
     from mitoscope.classify.classifier import Classifier
 
-INPUT_SLUG = "stacked-histopathology-roi-cropouts"
 IMAGES_FOLDER = f"images/{INPUT_SLUG}"
-OUTPUT_NAME = "multiple-mitotic-figure-classification.json"
-PAGES_NAMED = 8  # of those unlike the training crops; a log line has a limited length
+PAGES_NAMED = 8  # pages unlike the training crops that the log names
 
-# One page's answer. "confidence" is P(atypical), whatever the class is.
+# The result of one page. "confidence" is P(atypical), whatever the class.
 Record = TypedDict("Record", {"class": str, "confidence": float})
 
 
@@ -35,11 +34,11 @@ class StackCase:
     """One scored stack.
 
     Attributes:
-        stack: The file that was read.
+        stack: The file.
         p_members: float64 (M, N), P(atypical) in [0, 1] by member and page.
-        records: What was written, one record a page.
+        records: The result, one record per page.
         outliers: For each page the features in which it is unlike the training crops
-            (`mitoscope.classify.outliers.find_outliers`); None where the bundle does not describe them. Only logged.
+            (`mitoscope.classify.outliers.find_outliers`); None if the bundle does not describe them. Only logged.
     """
 
     stack: Path
@@ -57,7 +56,7 @@ class StackCase:
         ]
 
     def tabulate(self) -> list[str]:
-        """One line a page; the spread is the largest member's probability less the smallest."""
+        """One line per page; the spread is the largest minus the smallest probability of the members."""
         spread = np.ptp(self.p_members, axis=0)  # (N,)
         rows = [
             f"{page:4d}  {record['class']:8s}  {record['confidence']:10.4f}  {spread[page - 1]:6.4f}"
@@ -69,13 +68,13 @@ class StackCase:
 def score_stack(
     input_dir: Path, output_dir: Path, get_classifier: "Callable[[], Classifier]", watch: Stopwatch
 ) -> StackCase:
-    """Handle a stack of crops: one record a page.
+    """Score a stack of crops: one record per page.
 
     Args:
         input_dir: The case's folder.
         output_dir: Where the result goes; made if it is missing.
-        get_classifier: Called once the case is known to be good and the result can be written.
-        watch: Takes the seconds by stage.
+        get_classifier: Called after the stack has been read and the output folder has been tested.
+        watch: Measures the seconds by stage.
     """
     with watch.stage("read"):
         stack = find_stack(input_dir / IMAGES_FOLDER, root=input_dir)
@@ -100,7 +99,7 @@ def get_kind() -> "type[Classifier]":
 
 
 def compare_crops(crops: np.ndarray, classifier: "Classifier") -> list[list[str]] | None:
-    """In what each of uint8 (N, 128, 128, 3) crops is unlike the training crops, where the bundle describes them."""
+    """Per crop of uint8 (N, 128, 128, 3): the features in which it is unlike the training crops; None if unknown."""
     from mitoscope.classify.outliers import find_outliers  # they import torch
     from mitoscope.images.stain import measure_crops
 
@@ -112,12 +111,12 @@ def encode_result(p_atypical: Iterable[float], threshold: float) -> list[Record]
     """Turn probabilities into the platform's records.
 
     Args:
-        p_atypical: P(atypical) a page, in page order, each in [0, 1].
+        p_atypical: P(atypical) of each page, in page order, in [0, 1].
         threshold: A page is atypical when its probability is at least this.
 
     Returns:
-        One record a page. ``confidence`` is a Python float, and so a JSON float even at 0.0 and 1.0: the evaluator
-        fails a whole submission that holds an integer, or a NaN (which the platform turns into null).
+        One record per page. ``confidence`` is a Python float, and so a JSON float even at 0.0 and 1.0: the evaluator
+        fails a whole submission for one integer, or one NaN (which the platform turns into null).
 
     Raises:
         DeviceError: A probability is not a number in [0, 1].
@@ -135,11 +134,11 @@ def encode_result(p_atypical: Iterable[float], threshold: float) -> list[Record]
 
 
 def describe_outliers(outliers: list[list[str]] | None) -> str:
-    """Which pages lie outside of the training crops, and in what; the first few of them by number."""
+    """Name the first few pages that are unlike the training crops, with the features."""
     if outliers is None:
-        return "not known: the bundle does not describe its training crops"
+        return "unknown: the bundle does not describe its training crops"
     unlike = [f"page {page} ({', '.join(names)})" for page, names in enumerate(outliers, start=1) if names]
-    verb = "lies" if len(unlike) == 1 else "lie"
-    summary = f"{len(unlike)} of {len(outliers)} pages {verb} outside of the training crops"
+    verb = "is" if len(unlike) == 1 else "are"
+    summary = f"{len(unlike)} of {len(outliers)} pages {verb} unlike the training crops"
     more = [f"and {len(unlike) - PAGES_NAMED} more"] if len(unlike) > PAGES_NAMED else []
     return f"{summary}: {', '.join(unlike[:PAGES_NAMED] + more)}" if unlike else summary

@@ -1,6 +1,6 @@
-"""What Grand Challenge gives a container and expects back, whatever the track: inputs.json, and a result in /output.
+"""The part of Grand Challenge's contract that all tracks share: read inputs.json, write a result to /output.
 
-What one track's sockets are called and hold is in that track's handler, such as `model.classification`.
+The sockets of a track are in its handler, such as `model.classification`.
 """
 
 import json
@@ -14,26 +14,26 @@ from mitoscope.files import describe_folder, partial_of, read_json, written_whol
 
 EXAMPLE = "test/input/interf0/inputs.json"
 INPUTS_NAME = "inputs.json"
-INPUTS_BYTES = 1 << 20  # the platform's holds about a thousand
+INPUTS_BYTES = 1 << 20  # the platform's file has about a thousand
 
 
 def read_slugs(input_dir: Path) -> tuple[str, ...]:
-    """Read which sockets a case fills from its ``inputs.json``.
+    """Read the slugs of a case's sockets from its ``inputs.json``.
 
     Args:
         input_dir: The case's folder, ``/input`` on the platform.
 
     Returns:
-        The sorted slugs: the key by which a handler is chosen. A slug stands in ``["socket"]["slug"]`` or, in the
-        older spelling, in ``["interface"]["slug"]``; all other keys are ignored.
+        The sorted slugs, which select the handler. A slug is in ``["socket"]["slug"]`` or, in the older format, in
+        ``["interface"]["slug"]``; all other keys are ignored.
 
     Raises:
-        InputError: The file is missing, is no JSON, or is no list of objects with a slug each.
+        InputError: The file is missing, not JSON, or not a list of objects with a slug each.
     """
     path = input_dir / INPUTS_NAME
     if not os.path.realpath(path).startswith(os.path.join(os.path.realpath(input_dir), "")):  # noqa: PTH118 - never raises
         raise InputError(
-            f"{INPUTS_NAME} lies outside of the case",
+            f"{INPUTS_NAME} is outside of the case's folder",
             got=f"a symbolic link to {os.path.realpath(path)!r}",
             expected=f"a file in {str(input_dir)!r}",
             remedy="copy the file instead of linking it",
@@ -60,7 +60,7 @@ def read_slugs(input_dir: Path) -> tuple[str, ...]:
 
 
 def _slug(path: Path, value: object) -> str:
-    """The slug of one object of inputs.json."""
+    """Read the slug of one object of inputs.json."""
     socket = (value.get("socket") or value.get("interface")) if isinstance(value, dict) else None
     slug = socket.get("slug") if isinstance(socket, dict) else None
     if not isinstance(slug, str):
@@ -69,7 +69,7 @@ def _slug(path: Path, value: object) -> str:
 
 
 def _malformed(path: Path, got: str) -> InputError:
-    """The error for JSON that is not what the platform writes."""
+    """The error for JSON of another structure than the platform's."""
     return InputError(
         f"{str(path)!r} is malformed",
         got=got,
@@ -79,31 +79,31 @@ def _malformed(path: Path, got: str) -> InputError:
 
 
 def check_writable(path: Path) -> None:
-    """Make the output folder where it is missing and prove that a result can be written there, leaving none behind.
+    """Make the output folder if it is missing, and test that a file can be written there; the file is removed.
 
     Raises:
-        OutputError: It cannot.
+        OutputError: No file can be written there.
     """
     partial = partial_of(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             partial.touch()
-        finally:  # a signal that stops the process may come in between
+        finally:
             partial.unlink(missing_ok=True)
     except OSError as error:
         raise _unwritable(path.parent, error) from error
 
 
 def write_result(path: Path, content: Any) -> None:  # noqa: ANN401 - each track has its own
-    """Write the result whole or not at all: all of the folder is uploaded, a partial file included.
+    """Write the result whole or not at all: the platform uploads all files of the folder, partial ones too.
 
     Args:
-        path: In an existing folder, ``/output`` on the platform. An older result there is replaced.
+        path: A file in an existing folder, ``/output`` on the platform. An older result is replaced.
         content: JSON values, without NaN.
 
     Raises:
-        OutputError: It cannot be written. The folder is then as it was.
+        OutputError: It cannot be written. The folder stays as it was.
     """
     try:
         with written_whole(path) as partial:
@@ -113,7 +113,7 @@ def write_result(path: Path, content: Any) -> None:  # noqa: ANN401 - each track
 
 
 def remove_partial(path: Path) -> None:
-    """Remove what `check_writable` or `write_result` left, where their process ends in the middle."""
+    """Remove the file that an interrupted `check_writable` or `write_result` left."""
     with suppress(OSError):
         partial_of(path).unlink()
 

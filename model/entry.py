@@ -1,7 +1,7 @@
-"""The exec entry: the command line in, one case, the log on stdout, the reason of a failure as stderr's last line.
+"""The exec entry: score the case that the command line names; log on stdout, errors on stderr.
 
-That last line is all that Grand Challenge shows of a failure. On a success stderr stays empty, unless stdout is lost;
-warnings go to stdout. SIGTERM and Ctrl-C end a case with 1, or with 0 where its result exists.
+Grand Challenge shows only the last line of stderr of a failed case: it is the reason. On success stderr stays empty,
+unless stdout is lost; warnings go to stdout. SIGTERM and Ctrl-C end a case with 1, or with 0 if its result exists.
 """
 
 import argparse
@@ -11,23 +11,31 @@ from pathlib import Path
 
 from mitoscope.stopwatch import Stopwatch
 from model.case import Model, describe_model, find_results, load_model, remove_partials, run_case
-from model.log import attempt, log
-from model.signals import say
+from model.log import log, run_logged
+from model.signals import write_line
 
 
 def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """The options of both entries, this one and serve.py; the defaults are the submission."""
+    """Build the options of both entries, this one and serve.py; the defaults are the submission."""
     parser = argparse.ArgumentParser(prog=prog, description=description)
-    parser.add_argument("--input", type=Path, default=Path("/input"), metavar="DIR", help="the case (%(default)s)")
-    parser.add_argument("--output", type=Path, default=Path("/output"), metavar="DIR", help="result (%(default)s)")
-    parser.add_argument("--weights", type=Path, metavar="DIR", help="a bundle; default: attached, baked, checkout")
-    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if any")
-    precisions = ("auto", "fp32", "fp16", "bf16")
+    parser.add_argument(
+        "--input", type=Path, default=Path("/input"), metavar="DIR", help="the case's folder (default %(default)s)"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("/output"), metavar="DIR", help="the result's folder (default %(default)s)"
+    )
+    parser.add_argument(
+        "--weights", type=Path, metavar="DIR", help="a bundle (default: the attached one, the image's, the checkout's)"
+    )
+    parser.add_argument(
+        "--base", type=Path, metavar="DIR", help="the base network of a bundle of adapters that does not hold it"
+    )
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="auto: a GPU if there is one")
     parser.add_argument(
         "--precision",
-        choices=precisions,
+        choices=("auto", "fp32", "fp16", "bf16"),
         default="auto",
-        help="auto: fp32, or a coarser one that the bundle says is harmless",
+        help="auto: fp32, or a faster one that was measured to be harmless for the bundle",
     )
     parser.add_argument("--table", action="store_true", help="print page, class, p_atypical, spread of the members")
     return parser
@@ -42,8 +50,8 @@ def run(arguments: argparse.Namespace, model: Model | None = None) -> None:
     """Score the case that the command line names and log it on stdout.
 
     Args:
-        arguments: Of `make_parser`.
-        model: The networks. None: they are loaded, once the case is known to be good.
+        arguments: As `make_parser` returns them.
+        model: The networks. None: load them, after the case has been read.
 
     Raises:
         MitoscopeError: As `run_case` and `load_model` do.
@@ -51,7 +59,7 @@ def run(arguments: argparse.Namespace, model: Model | None = None) -> None:
     watch = Stopwatch()
 
     def get_model() -> Model:
-        loaded = model or load_model(arguments.weights, arguments.device, arguments.precision, watch)
+        loaded = model or load_chosen(arguments, watch)
         log(*describe_model(loaded))
         return loaded
 
@@ -61,33 +69,40 @@ def run(arguments: argparse.Namespace, model: Model | None = None) -> None:
         log("", *case.tabulate())
 
 
+def load_chosen(arguments: argparse.Namespace, watch: Stopwatch) -> Model:
+    """Load the networks that the command line names."""
+    return load_model(arguments.weights, arguments.device, arguments.precision, watch, base=arguments.base)
+
+
 def main(arguments: argparse.Namespace) -> int:
     """Run one case: 0 with stderr empty, or 1 with the reason as the last line of stderr."""
-    return 1 if attempt(lambda: run(arguments)) else 0
+    return 1 if run_logged(lambda: run(arguments)) else 0
 
 
 def make_stopper(output_dir: Path) -> Callable[[], int]:
-    """What a signal does from now on: it ends the case, with 0 if its result exists."""
+    """Make the function that a signal calls: it returns the exit code, 0 if the case's result exists."""
     before = _identify(output_dir)
 
     def stop() -> int:
         if _identify(output_dir) != before:
-            say(sys.stdout, "warning   stopped by a signal after the result was written: the log may end here")
+            write_line(sys.stdout, "warning   stopped by a signal after the result was written: the log may end here")
             return 0
         remove_partials(output_dir)
-        say(sys.stderr, "error: stopped by a signal before the case was done: got SIGTERM or Ctrl-C; run it again")
+        write_line(
+            sys.stderr, "error: stopped by a signal before the case was done: got SIGTERM or Ctrl-C; run it again"
+        )
         return 1
 
     return stop
 
 
 def _identify(output_dir: Path) -> list[int | None]:
-    """What distinguishes the results that exist from those that replace them."""
+    """The inodes of the results; a new result has another inode than the file that it replaces."""
     return [_inode(path) for path in find_results(output_dir)]
 
 
 def _inode(path: Path) -> int | None:
-    """None where there is no file."""
+    """The inode of a file; None if it does not exist."""
     try:
         return path.stat().st_ino
     except OSError:

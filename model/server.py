@@ -1,11 +1,11 @@
-"""The container's entry (invoke): a server that scores a case a call; imports and weights are paid once, at the start.
+"""The invoke entry: a server that scores one case per call; it imports and loads the weights once, at the start.
 
-Grand Challenge asks ``GET /health`` until it says 200, then sends ``POST /invoke`` for each case and takes 201, and
-nothing else, as success. Between calls it swaps /input and /output: each call opens them by path, and leaves nothing
-open. The log of a case, its last line on stderr where it fails included, is that of inference.py.
+Grand Challenge polls ``GET /health`` until it answers 200, then sends ``POST /invoke`` for each case; only 201 is
+success. Between calls it replaces /input and /output: each call opens them by path and closes all files. A case is
+logged as inference.py logs it, its error on stderr included.
 
-The cases are scored in the main thread, where Python hears signals, one after another, and HTTP is spoken in another
-one: SIGTERM ends a case at once, and /health answers during a case.
+The main thread scores the cases one after another, because Python handles signals there; another thread serves HTTP.
+So SIGTERM ends a case at once, and /health answers during a case.
 """
 
 import argparse
@@ -24,23 +24,23 @@ from fastapi.responses import PlainTextResponse
 
 from mitoscope.errors import MitoscopeError
 from mitoscope.stopwatch import Stopwatch
-from model.case import Model, load_model, remove_partials
-from model.entry import make_parser, run
-from model.log import attempt, log
-from model.signals import end_on_signal, say
+from model.case import Model, remove_partials
+from model.entry import load_chosen, make_parser, run
+from model.log import log, run_logged
+from model.signals import end_on_signal, write_line
 
-HOST, PORT = "0.0.0.0", 4743  # the platform's; its templates' own test asks from another container
+HOST, PORT = "0.0.0.0", 4743  # the platform's; its templates test from another container
 
-Call = Future[str]  # of the reason why the case failed, empty where it did not
+Call = Future[str]  # of the reason of a failure; empty on success
 
 
 def make_app(calls: SimpleQueue[Call], unanswered: set[Call]) -> FastAPI:
-    """The two endpoints. An /invoke puts itself into the queue, and is unanswered until its case is done."""
+    """Build the two endpoints. /invoke puts its call into the queue; it is unanswered until its case is scored."""
     app = FastAPI(openapi_url=None)
 
     @app.get("/health")
     async def health() -> PlainTextResponse:
-        return PlainTextResponse("ready\n")  # there is no server before the weights are there
+        return PlainTextResponse("ready\n")  # the server starts after the weights are loaded
 
     @app.post("/invoke")
     async def invoke() -> PlainTextResponse:
@@ -63,18 +63,18 @@ def listen(host: str, port: int) -> socket.socket:
             f"the server cannot listen on {host}:{port}",
             got=error,
             expected="an address of this machine and a free port",
-            remedy="end what uses it, or name others with --host and --port",
+            remedy="stop the program that uses it, or choose others with --host and --port",
         ) from error
 
 
 def start_http(listener: socket.socket, app: FastAPI) -> None:
-    """Answer HTTP in a thread that ends with the process. uvicorn says nothing but its own faults, on stderr."""
+    """Serve HTTP in a thread that ends with the process. uvicorn logs only its own faults, on stderr."""
     config = uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", ws="none")
     Thread(target=uvicorn.Server(config).run, args=([listener],), name="http", daemon=True).start()
 
 
 def answer_calls(calls: SimpleQueue[Call], score: Callable[[], str]) -> NoReturn:
-    """Score one case a call, in the order of arrival."""
+    """Score one case per call, in the order of arrival."""
     while True:
         call = calls.get()
         if call.set_running_or_notify_cancel():  # else the call was cancelled
@@ -82,7 +82,7 @@ def answer_calls(calls: SimpleQueue[Call], score: Callable[[], str]) -> NoReturn
 
 
 def serve(arguments: argparse.Namespace) -> int:
-    """Load the members, then score a case a call until a signal ends the process with 0; 1 where it could not start."""
+    """Load the members, then score one case per call until a signal ends the process; return 1 if the start fails."""
     calls: SimpleQueue[Call] = SimpleQueue()
     unanswered: set[Call] = set()
     loaded: list[Model] = []
@@ -90,25 +90,27 @@ def serve(arguments: argparse.Namespace) -> int:
     def stop() -> int:
         if unanswered:
             remove_partials(arguments.output)
-            say(sys.stderr, "error: the server was stopped in the middle of a case; run the case again")
+            write_line(sys.stderr, "error: the server was stopped in the middle of a case; run the case again")
         return 0
 
     def start() -> None:
         watch = Stopwatch()
-        loaded.append(load_model(arguments.weights, arguments.device, arguments.precision, watch))
+        loaded.append(load_chosen(arguments, watch))
         listener = listen(arguments.host, arguments.port)
         start_http(listener, make_app(calls, unanswered))
         log(f"serving   http://{arguments.host}:{listener.getsockname()[1]}  {watch}")
 
     end_on_signal(stop)
-    if attempt(start):
+    if run_logged(start):
         return 1
-    answer_calls(calls, lambda: attempt(lambda: run(arguments, loaded[0])))
+    answer_calls(calls, lambda: run_logged(lambda: run(arguments, loaded[0])))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve as the command line says."""
-    parser = make_parser("serve.py", "Score a case for each POST /invoke: normal or atypical mitoses.")
-    parser.add_argument("--host", default=HOST, help="the address to listen on (%(default)s)")
-    parser.add_argument("--port", type=int, default=PORT, help="0: a free one, which the log names (%(default)s)")
+    """Parse the command line and serve."""
+    parser = make_parser("serve.py", "Score one case of MIDOG 2025 for each POST /invoke.")
+    parser.add_argument("--host", default=HOST, help="the address to listen on (default %(default)s)")
+    parser.add_argument(
+        "--port", type=int, default=PORT, help="0: any free one; the log shows it (default %(default)s)"
+    )
     return serve(parser.parse_args(argv))

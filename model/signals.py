@@ -1,7 +1,7 @@
-"""What SIGTERM and Ctrl-C do to a container's process: it ends at once.
+"""SIGTERM and Ctrl-C end a container's process at once.
 
-Nothing is raised. An exception would appear in whatever code runs at that moment, and be lost where that code clears
-the errors of what it calls, as NumPy does where it compares a dtype.
+Exit directly: an exception raised here would appear in the code that is running, and some code swallows it, such as
+NumPy's comparison of dtypes.
 """
 
 import os
@@ -13,12 +13,12 @@ from typing import TextIO
 
 
 def end_on_signal(end: Callable[[], int]) -> None:
-    """Let SIGTERM and Ctrl-C end this process, as soon as its main thread is between two steps of Python.
+    """End this process on SIGTERM or Ctrl-C, as soon as Python runs its signal handlers.
 
-    A process that was told to ignore Ctrl-C, as a shell tells those in its background, goes on doing so.
+    A process that ignores Ctrl-C, as a shell's background jobs do, still ignores it.
 
     Args:
-        end: Gives the exit code. It runs in the middle of anything: what it says, it says by `say`.
+        end: Returns the exit code. It may interrupt any code, so it must print by `write_line` only.
     """
 
     def handle(*_: object) -> None:
@@ -31,9 +31,9 @@ def end_on_signal(end: Callable[[], int]) -> None:
         signal.signal(signal.SIGINT, handle)
 
 
-def say(stream: TextIO | None, line: str) -> None:
-    """Write a line past the stream's buffer, which may be in use; nothing where the stream is closed or full."""
+def write_line(stream: TextIO | None, line: str) -> None:
+    """Write a line without the stream's buffer, which may be in use; do nothing if the stream is closed or full."""
     if stream is not None:
-        with suppress(OSError, ValueError):  # ValueError: it was closed in Python
+        with suppress(OSError, ValueError):  # ValueError: closed in Python
             if select.select([], [stream], [], 0)[1]:
                 os.write(stream.fileno(), f"{line}\n".encode())

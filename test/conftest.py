@@ -13,8 +13,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from mitoscope.sockets import INPUT_SLUG
 from mitoscope.training.data.table import CropData, read_data, write_data
-from model.classification import IMAGES_FOLDER, INPUT_SLUG
+from model.classification import IMAGES_FOLDER
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -58,14 +59,15 @@ def make_case(tmp_path: Path) -> Callable[..., Path]:
 
 @pytest.fixture(scope="session")
 def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of a bundle of five EfficientViT-B0 with random weights that look at 64 px.
+    """The folder of a bundle of five EfficientViT-B0 with random weights and inputs of 64 px.
 
-    Batch norm's statistics are those of random crops: with the initial ones the pages' answers differ by 1e-7, and
-    no test could tell one page from another.
+    Batch norm's statistics come from random images: with the initial ones, the probabilities of two pages differ by
+    1e-7 only, and no test could distinguish them.
     """
     import torch
 
-    from mitoscope.bundle.manifest import Bundle, InputSpec, Member, Threshold
+    from mitoscope.bundle.inputs import InputSpec
+    from mitoscope.bundle.manifest import Bundle, Member, Threshold
     from mitoscope.bundle.members import write_bundle
     from mitoscope.networks.build import build_network
 
@@ -86,7 +88,10 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         architecture="efficientvit_b0",
         input=InputSpec(size_px=64),
         threshold=Threshold(value=0.5, rule="fixed", fitted_on="nothing", n_crops=0),
-        members=tuple(Member(k, f"fold{k}.safetensors", "", 0.5, 0.5) for k in range(5)),
+        members=tuple(
+            Member(f"fold{k}.safetensors", "", fold=k, metrics={"balanced_accuracy": 0.5, "roc_auc": 0.5})
+            for k in range(5)
+        ),
     )
     return write_bundle(bundle, states).folder
 
@@ -181,9 +186,8 @@ def scored_crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def strict_bundle(tiny_bundle: Path, scored_crops: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny bundle, said to be trained on crops less sharp than 001.png of the scored crops, and else on all."""
-    from mitoscope.bundle.manifest import FEATURES
-    from mitoscope.images.stain import measure_crops
+    """The tiny bundle with a manifest by which only crops as sharp as 001.png of the scored crops are unusual."""
+    from mitoscope.images.stain import FEATURES, measure_crops
 
     with Image.open(scored_crops / "crops" / "001.png") as image:
         sharpness = measure_crops(np.asarray(image)[None])[0, -1]

@@ -1,8 +1,8 @@
-"""Where the weights are, when nobody names them and when somebody does."""
+"""Find the bundle to use: the one that the user names, or a default."""
 
 from pathlib import Path
 
-from mitoscope.bundle.manifest import RESTORE
+from mitoscope.bundle.checks import RESTORE
 from mitoscope.bundle.read import MANIFEST
 from mitoscope.errors import WeightsError
 from mitoscope.files import describe_folder
@@ -17,15 +17,14 @@ def find_bundle(weights: Path | None = None) -> Path:
     """Find the bundle to use.
 
     Args:
-        weights: The folder that the user asked for. None: the model tarball's folder if a manifest is in it or
-            one folder below, else the bundle baked into the image, else the default
-            weights of this package or checkout.
+        weights: The folder that the user named. None: the model tarball's folder if a manifest is in it or one folder
+            below, else the bundle baked into the image, else the default weights of this package or checkout.
 
     Returns:
         A folder that holds a manifest, not yet verified.
 
     Raises:
-        WeightsError: No manifest is found, or the model tarball holds several, or other things only.
+        WeightsError: There is no manifest, or the model tarball holds several manifests, or files without a manifest.
     """
     if weights is not None:
         if not (weights / MANIFEST).is_file():
@@ -57,5 +56,5 @@ def find_bundle(weights: Path | None = None) -> Path:
 
 
 def _fault(what: str, *, got: object, expected: str) -> WeightsError:
-    """A fault whose remedy is to restore or name a bundle."""
+    """The error whose remedy is to restore or name a bundle."""
     return WeightsError(what, got=got, expected=expected, remedy=RESTORE)

@@ -1,4 +1,4 @@
-"""Members as tensors: parsed from a bundle's bytes, and written as a new bundle."""
+"""Parse a bundle's bytes as tensors; write tensors as a new bundle."""
 
 import hashlib
 import json
@@ -9,7 +9,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from mitoscope.bundle.manifest import RESTORE, Bundle, to_json
+from mitoscope.bundle.checks import RESTORE
+from mitoscope.bundle.formats import to_json
+from mitoscope.bundle.manifest import Bundle
 from mitoscope.bundle.read import CHECKSUM, MANIFEST, hash_manifest, read_bundle
 from mitoscope.errors import WeightsError
 from mitoscope.files import write_text, written_folder
@@ -21,8 +23,8 @@ def parse_member(content: bytes, name: str) -> dict[str, Tensor]:
     """Turn a member's bytes into tensors.
 
     Args:
-        content: What `mitoscope.bundle.read.read_content` returned.
-        name: The file's, for a message.
+        content: As `mitoscope.bundle.read.read_content` returns it.
+        name: Name of the file, for the message.
 
     Returns:
         Tensor name → tensor, in the precision of the file.
@@ -32,10 +34,16 @@ def parse_member(content: bytes, name: str) -> dict[str, Tensor]:
     """
     try:
         return safetensors.torch.load(content)
+    except MemoryError:
+        raise
     except Exception as error:  # the parser's error type is not public
         raise WeightsError(
-            f"{name} is no safetensors file", got=error, expected="a safetensors file", remedy=RESTORE
+            f"{name} is not a safetensors file", got=error, expected="a safetensors file", remedy=RESTORE
         ) from error
+    except BaseException as error:
+        if type(error).__name__ == "PanicException":  # the parser panics where it finds no memory
+            raise MemoryError from error
+        raise
 
 
 def write_bundle(
@@ -43,13 +51,13 @@ def write_bundle(
 ) -> Bundle:
     """Write a bundle whole or not at all, replacing an older one in the same folder.
 
-    Matrices and kernels are stored in fp16; vectors (biases, norms, running statistics), which are small and lose
-    most, stay in fp32.
+    Matrices and kernels are stored in fp16. Vectors (biases, norms, running statistics) stay in fp32: they are small,
+    and rounding harms them most.
 
     Args:
-        bundle: What to write and where; the ``sha256`` of members and base are computed here.
-        states: One state dict a member, in the members' order.
-        base: The base's, where the bundle holds it.
+        bundle: The manifest and the folder; the ``sha256`` of members and base are computed here.
+        states: One state dict per member, in the members' order.
+        base: State dict of the base, if the bundle holds it.
         files: Other text files of the bundle by name, such as its model card.
 
     Returns:
@@ -57,13 +65,14 @@ def write_bundle(
 
     Raises:
         WeightsError: The folder holds something else than a bundle, or a weight does not fit in fp16.
+        ValueError: The base is missing, or the number of states is not the number of members.
     """
     folder = bundle.folder
     if folder.exists() and not (folder / MANIFEST).is_file() and any(folder.iterdir()):
         raise WeightsError(
-            f"{folder} is no bundle to be replaced",
-            got="other files",
-            expected="a bundle, or nothing there",
+            f"{folder} cannot be replaced",
+            got="other files than a bundle's",
+            expected="a bundle, or an empty or missing folder",
             remedy="name another folder",
         )
     with written_folder(folder) as scratch:
@@ -73,7 +82,9 @@ def write_bundle(
             (scratch / file).write_bytes(content)
             return hashlib.sha256(content).hexdigest()
 
-        if bundle.base and bundle.base.file and base is not None:
+        if bundle.base and bundle.base.file:
+            if base is None:
+                raise ValueError("the bundle holds its base: base must be its state dict")
             bundle = replace(bundle, base=replace(bundle.base, sha256=store(bundle.base.file, base)))
         hashed = [
             replace(member, sha256=store(member.file, state))
@@ -89,7 +100,7 @@ def write_bundle(
 
 
 def _stored(tensor: Tensor) -> Tensor:
-    """The tensor as the file holds it: contiguous, on the CPU, matrices in fp16."""
+    """Convert a tensor to its stored form: contiguous, on the CPU, matrices in fp16."""
     half = tensor.is_floating_point() and tensor.ndim > 1
     stored = tensor.detach().to("cpu", torch.float16 if half else tensor.dtype).contiguous()
     if not torch.isfinite(stored).all():

@@ -1,7 +1,7 @@
-"""A bundle's manifest and bytes, read and verified.
+"""Read and verify a bundle's manifest and bytes.
 
-Whatever is bound to the weights (architecture, input, threshold, hashes) is written once, in the manifest. A bundle
-that is there but broken is an error, never a reason to look for another one.
+Everything that belongs to the weights (architecture, input, threshold, hashes) is written once, in the manifest. A
+broken bundle is an error, never a reason to look for another one.
 """
 
 import hashlib
@@ -9,16 +9,18 @@ import json
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mitoscope.bundle.manifest import RESTORE, Base, Bundle, Member, from_json
+from mitoscope.bundle.checks import RESTORE
+from mitoscope.bundle.formats import FORMATS, from_json
+from mitoscope.bundle.manifest import Base, Bundle, Member
 from mitoscope.errors import WeightsError
 from mitoscope.files import read_file, read_json
 
-FORMATS = (1, 2)
 MANIFEST = "manifest.json"
-CHECKSUM = "checksum"  # of the manifest itself; older ones have none
+CHECKSUM = "checksum"  # of the manifest itself; optional
 MANIFEST_BYTES = 1 << 20
 MEMBER_BYTES = 8 << 30  # the largest foundation model in fp32 has 4.5 GB
 
@@ -27,8 +29,7 @@ def read_bundle(folder: Path) -> Bundle:
     """Read and check a manifest. The members' bytes are checked when they are read, by `read_content`.
 
     Raises:
-        WeightsError: The manifest is missing, malformed, of another format, or does not name exactly the files that
-            are beside it.
+        WeightsError: The manifest is missing, malformed, of another format, or lists other files than the folder holds.
     """
     try:
         manifest = read_json(folder / MANIFEST, MANIFEST_BYTES)
@@ -46,13 +47,7 @@ def read_bundle(folder: Path) -> Bundle:
         )
     try:
         bundle = from_json(manifest, folder)
-    except (
-        KeyError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        OverflowError,
-    ) as error:  # the last: an integer of 400 digits
+    except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:  # the last: a 400-digit integer
         expected = f"the fields of format {manifest['format']}"
         raise _fault(f"{folder / MANIFEST} is malformed", got=repr(error), expected=expected) from error
     files = sorted(path.name for path in folder.glob("*.safetensors"))
@@ -68,7 +63,7 @@ def hash_manifest(manifest: Mapping[str, Any]) -> str:
 
 
 def read_content(bundle: Bundle, member: Member) -> bytes:
-    """Read one member's file and check its hash, so that what is used is what was checked.
+    """Read one member's file and check its hash; the bytes that were checked are the bytes that are used.
 
     Raises:
         WeightsError: The file cannot be read, or its SHA-256 is not the manifest's.
@@ -77,14 +72,17 @@ def read_content(bundle: Bundle, member: Member) -> bytes:
 
 
 def read_base(bundle: Bundle, base: Path | None = None) -> bytes | None:
-    """Read and check the base that a bundle's adapters share; None where its members are full.
+    """Read and check the base that a bundle's adapters share.
 
     Args:
         bundle: The manifest.
-        base: The file, or a folder of .safetensors files one of which it is; needed where the bundle may not hold it.
+        base: The base's file or a folder that holds it; needed if the bundle does not hold it.
+
+    Returns:
+        The file's bytes; None if the members are full.
 
     Raises:
-        WeightsError: It is not there, or its SHA-256 is not the manifest's.
+        WeightsError: The file is missing, or its SHA-256 is not the manifest's.
     """
     if bundle.base is None:
         return None
@@ -94,24 +92,20 @@ def read_base(bundle: Bundle, base: Path | None = None) -> bytes | None:
 
 
 def _read_given_base(wanted: Base, given: Path | None) -> bytes:
-    """The user's own copy of a base that cannot be passed on."""
-    candidates = sorted(given.glob("*.safetensors")) if given and given.is_dir() else [given] if given else []
-    for path in candidates:
-        try:
+    """Read the user's own copy of a base whose licence forbids passing it on."""
+    for path in sorted(given.glob("*.safetensors")) if given and given.is_dir() else [given] if given else []:
+        with suppress(WeightsError):
             return _read(path, wanted.sha256)
-        except WeightsError:
-            if len(candidates) == 1:
-                raise
     raise WeightsError(
-        f"the base {wanted.name or wanted.sha256} is not in this bundle: its licence ({wanted.licence}) forbids that",
+        f"the bundle lacks its base {wanted.name or 'network'}, which the licence {wanted.licence} forbids to pass on",
         got=f"no file with its hash in {str(given)!r}" if given else "no --base",
         expected=f"a .safetensors file with sha256 {wanted.sha256}",
-        remedy="get it from its publisher and name the file or its folder with --base",
+        remedy="download it from its publisher and name the file or its folder with --base",
     )
 
 
 def _read(path: Path, sha256: str) -> bytes:
-    """A file whose hash is known."""
+    """Read a file and check its hash."""
     try:
         content = read_file(path, MEMBER_BYTES)
     except OSError as error:
@@ -123,9 +117,10 @@ def _read(path: Path, sha256: str) -> bytes:
 
 
 def read_ahead(bundle: Bundle) -> Iterator[bytes]:
-    """Start reading all members in a thread, and return what `read_content` returns, in the members' order.
+    """Start reading all members in a thread.
 
-    What has been read is held until it is asked for, and not after that.
+    Returns:
+        The results of `read_content` in the members' order; each is freed when it has been taken.
     """
     pool = ThreadPoolExecutor(1, thread_name_prefix="weights")
     reading: deque[Future[bytes]] = deque(pool.submit(read_content, bundle, member) for member in bundle.members)
@@ -134,5 +129,5 @@ def read_ahead(bundle: Bundle) -> Iterator[bytes]:
 
 
 def _fault(what: str, *, got: object, expected: str) -> WeightsError:
-    """A fault of the bundle, all of which have the same remedy."""
+    """The error for a broken bundle; the remedy is always the same."""
     return WeightsError(what, got=got, expected=expected, remedy=RESTORE)

@@ -1,4 +1,4 @@
-"""An ensemble of networks, one answer: uint8 crops in, probabilities of *atypical* out, numpy on both sides.
+"""Crops → P(atypical) by an ensemble of networks; numpy arrays in and out.
 
 The only way from crops to probabilities: `inference.py`, `mitoscope classify`, the report and training's own evaluation
 all call `Classifier.predict_members`.
@@ -16,7 +16,7 @@ from mitoscope.bundle.find import find_bundle
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.bundle.members import parse_member
 from mitoscope.bundle.read import read_ahead, read_base, read_bundle
-from mitoscope.classify.calibrate import calibrate
+from mitoscope.classify.calibrate import calibrate, set_prevalence
 from mitoscope.classify.outliers import check_features
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.classify.task import check_task
@@ -25,7 +25,7 @@ from mitoscope.networks.build import restore_network
 from mitoscope.networks.device import DTYPES, choose_device, choose_precision
 from mitoscope.networks.lora import merge_adapter
 
-# Crops in one forward pass. torch chooses its kernels, and so the last bits of a probability, by this number.
+# Crops in one forward pass. torch selects its kernels by this number, which changes the last bits of a probability.
 FORWARD_CROPS = {"cpu": 16, "cuda": 256}
 
 
@@ -50,6 +50,7 @@ class Classifier:
         device: str = "auto",
         precision: str = "auto",
         base: str | Path | None = None,
+        prevalence: float | None = None,
     ) -> "Classifier":
         """Read, verify and place the members.
 
@@ -58,13 +59,18 @@ class Classifier:
             device: ``"auto"`` (the GPU when there is one), ``"cpu"`` or ``"cuda"``.
             precision: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"auto"``, see
                 `mitoscope.networks.device.choose_precision`.
-            base: The base network of a bundle of adapters that may not hold it; a file or its folder.
+            base: The base network of a bundle of adapters that does not hold it: its file or folder.
+            prevalence: The share of atypical figures where the crops come from, if it is known; see
+                `mitoscope.classify.calibrate.set_prevalence`.
 
         Raises:
-            WeightsError: The bundle is missing, broken, or made for another task.
+            WeightsError: The bundle is missing, broken, or made for another task; or a prevalence is given, and the
+                bundle is not calibrated.
             DeviceError: This machine lacks the device or the precision, or the GPU's memory is full.
         """
         bundle = read_bundle(find_bundle(None if weights is None else Path(weights)))
+        if prevalence is not None:
+            bundle = set_prevalence(bundle, prevalence)
         where = choose_device(device)
         chosen = choose_precision(precision, where, bundle)  # before anything is read
         return cls.place(bundle, read_ahead(bundle), where, chosen, None if base is None else Path(base))
@@ -78,7 +84,7 @@ class Classifier:
         precision: str,
         base: Path | None = None,
     ) -> "Classifier":
-        """As `load`, with members that are already being read.
+        """Place a bundle whose members are already being read.
 
         Args:
             bundle: The manifest.
@@ -100,7 +106,7 @@ class Classifier:
     def of(
         cls, bundle: Bundle, states: Iterator[Mapping[str, Tensor]], device: torch.device, precision: str
     ) -> "Classifier":
-        """The classifier of members whose tensors are at hand, by timm's names and in the members' order."""
+        """Build a classifier from the members' tensors, by timm's names and in the members' order."""
         members = []
         try:
             for member, state in zip(bundle.members, states, strict=True):
@@ -121,9 +127,9 @@ class Classifier:
 
         Args:
             crops: uint8 (N, 128, 128, 3), RGB in [0, 255].
-            repeatable: Give each crop the same bits, whatever other crops are scored with it: the last forward pass is
-                filled up, and a GPU whose memory is too small is an error. Otherwise the last digits (some 1e-7) may
-                depend on N, a short stack takes less time, and a full GPU makes the passes smaller, with a warning.
+            repeatable: A crop's bits do not depend on the other crops: the last batch is padded, and too little GPU
+                memory is an error. Otherwise the last digits (some 1e-7) may depend on N, a short stack takes less
+                time, and on too little GPU memory the batches become smaller, with a warning.
 
         Returns:
             float64 (M, N): P(atypical) in [0, 1] by member and crop.
@@ -147,7 +153,7 @@ class Classifier:
         p_members = np.concatenate(batches, axis=1)  # (M, N)
         if not np.isfinite(p_members).all():
             raise DeviceError(
-                f"{int((~np.isfinite(p_members)).sum())} probabilities are no numbers",
+                f"{int((~np.isfinite(p_members)).sum())} probabilities are not finite",
                 got=f"overflow in {self.precision} on {self.device}",
                 expected="finite values",
                 remedy="run again with --precision fp32",
@@ -155,7 +161,7 @@ class Classifier:
         return p_members
 
     def calibrate(self, p: np.ndarray) -> np.ndarray:
-        """Networks' probabilities on the calibrated scale, on which the threshold is; any shape."""
+        """Convert the networks' probabilities, of any shape, to the calibrated scale of the threshold."""
         return calibrate(p, self.bundle.calibration)
 
     def combine(self, p_members: np.ndarray) -> np.ndarray:
@@ -178,7 +184,7 @@ def check_bundle(bundle: Bundle) -> None:
     """Refuse a bundle that cannot classify crops.
 
     Raises:
-        WeightsError: It is made for another task, for larger crops, or describes its training crops in other features.
+        WeightsError: It has another task, larger crops, or other features of its training crops.
     """
     check_task(bundle)
     if bundle.training_crops is not None:
@@ -186,12 +192,12 @@ def check_bundle(bundle: Bundle) -> None:
 
 
 def _filled(crops: np.ndarray, count: int) -> np.ndarray:
-    """Black crops appended up to a number: uint8 (count, 128, 128, 3)."""
+    """Append black crops up to a number: uint8 (count, 128, 128, 3)."""
     return np.concatenate([crops, np.zeros((count - len(crops), *crops.shape[1:]), np.uint8)])
 
 
 def _out_of_memory(device: torch.device, error: torch.OutOfMemoryError, what: str) -> DeviceError:
-    """The GPU is too small, or others use it."""
+    """The error for a GPU with too little free memory."""
     return DeviceError(
         f"the memory of {device} is full",
         got=str(error).partition(". ")[0],

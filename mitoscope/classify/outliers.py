@@ -1,12 +1,13 @@
-"""Which crops are unlike those that the networks were trained on.
+"""Find crops that are unlike the networks' training crops.
 
-A network is known to work on crops like its training crops. Its user should see where a scanner, a stain or a blurred
-scan differs from them. This hint never changes a probability.
+A network is tested only on crops like its training crops. The user should see when a scanner, a stain or a blurred scan
+differs from them. This hint never changes a probability.
 """
 
 import numpy as np
 
-from mitoscope.bundle.manifest import RESTORE, FeatureRange, TrainingCrops
+from mitoscope.bundle.checks import RESTORE
+from mitoscope.bundle.inputs import FeatureRange, TrainingCrops
 from mitoscope.errors import WeightsError
 from mitoscope.images.stain import FEATURES
 
@@ -15,7 +16,7 @@ MARGIN = 0.5  # standard deviations; see find_outliers
 
 
 def describe_crops(features: np.ndarray) -> TrainingCrops:
-    """What a bundle's manifest says of its training crops; features float (N, 7) of `measure_crops`, N of 1 or more."""
+    """Describe training crops for the manifest; features float (N, 7) of `measure_crops`, N at least 1."""
     low, high = np.percentile(features, PERCENTILES, axis=0)
     columns = np.stack([features.mean(axis=0), features.std(axis=0), low, high], axis=1).tolist()  # 7 × 4
     ranges = {name: FeatureRange(*values) for name, values in zip(FEATURES, columns, strict=True)}
@@ -23,14 +24,14 @@ def describe_crops(features: np.ndarray) -> TrainingCrops:
 
 
 def check_features(training: TrainingCrops) -> None:
-    """Refuse training crops that are described in other features than `FEATURES`.
+    """Refuse a description of training crops by other features than `FEATURES`.
 
     Raises:
-        WeightsError: They are.
+        WeightsError: The features differ.
     """
     if set(training.features) != set(FEATURES):
         raise WeightsError(
-            "the bundle's training crops are described in other features",
+            "the bundle describes its training crops by other features",
             got=sorted(training.features),
             expected=", ".join(FEATURES),
             remedy=RESTORE,
@@ -40,15 +41,15 @@ def check_features(training: TrainingCrops) -> None:
 def find_outliers(features: np.ndarray, training: TrainingCrops) -> list[list[str]]:
     """Name the features in which each crop is unlike the training crops.
 
-    A feature is unlike when it lies more than half a standard deviation outside of the training crops' central 99.8 %.
-    Without that margin the scanners of AtNorM-Br, on which the networks do well, would be named in every fifth crop.
+    A feature is unlike if it is more than half a standard deviation outside of the training crops' central 99.8 %.
+    Without that margin every fifth crop of AtNorM-Br would be named, although the networks do well on its scanners.
 
     Args:
         features: float (N, 7), as `measure_crops` gives them.
         training: The bundle's training crops.
 
     Returns:
-        N lists of names, of `FEATURES` and in their order; an empty list is a crop like the training crops.
+        N lists of names from `FEATURES`, in their order; empty for a crop like the training crops.
     """
     ranges = [training.features[name] for name in FEATURES]
     low = np.array([known.low - MARGIN * known.std for known in ranges])

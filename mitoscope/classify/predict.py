@@ -10,21 +10,19 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import numpy as np
-from tqdm import tqdm
 
 from mitoscope.bundle.read import MANIFEST
 from mitoscope.classify.classifier import FORWARD_CROPS, Classifier
-from mitoscope.classify.listing import Block, Listing, open_listing, read_blocks
-from mitoscope.classify.shards import UNREADABLE_CODE, check_shard, draft, is_finished, tell, unreadable_of
+from mitoscope.classify.listing import Block, Listing, list_crops, read_blocks
+from mitoscope.classify.shards import UNREADABLE_CODE, check_shard, draft, is_finished, print_result, unreadable_of
 from mitoscope.classify.tables import DECIMALS, PREDICTION_COLUMNS
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import one_line
 from mitoscope.files import hash_file
 from mitoscope.images.crops import count_greyscale
 from mitoscope.memory import keep_freed_memory
+from mitoscope.progress import progress
 from mitoscope.provenance import describe_machine, read_commit
-
-TELL_EVERY = 10_000
 
 
 def predict(
@@ -32,8 +30,10 @@ def predict(
     out: Path,
     *,
     weights: Path | None = None,
+    base: Path | None = None,
     device: str = "auto",
     precision: str = "auto",
+    prevalence: float | None = None,
     shard: tuple[int, int] = (1, 1),
     batch_size: int = 256,
     strict: bool = True,
@@ -41,15 +41,17 @@ def predict(
     """Score crops in bulk.
 
     Args:
-        paths: See `mitoscope.classify.listing.open_listing`.
+        paths: See `mitoscope.classify.listing.list_crops`.
         out: predictions.csv, replaced if it is there; its record is written beside it (`shards`). A prediction
             that is there already, by the same weights and code, of the same files that were not touched since, is left
             as it is.
         weights: A bundle's folder; None: see `mitoscope.bundle.find.find_bundle`.
+        base: The base network of a bundle of adapters that does not hold it.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+        prevalence: The share of atypical figures where the crops come from, in (0, 1); see `set_prevalence`.
         shard: (i, N): of the files, in order, the i-th of N parts of equal size, i from 1 on.
-        batch_size: Crops held in memory at once, rounded up to whole forward passes; changes no figure.
+        batch_size: Crops held in memory at once, rounded up to whole forward passes; does not change the result.
         strict: Write nothing when a file cannot be read. Otherwise the rest is written, and OUT.unreadable.csv lists
             image_id and reason of those that could not.
 
@@ -60,16 +62,17 @@ def predict(
         MitoscopeError: Anything else that outside data can cause. Nothing has then been written.
     """
     keep_freed_memory()
-    with open_listing(paths) as listing, draft(out) as new:
-        classifier = Classifier.load(weights, device=device, precision=precision)
-        mark = _mark(listing, classifier, shard)
+    listing = list_crops(paths)
+    with draft(out) as new:
+        classifier = Classifier.load(weights, device=device, precision=precision, base=base, prevalence=prevalence)
+        mark = {**_mark(listing, classifier, shard), "prevalence": prevalence}
         if is_finished(out, mark, listing.newest_s):
             print(f"{out} is finished: nothing to do")
             return UNREADABLE_CODE if unreadable_of(out).is_file() else 0
         check_shard(out, mark)
         first, last = ((number * listing.n_files) // shard[1] for number in (shard[0] - 1, shard[0]))
         if listing.n_others:
-            print(f"passed over {listing.n_others:,} files that are no images by their names")
+            print(f"skipped {listing.n_others:,} files that are hidden or no images by their names")
         where = f"{classifier.device.type} {classifier.precision}"
         print(f"scoring {last - first:,} files: {classifier.bundle.name}, {where}", flush=True)
         at_once = FORWARD_CROPS[classifier.device.type]
@@ -84,7 +87,7 @@ def predict(
                   "was written; correct them, or score the others with --no-strict", file=sys.stderr)  # fmt: skip
             return UNREADABLE_CODE
         new.keep({**mark, "crops": {**asdict(tally), "pixels_sha256": [pixels]}})
-    return tell(out, tally.n_crops, tally.n_greyscale, tally.n_unreadable)
+    return print_result(out, tally.n_crops, tally.n_greyscale, tally.n_unreadable)
 
 
 def encode_rows(image_ids: list[str], p_members: np.ndarray, classifier: Classifier) -> list[list[str]]:
@@ -140,12 +143,12 @@ def _score(
     scores, reasons = (csv.writer(file, lineterminator="\n") for file in files)
     scores.writerow([*PREDICTION_COLUMNS, *(f"member_{k}" for k in range(len(classifier.bundle.members)))])
     reasons.writerow(["image_id", "reason"])
-    tally, pixels, n_done = _Tally(), hashlib.sha256(), 0
-    with tqdm(total=n_files, unit=" files", disable=None) as bar:  # None: on a terminal alone
+    tally, pixels = _Tally(), hashlib.sha256()
+    with progress(n_files, unit="files", what="scoring") as bar:
         for block in blocks:
             for image_id, reason in block.unreadable:
                 reasons.writerow([image_id, reason])
-                tqdm.write(one_line(f"unreadable: {image_id}: {reason}"), file=sys.stderr)
+                bar.note(one_line(f"unreadable: {image_id}: {reason}"))
             tally.n_crops += len(block.image_ids)
             tally.n_greyscale += count_greyscale(block.crops)
             tally.n_unreadable += len(block.unreadable)
@@ -154,7 +157,4 @@ def _score(
                 p_members = classifier.predict_members(block.crops, repeatable=True)
                 scores.writerows(encode_rows(block.image_ids, p_members, classifier))
             bar.update(block.n_files)
-            if bar.disable and (n_done + block.n_files) // TELL_EVERY > n_done // TELL_EVERY:
-                print(f"{n_done + block.n_files:,} of {n_files:,} files", flush=True)
-            n_done += block.n_files
     return tally, pixels.hexdigest()

@@ -1,7 +1,6 @@
-"""uint8 crops → normalised network input: the only preprocessing there is.
+"""uint8 crops → normalised network input: the only preprocessing.
 
-Inference, scoring and the validation half of training call this one function, so a network is never
-asked about pixels that were prepared in another way than those it was measured on.
+Inference, scoring and validation during training call this function, so that networks are used as they were evaluated.
 """
 
 import numpy as np
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mitoscope.bundle.manifest import InputSpec
+from mitoscope.bundle.inputs import InputSpec
 from mitoscope.images import CROP_PX
 
 
@@ -19,7 +18,7 @@ def preprocess(crops: Tensor | np.ndarray, spec: InputSpec, device: torch.device
     Args:
         crops: uint8 (N, 128, 128, 3), RGB in [0, 255].
         spec: The network's input.
-        device: Where to compute; the bytes travel as uint8.
+        device: Where to compute; the crops are copied there as uint8.
 
     Returns:
         float32 (N, 3, size_px, size_px), normalised, channels-last in memory.

@@ -1,4 +1,4 @@
-"""How far a coarser precision moves a bundle's probabilities: what decides whether ``auto`` may choose it."""
+"""Measure how far a coarser precision changes a bundle's probabilities; ``auto`` takes only harmless ones."""
 
 from pathlib import Path
 
@@ -15,10 +15,10 @@ MOST_CROPS = 400  # a share flipped of 0.5 % is two of them
 def measure_rounding(folder: Path, crops: np.ndarray, precision: str) -> Rounding:
     """Compare a precision with fp32 on the CPU, on some of the crops, evenly spread.
 
-    Halves are computed by the CPU too, slowly: their rounding is that of a GPU, but for the order of its sums.
+    The CPU computes fp16 too, slowly. A GPU rounds in the same way, except for the order of its sums.
 
     Args:
-        folder: The bundle's.
+        folder: The bundle's folder.
         crops: uint8 (N, 128, 128, 3), N at least 1.
         precision: ``"fp16"`` or ``"bf16"``.
     """

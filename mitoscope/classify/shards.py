@@ -119,8 +119,8 @@ def check_shard(out: Path, mark: dict[str, Any]) -> None:
         )  # fmt: skip
 
 
-def tell(out: Path, n_crops: int, n_greyscale: int, n_unreadable: int) -> int:
-    """Say what was written; returns the exit code."""
+def print_result(out: Path, n_crops: int, n_greyscale: int, n_unreadable: int) -> int:
+    """Print what was written; returns the exit code."""
     print(f"wrote {n_crops:,} crops to {out}")
     if n_greyscale:
         print(f"warning   {n_greyscale:,} crops are greyscale: the networks were trained on H&E in colour")
@@ -145,7 +145,10 @@ def merge(shards: Sequence[Path], out: Path) -> int:
     records = {path: read_record(record_of(path)) for path in shards}
     if out.resolve() in {path.resolve() for path in shards}:
         raise DataError(
-            f"{out} is one of the shards", got="it as --out", expected="another name", remedy="name another"
+            f"{out} is one of the shards",
+            got="the same path after --out",
+            expected="another name",
+            remedy="choose another",
         )
     if len({path.resolve() for path in shards}) < len(shards):
         given = ", ".join(map(str, shards))
@@ -164,13 +167,13 @@ def merge(shards: Sequence[Path], out: Path) -> int:
             "machines": [machine for number, machine in enumerate(machines) if machine not in machines[:number]],
         }
         new.keep({**records[ordered[0]], **own})
-    return tell(out, crops["n_crops"], crops["n_greyscale"], crops["n_unreadable"])
+    return print_result(out, crops["n_crops"], crops["n_greyscale"], crops["n_unreadable"])
 
 
 def _check(records: dict[Path, dict[str, Any]]) -> None:
     """Refuse gaps, duplicates, changed files and shards of different predictions."""
     (first, reference), *others = records.items()
-    remedy = "predict every shard with the same crops, weights, code and precision"
+    remedy = "run mitoscope classify for every shard with the same crops, weights, code and precision"
     for path, record in others:
         for key in reference.keys() - {"shard", "crops", "machines", "csv_sha256"}:
             if record.get(key) != reference[key]:
@@ -179,14 +182,19 @@ def _check(records: dict[Path, dict[str, Any]]) -> None:
     for path, record in records.items():
         if not path.is_file() or hash_file(path) != record["csv_sha256"]:
             got = "another SHA-256 than its record's" if path.is_file() else "no such file"
-            raise DataError(f"{path} was changed", got=got, expected=record["csv_sha256"], remedy="predict it again")
+            raise DataError(
+                f"{path} was changed",
+                got=got,
+                expected=record["csv_sha256"],
+                remedy=remedy,
+            )
     found = sorted(tuple(record["shard"]) for record in records.values())
     count = found[0][1]
     expected = [(number, count) for number in range(1, count + 1)]
     if found != expected:
         missing = [f"{number}/{count}" for number, count in expected if (number, count) not in found]
         got = f"{[f'{number}/{count}' for number, count in found]}{f', without {missing}' if missing else ''}"
-        raise DataError("the shards are not whole", got=got, expected=f"each of 1 to {count} once", remedy=remedy)
+        raise DataError("the shards are not complete", got=got, expected=f"each of 1 to {count} once", remedy=remedy)
 
 
 def _concatenate(paths: Sequence[Path], out: Path) -> None:

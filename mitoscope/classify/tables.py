@@ -56,7 +56,7 @@ def member_columns(predictions: pd.DataFrame) -> list[str]:
 
 
 def record_of(predictions_csv: Path) -> Path:
-    """Where the record of a predictions.csv lies: what it was made from, by what, and at which threshold."""
+    """The path of the record of a predictions.csv: its input, weights, code and threshold."""
     return predictions_csv.with_name(predictions_csv.name + ".json")
 
 
@@ -75,7 +75,7 @@ def find_record(predictions_csv: Path) -> dict[str, Any] | None:
             f"{predictions_csv} was changed after it was made",
             got=f"sha256 {found}",
             expected=f"{record['csv_sha256']}, as in {path.name}",
-            remedy=f"predict again; or give your own table another name, without {path.name} beside it",
+            remedy=f"run mitoscope classify again; or give your own table another name, without {path.name} beside it",
         )
     return record
 
@@ -116,7 +116,7 @@ def find_threshold(predictions: pd.DataFrame, record: Mapping[str, Any] | None) 
             f"{len(wrong)} classes contradict the threshold of their record",
             got=f"{row['class']} for p_atypical {row['p_atypical']} of {row['image_id']!r}, threshold {value}",
             expected="atypical from the threshold on, else normal",
-            remedy="predict again",
+            remedy="run mitoscope classify again",
         )
     return value
 
@@ -139,7 +139,7 @@ def read_record(path: Path) -> dict[str, Any]:
             f"{path} cannot be read",
             got=f"{type(error).__name__}: {error}",
             expected="the record that mitoscope classify writes",
-            remedy="predict again",
+            remedy="run mitoscope classify again",
         ) from error
     assert isinstance(record, dict)
     return record

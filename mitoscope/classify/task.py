@@ -1,6 +1,7 @@
 """The task: is a crop's figure a normal or an atypical mitosis?"""
 
-from mitoscope.bundle.manifest import RESTORE, Bundle
+from mitoscope.bundle.checks import RESTORE
+from mitoscope.bundle.manifest import Bundle
 from mitoscope.errors import WeightsError
 from mitoscope.images import CROP_PX
 
@@ -9,10 +10,10 @@ LABEL_NAMES = {"normal": "normal", "atypical": "atypical", "NMF": "normal", "AMF
 
 
 def check_task(bundle: Bundle) -> None:
-    """Refuse a bundle that was made for something else.
+    """Refuse a bundle of another task.
 
     Raises:
-        WeightsError: Its task, its classes or its crops are others.
+        WeightsError: Its task, its classes or its crops' size differ.
     """
     got = (bundle.task, bundle.classes)
     if got != ("classify", CLASS_NAMES) or bundle.input.crop_px > CROP_PX:

@@ -1,8 +1,7 @@
-"""Files → uint8 crops. Whatever is wrong with a file is found here, from its header where that is possible.
+"""Files → uint8 crops. Every fault of a file is found here, from its header if possible.
 
-TIFF, PNG and JPEG are read by Pillow, an MHA by `mha`. Neither may decode a pixel before the number, the size and
-the type of all pages are known to be right: a page 10,000 px wide is refused, not loaded. Whatever a file holds,
-reading it takes less than `MEMORY_LIMIT` more memory.
+Pillow reads TIFF, PNG and JPEG; `mha` reads MHA. No pixel is decoded before the number, size and type of all pages have
+been checked: a page 10,000 px wide is refused, not loaded. Reading any file takes less than `MEMORY_LIMIT` more memory.
 """
 
 import stat
@@ -28,10 +27,10 @@ from mitoscope.images import CROP_PX, PAGE_LIMIT
 from mitoscope.images.mha import MhaError, read_mha
 from mitoscope.images.tiff import check_directories
 
-# What Pillow turns into RGB without a choice of ours: greyscale is repeated three times, a palette looked up,
-# an alpha channel dropped (the colours stay as stored; nothing is blended).
+# Modes that Pillow converts to RGB in only one way: greyscale is repeated three times, a palette is looked up, an alpha
+# channel is dropped (the colours stay as stored; nothing is blended).
 PILLOW_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA")
-# Pillow warns of these and goes on with what is left; all else that it warns of leaves the pixels whole.
+# Warnings after which Pillow returns damaged pixels; after its other warnings the pixels are whole.
 DAMAGE = r"(?i).*(corrupt|truncated|larger than file|offset too large)"
 LONGEST_PATH = 200  # in a message, which has 1,000 characters
 MEMORY_LIMIT = 1 << 30  # bytes above what the process held before
@@ -67,7 +66,7 @@ def find_stack(folder: Path, *, root: Path | None = None) -> Path:
         )
     if not stacks[0].resolve().is_relative_to((root or folder).resolve()):
         raise InputError(
-            f"{stacks[0].name!r} lies outside of the case",
+            f"{stacks[0].name!r} is outside of the case's folder",
             got=f"a symbolic link to {str(stacks[0].resolve())!r}",
             expected=f"a file in {str(root or folder)!r}",
             remedy="copy the file instead of linking it",
@@ -121,7 +120,7 @@ def read_crops(path: str | Path) -> np.ndarray:
         found = path.stat()
     except (OSError, ValueError) as error:
         raise _fault(path, str(error), "a readable file") from error
-    if not stat.S_ISREG(found.st_mode):  # a pipe would be waited for
+    if not stat.S_ISREG(found.st_mode):  # opening a pipe would block
         raise _fault(path, "a folder, a pipe or a device", "a file")
     if found.st_size == 0:
         raise _fault(path, "a file of zero bytes", "crops")
@@ -135,7 +134,7 @@ def read_crops(path: str | Path) -> np.ndarray:
 
 
 def count_greyscale(crops: np.ndarray) -> int:
-    """How many of uint8 (N, 128, 128, 3) crops have three equal channels."""
+    """Count the crops with three equal channels; uint8 (N, 128, 128, 3)."""
     return int((crops == crops[..., :1]).all(axis=(1, 2, 3)).sum())
 
 

@@ -1,6 +1,6 @@
-"""MetaImage (.mha): the few lines of header that a stack of crops needs, and its pixels; whatever else is refused.
+"""Read MetaImage (.mha): only the header lines that a stack of crops needs, and the pixels; all else is refused.
 
-Read here and not by ITK: docs/adr/0011. The format: https://itk.org/Wiki/ITK/MetaIO/Documentation
+Why not by ITK: docs/adr/0011. The format: https://itk.org/Wiki/ITK/MetaIO/Documentation
 """
 
 import re
@@ -20,7 +20,7 @@ TRUE, FALSE = ("True", "true", "1"), ("False", "false", "0")
 
 
 class MhaError(ValueError):
-    """What is wrong with a file: what was got, and what was expected."""
+    """A faulty file: what was got, and what was expected."""
 
     def __init__(self, got: str, expected: str = "a whole MetaImage file") -> None:
         super().__init__(got, expected)
@@ -52,7 +52,7 @@ def read_header(file: BinaryIO) -> dict[str, str]:
     """Read ``Key = Value`` lines up to ElementDataFile, and leave the file at its pixels.
 
     Raises:
-        MhaError: A line is none, a key comes twice, or the pixels lie in another file.
+        MhaError: A line is malformed, a key comes twice, or the pixels are in another file.
     """
     fields: dict[str, str] = {}
     while "ElementDataFile" not in fields:
@@ -99,7 +99,7 @@ def _flag(fields: dict[str, str], key: str, default: bool) -> bool:
 
 
 def _read_pixels(file: BinaryIO, n_bytes: int, is_compressed: bool) -> bytes:
-    """All pixels, and no more memory than they take, whatever a compressed stream would grow to."""
+    """Read all pixels with no more memory than they need, however large a compressed stream becomes."""
     pixels = bytearray()
     try:
         for part in _inflate(file, n_bytes + 1) if is_compressed else [file.read(n_bytes + 1)]:
@@ -113,7 +113,7 @@ def _read_pixels(file: BinaryIO, n_bytes: int, is_compressed: bool) -> bytes:
 
 
 def _inflate(file: BinaryIO, n_bytes: int) -> Iterator[bytes]:
-    """A zlib or gzip stream (MetaIO reads both) in parts: `n_bytes` of it, or all; it must end where the file does."""
+    """A zlib or gzip stream (MetaIO reads both) in parts, at most `n_bytes`; it must end with the file."""
     stream, n_left = zlib.decompressobj(wbits=47), n_bytes
     while n_left and not stream.eof:
         block = stream.unconsumed_tail or file.read(BLOCK_BYTES)

@@ -1,7 +1,7 @@
-"""The directories of a TIFF, looked at before Pillow makes objects of what they hold.
+"""Check the directories of a TIFF before Pillow reads them.
 
-Pillow takes a chain that runs in a circle for one that has ended, and makes a Python number of each value of a tag:
-of 100 MB of them, some GB.
+Pillow takes a circular chain of pages for a chain that has ended, and turns each value of a tag into a Python number:
+100 MB of them become some GB.
 """
 
 import struct
@@ -11,13 +11,13 @@ from typing import BinaryIO
 from mitoscope.images import PAGE_LIMIT
 
 VALUES_LIMIT = 65_536  # of one tag; a palette has 768
-AS_THEY_ARE = (1, 2, 7)  # bytes, text and undefined: Pillow keeps them so
-# Order of the bytes, and whether it is a BigTIFF. Pillow takes others too, and not each as it says it is.
+AS_THEY_ARE = (1, 2, 7)  # bytes, text and undefined: Pillow does not convert them
+# Byte order, and whether it is a BigTIFF. Pillow also reads other kinds, but misreads some of them.
 KINDS = {b"II*\0": ("<", False), b"MM\0*": (">", False), b"II+\0": ("<", True)}
 
 
 def check_directories(path: Path) -> None:
-    """Refuse a chain of pages that is no chain, and a tag that would fill the memory.
+    """Refuse a circular chain of pages, and a tag that would fill the memory.
 
     Raises:
         ValueError: The pages run in a circle, there are more than 1,024, or a tag holds more than 65,536 numbers.
@@ -40,7 +40,7 @@ def check_directories(path: Path) -> None:
 
 
 def _check_directory(file: BinaryIO, at: int, order: str, is_big: bool) -> int:
-    """Check one directory; where the next one lies, 0 where there is none or the file ends."""
+    """Check one directory; returns the offset of the next one, 0 if there is none or the file ends."""
     count, entry, following = (
         (f"{order}Q", f"{order}HHQ8x", f"{order}Q") if is_big else (f"{order}H", f"{order}HHI4x", f"{order}I")
     )

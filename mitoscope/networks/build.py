@@ -1,4 +1,4 @@
-"""Networks: built by timm for training (the only call of timm.create_model here), and from a member for inference."""
+"""Build networks: by timm for training (the only call of timm.create_model here), and from a member for inference."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -6,9 +6,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mitoscope.bundle.manifest import RESTORE
-from mitoscope.errors import WeightsError
-from mitoscope.networks.efficientvit import EfficientViT, find_shape, fold_norms
+from mitoscope.bundle.checks import RESTORE
+from mitoscope.errors import WeightsError, describe_memory_error
+from mitoscope.networks import efficientnet, efficientvit
+
+RUNTIMES = (efficientvit.find_runtime, efficientnet.find_runtime)  # families that inference runs without timm
 
 
 def build_network(architecture: str, size_px: int, *, pretrained: bool = False) -> nn.Module:
@@ -25,9 +27,9 @@ def build_network(architecture: str, size_px: int, *, pretrained: bool = False) 
         A module float (N, 3, size_px, size_px) → float (N, 1).
 
     Raises:
-        WeightsError: The architecture is unknown, or the pre-trained weights cannot be had.
+        WeightsError: The architecture is unknown, or the pre-trained weights cannot be loaded.
     """
-    import timm  # here: it takes longer to import than torch, and EfficientViT's inference needs none of it
+    import timm  # here: it takes longer to import than torch, and inference by EfficientViT does not need it
 
     if not timm.is_model(architecture):
         raise WeightsError(
@@ -53,27 +55,29 @@ def build_network(architecture: str, size_px: int, *, pretrained: bool = False) 
 
 
 def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor], name: str) -> nn.Module:
-    """Make a network for inference of a member's tensors.
+    """Build a network for inference from a member's tensors.
 
     Args:
         architecture: As for `build_network`.
         size_px: As for `build_network`.
-        state: Tensors by timm's names; those that need no change are used as they are, in their own precision.
-        name: The member's file, for a message.
+        state: Tensors by timm's names; unchanged ones are used without a copy, in their own precision.
+        name: The member's file, for the message.
 
     Returns:
         A module float (N, 3, size_px, size_px) → float (N, 1), on the CPU, in evaluation mode, in mixed precision.
 
     Raises:
-        WeightsError: The tensors are not the architecture's.
+        WeightsError: The tensors belong to another architecture.
     """
-    shape = find_shape(architecture)
-    with torch.device("meta"):  # no random initialisation of weights that are replaced at once
-        network = EfficientViT(shape) if shape else build_network(architecture, size_px)
+    runtime = next(filter(None, (find(architecture) for find in RUNTIMES)), None)
+    with torch.device("meta"):  # skip the random initialisation: the weights are replaced
+        network = runtime.build() if runtime else build_network(architecture, size_px)
     try:
-        tensors = fold_norms(state, shape.norm_eps) if shape else dict(state)
+        tensors = runtime.fold(state) if runtime else dict(state)
         problem = next(_mismatches(network.state_dict(), tensors), None)
     except (KeyError, RuntimeError) as error:
+        if isinstance(error, RuntimeError) and describe_memory_error(error):
+            raise
         tensors, problem = {}, f"a batch norm without a matching convolution: {error}"
     if problem:
         raise WeightsError(
@@ -83,14 +87,14 @@ def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor]
             remedy=RESTORE,
         )
     network.load_state_dict(tensors, strict=True, assign=True)
-    if any(buffer.is_meta for buffer in network.buffers()):  # what Swin and others compute and do not store
+    if any(buffer.is_meta for buffer in network.buffers()):  # computed, not stored, by Swin and others
         network = build_network(architecture, size_px)
         network.load_state_dict(tensors, strict=True)
     return network.eval().requires_grad_(False)
 
 
 def _mismatches(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Iterator[str]:
-    """Every tensor that is missing, surplus, or of another shape or kind, in words."""
+    """Describe every tensor that is missing, surplus, or of another shape or kind."""
     for name in sorted(expected.keys() | got.keys()):
         if name not in got:
             yield f"no tensor {name}"

@@ -1,4 +1,4 @@
-"""Where and how precisely networks compute."""
+"""Choose the device and the precision of the networks."""
 
 import torch
 
@@ -7,11 +7,11 @@ from mitoscope.errors import DeviceError
 from mitoscope.networks.efficientvit import find_shape
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-MOST_FLIPPED = 0.005  # the share of classes that a precision may change and still be chosen by ``auto``
+MOST_FLIPPED = 0.005  # ``auto`` takes a precision that changes at most this share of the classes
 
 
 def choose_device(device: str) -> torch.device:
-    """The device for ``"auto"``, ``"cpu"`` or ``"cuda"``; asking for a GPU that is not there is an error."""
+    """The device for ``"auto"``, ``"cpu"`` or ``"cuda"``; ``"cuda"`` without a GPU is an error."""
     available = torch.cuda.is_available()
     if device == "cuda" and not available:
         raise DeviceError(
@@ -24,11 +24,11 @@ def choose_device(device: str) -> torch.device:
 
 
 def choose_precision(precision: str, device: torch.device, bundle: Bundle) -> str:
-    """The precision for ``"auto"`` and a check of any other; fp16 needs a GPU, bf16 on a GPU needs Ampere.
+    """Choose the precision for ``"auto"``, or check a named one: fp16 needs a GPU, bf16 on a GPU needs Ampere.
 
-    ``"auto"`` is fp32 unless the manifest holds a measurement that a coarser precision flips at most one class in two
-    hundred: then it is fp16 on a GPU, and bf16 on a CPU that multiplies in it, for the L series, which takes seconds a
-    stack.
+    ``"auto"`` is fp32 unless the manifest holds a measurement by which a coarser precision changes at most one class in
+    two hundred. Then it is fp16 on a GPU, or bf16 on a CPU with bf16 arithmetic, for the L series only: the small
+    networks gain nothing.
     """
     if precision == "auto":
         coarse = "fp16" if device.type == "cuda" else "bf16"

@@ -6,13 +6,12 @@ logits. What it is worth stands in docs/adr/0009.
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
+
+from mitoscope.networks.layers import Conv, Dense, Runtime, State, activate, fold_norm
 
 ATTENTION_EPS = 1e-5
 
@@ -63,67 +62,12 @@ def find_shape(architecture: str) -> Shape | None:
     return SHAPES.get(architecture.partition(".")[0])
 
 
-class Conv(nn.Conv2d):
-    """A convolution that keeps the grid, but for its stride, and the activation after it, if any.
-
-    On a CPU oneDNN applies the activation while the outcome is in its registers, by the operator that torch's own
-    compiler calls; nothing can be differentiated through that.
-
-    Args:
-        c_in: Channels of the input.
-        c_out: Channels of the output.
-        side: Of the kernel, in pixels.
-        after: ``"gelu"`` (its tanh form), ``"hardswish"`` or ``"none"``.
-        stride: 2 halves the grid.
-        groups: As `torch.nn.Conv2d` has them.
-        bias: Whether it adds one.
-    """
-
-    def __init__(
-        self,
-        c_in: int,
-        c_out: int,
-        side: int,
-        after: str = "none",
-        *,
-        stride: int = 1,
-        groups: int = 1,
-        bias: bool = True,
-    ) -> None:
-        super().__init__(c_in, c_out, side, stride=stride, padding=side // 2, groups=groups, bias=bias)
-        self.after = after
-
-    def reset_parameters(self) -> None:
-        """Nothing: the weights come from a file."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        differentiated = x.requires_grad or self.weight.requires_grad
-        if x.device.type != "cpu" or differentiated or not has_fused(x.dtype):
-            return activate(super().forward(x), self.after)
-        fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups, self.after, [], "tanh"
-        )
-        return fused
-
-
-@cache
-def has_fused(dtype: torch.dtype) -> bool:
-    """Whether oneDNN's fused operator computes in a precision on this CPU."""
-    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
-
-
-class Dense(nn.Linear):
-    """A fully connected layer, float (N, features)."""
-
-    def reset_parameters(self) -> None:
-        """Nothing, as above. For random weights without memory torch would import what takes 0.3 s."""
-
-
-def activate(x: Tensor, name: str) -> Tensor:
-    """One of the activations that `Conv` names."""
-    if name == "gelu":
-        return F.gelu(x, approximate="tanh")
-    return F.hardswish(x) if name == "hardswish" else x
+def find_runtime(architecture: str) -> Runtime | None:
+    """For a timm model name; None for another family's."""
+    shape = find_shape(architecture)
+    if shape is None:
+        return None
+    return Runtime(lambda: EfficientViT(shape), lambda state: fold_norms(state, shape.norm_eps))
 
 
 class EfficientViT(nn.Module):
@@ -268,7 +212,7 @@ class Attention(nn.Module):
         return out.add_(x)
 
 
-def fold_norms(state: Mapping[str, Tensor], eps: float) -> dict[str, Tensor]:
+def fold_norms(state: State, eps: float) -> dict[str, Tensor]:
     """Turn timm's weights into those of `EfficientViT`: every batch norm becomes part of the convolution before it.
 
     Args:
@@ -283,15 +227,6 @@ def fold_norms(state: Mapping[str, Tensor], eps: float) -> dict[str, Tensor]:
         RuntimeError: Its tensors are of another shape than the convolution's.
     """
     folded = {name: tensor for name, tensor in state.items() if ".norm." not in name}
-    for norm in (name.removesuffix("running_var") for name in state if name.endswith(".norm.running_var")):
-        conv = norm.removesuffix("norm.") + "conv."
-        weight, gain, shift, mean, variance = (
-            state[name].float()
-            for name in (conv + "weight", norm + "weight", norm + "bias", norm + "running_mean", norm + "running_var")
-        )
-        if conv + "bias" in state:
-            raise KeyError(f"{conv}bias beside a norm")
-        scale = gain / (variance + eps).sqrt()
-        folded[conv + "weight"] = weight * scale.view(-1, 1, 1, 1)
-        folded[conv + "bias"] = shift - mean * scale
+    for layer in (name.removesuffix(".norm.running_var") for name in state if name.endswith(".norm.running_var")):
+        folded |= fold_norm(state, f"{layer}.conv", f"{layer}.norm", eps)
     return {name.replace(".main.", ".").replace(".conv.", "."): tensor for name, tensor in folded.items()}

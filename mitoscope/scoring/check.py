@@ -1,7 +1,7 @@
-"""A container's JSON against the platform's demands, before the one submission that counts.
+"""Check a container's JSON against the platform's rules, before the one submission that counts.
 
-The demands are stated here a second time, apart from what model.contract writes, so that a mistake there is seen.
-test.sh runs this inside the image with scoring/ beside model/: beyond model nothing may be imported here.
+The rules are written here a second time, apart from the code in `model` that writes the JSON, so that a mistake there
+is found. test.sh runs this inside the image: no pandas here, and nothing else that slows a container down.
 """
 
 import json
@@ -15,7 +15,7 @@ from mitoscope.bundle.read import read_bundle
 from mitoscope.errors import DataError
 from mitoscope.files import describe_folder, read_json
 from mitoscope.images.crops import read_stack
-from model.classification import OUTPUT_NAME
+from mitoscope.sockets import OUTPUT_NAME
 
 KINDS = {
     bool: "a boolean",
@@ -37,7 +37,7 @@ def check(
     tolerance: float = 1e-4,
     class_margin: float = 0.0,
 ) -> int:
-    """Print the pages as a table, then ``ok``, or one line ``wrong: …`` a fault.
+    """Print the pages as a table, then ``ok``, or one line ``wrong: …`` for each fault.
 
     The platform uploads the whole output folder and its evaluator fails a submission for one page: each must be
     ``{"class": "normal" | "atypical", "confidence": <float>}``, where confidence is P(atypical) whatever the class
@@ -47,7 +47,7 @@ def check(
         output_json: What the container wrote, in its output folder.
         stack: What was scored, TIFF or MHA; its pages are counted.
         weights: The bundle whose threshold made the classes; None: see `mitoscope.bundle.find.find_bundle`.
-        expected: The JSON that should have come out; None: only the demands are checked.
+        expected: The JSON that should have come out; None: only the rules are checked.
         tolerance: Largest difference of a confidence from the expected one.
         class_margin: A page expected closer than this to the threshold may change its class.
 
@@ -57,7 +57,7 @@ def check(
     Raises:
         InputError: The stack cannot be read.
         WeightsError: There is no usable bundle.
-        DataError: The expected JSON is not of this stack or breaks the demands itself.
+        DataError: The expected JSON is not of this stack or breaks the rules itself.
     """
     n_pages = len(read_stack(stack))
     threshold = read_bundle(find_bundle(weights)).threshold.value
@@ -87,9 +87,9 @@ def _conclude(faults: list[str]) -> int:
 
 
 def _find_folder_faults(output_json: Path) -> Iterator[str]:
-    """Say what else lies in the output folder, or that the file is named otherwise."""
+    """Find other files in the output folder, and a wrong file name."""
     if output_json.name != OUTPUT_NAME:
-        yield f"the file is named otherwise: got {output_json.name[:LONGEST]!r}, expected {OUTPUT_NAME}"
+        yield f"the file has the wrong name: got {output_json.name[:LONGEST]!r}, expected {OUTPUT_NAME}"
     folder = output_json.absolute().parent
     if output_json.exists() and any(path.name != output_json.name for path in folder.iterdir()):
         yield f"the whole folder is uploaded: got {describe_folder(folder)}, expected {OUTPUT_NAME} alone"
@@ -121,12 +121,12 @@ def _unusable(path: Path, got: str) -> DataError:
         f"{path.name!r} cannot be used",
         got=got,
         expected="a JSON list in UTF-8, one object a page",
-        remedy="see what wrote it",
+        remedy="check the code that wrote it",
     )
 
 
 def _find_page_faults(pages: list[Any]) -> Iterator[str]:
-    """Say in what each page's object is wrong: its keys, its class, its confidence."""
+    """Find the faults of each page's object: its keys, its class, its confidence."""
     for number, page in enumerate(pages, start=1):
         if not isinstance(page, dict):
             yield f"page {number}: got {_quote(page)}, expected an object with the keys class and confidence"
@@ -140,7 +140,7 @@ def _find_page_faults(pages: list[Any]) -> Iterator[str]:
 
 
 def _find_confidence_fault(number: int, confidence: object) -> Iterator[str]:
-    """Say why the evaluator, which asks ``isinstance(confidence, float)``, would refuse a confidence."""
+    """Find why the evaluator, which checks ``isinstance(confidence, float)``, would refuse a confidence."""
     if not isinstance(confidence, float):
         got = f"{_quote(confidence)}, {KINDS[type(confidence)]}"
         yield f"page {number}: got confidence {got}, expected a float (0.0 or 1.0 where it is whole)"
@@ -157,7 +157,7 @@ def _quote(value: object) -> str:
 
 
 def _find_class_faults(pages: list[dict[str, Any]], threshold: float) -> Iterator[str]:
-    """Say which classes contradict their own confidence as P(atypical), and first of all what that looks like."""
+    """Find classes that contradict their confidence as P(atypical); the first line explains the likely mistake."""
     by_threshold = ["atypical" if page["confidence"] >= threshold else "normal" for page in pages]
     wrong = [number for number, page in enumerate(pages) if page["class"] != by_threshold[number]]
     if wrong:
@@ -171,7 +171,7 @@ def _find_class_faults(pages: list[dict[str, Any]], threshold: float) -> Iterato
 
 
 def _explain_classes(pages: list[dict[str, Any]], threshold: float) -> str:
-    """What classes that contradict the threshold look like: the known mistakes, the commonest first."""
+    """The likely mistake behind classes that contradict the threshold."""
     normal = [page["confidence"] for page in pages if page["class"] == "normal"]
     atypical = [page["confidence"] for page in pages if page["class"] == "atypical"]
     # The winning class's confidence is at least 0.5 where 0.5 divides, else at least what the threshold leaves it.
@@ -186,15 +186,15 @@ def _explain_classes(pages: list[dict[str, Any]], threshold: float) -> str:
     if highest < lowest:
         return (
             f"a threshold between {highest:.6f} and {lowest:.6f} made them, the bundle's is {threshold:.6f}; "
-            "name the bundle that was used with --weights"
+            "give the bundle that was used after --weights"
         )
-    return "no threshold explains them; see what wrote them"
+    return "no threshold explains them; check the code that wrote them"
 
 
 def _find_value_faults(
     pages: list[dict[str, Any]], expected: list[dict[str, Any]], threshold: float, tolerance: float, margin: float
 ) -> Iterator[str]:
-    """Say which pages differ from the expected ones, if any are given."""
+    """Find pages that differ from the expected ones, if any are given."""
     for number, (page, wanted) in enumerate(zip(pages, expected, strict=False), start=1):
         undecided = abs(wanted["confidence"] - threshold) < margin
         if page["class"] != wanted["class"] and not undecided:

@@ -1,4 +1,4 @@
-"""Scores like the leaderboard's, and what the leaderboard does not say, from a table or the platform's own files."""
+"""Metrics of the leaderboard and more, from a table or the platform's own files."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,6 @@ from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.files import hash_file, write_json, write_text
 from mitoscope.provenance import describe_code, describe_file
 from mitoscope.scoring.labels import LabelSource, join_labels
-from mitoscope.scoring.markdown import render_summary
 from mitoscope.scoring.metrics.groups import Group
 from mitoscope.scoring.metrics.judge import find_domains, judge, make_groups, truth_and_calls
 from mitoscope.scoring.platform import find_results, platform_metrics, read_results
@@ -24,6 +23,7 @@ from mitoscope.scoring.plots import (
 )
 from mitoscope.scoring.plots.style import MOST_GROUPS
 from mitoscope.scoring.predictions import check_threshold
+from mitoscope.scoring.summary import render_summary
 
 PICTURES = {
     "roc.svg": plot_roc_curves,
@@ -37,13 +37,13 @@ FROM_CLASSES = "the classes: the middle of the gap between them"
 
 
 def evaluate(predictions_csv: Path, labels: LabelSource, out: Path, threshold: float | None, seed: int) -> str:
-    """Judge predictions.csv: metrics.json, figures.json, summary.md and five pictures.
+    """Evaluate predictions.csv: metrics.json, figures.json, summary.md and five pictures.
 
     Args:
         predictions_csv: See `mitoscope.classify.tables.read_predictions`.
         labels: Where the labels are.
         out: The folder for the results; those that lie there are replaced.
-        threshold: Makes the classes anew; None: they stand as they are, see `mitoscope.classify.tables.find_threshold`.
+        threshold: Makes new classes; None: the classes of the file, see `mitoscope.classify.tables.find_threshold`.
         seed: Of the bootstrap.
 
     Returns:
@@ -66,7 +66,7 @@ def evaluate(predictions_csv: Path, labels: LabelSource, out: Path, threshold: f
 
 
 def evaluate_platform(predictions_json: Path, ground_truth_json: Path, out: Path, seed: int) -> str:
-    """Judge the platform's own files, as `evaluate` does.
+    """Evaluate the platform's own files, as `evaluate` does.
 
     Args:
         predictions_json: See `mitoscope.scoring.platform.find_results`; the results lie beside it.
@@ -116,7 +116,7 @@ def _evaluate(
     write_text(out / "summary.md", summary)
     for name, plot in PICTURES.items():
         if name == SWEEP and threshold is None:
-            (out / name).unlink(missing_ok=True)  # an older one would belong to other figures
+            (out / name).unlink(missing_ok=True)  # an older one belongs to other metrics
         else:
             plot(drawn, out / name)
     return summary

@@ -71,7 +71,7 @@ class FolderLabels:
                 f"{int(found.isna().sum())} crops have no label",
                 got=f"{image_ids[found.isna()].iloc[0]!r}",
                 expected="each in a folder named Atypical, Normal, AMF or NMF",
-                remedy="name the folder above those two with --crops, or give a table with --labels",
+                remedy="give the folder above those two after --crops, or a table after --labels",
             )
         return pd.DataFrame({"image_id": image_ids, "label": found, "domain": None, "case": None})
 
@@ -121,12 +121,12 @@ def join_labels(predictions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame
         The predictions with label, domain and case, in their order.
 
     Raises:
-        DataError: A prediction has no label, or a label no prediction: nothing is scored on a part in silence.
+        DataError: A prediction has no label, or a label no prediction: nothing is scored in part.
     """
     predicted, labelled = set(predictions["image_id"]), set(labels["image_id"])
     for what, lacking, remedy in (
-        ("predictions have no label", sorted(predicted - labelled), "add their labels, or predict without them"),
-        ("labels have no prediction", sorted(labelled - predicted), "predict those crops too, or take them out"),
+        ("predictions have no label", sorted(predicted - labelled), "add their labels, or classify without them"),
+        ("labels have no prediction", sorted(labelled - predicted), "classify those crops too, or remove their labels"),
     ):
         if lacking:
             got = f"{', '.join(map(repr, lacking[:3]))}{' …' if len(lacking) > 3 else ''}"

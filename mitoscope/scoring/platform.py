@@ -3,7 +3,7 @@
 The arithmetic is that of the challenge's evaluation container (DeepMicroscopy/MIDOG25_T2_evaluation_docker); it takes
 besides what is refused here: an image without a result, an image twice, a confidence outside [0, 1].
 
-`confidence` is read as P(atypical), whatever the class says; docs/adr/0007 says why, and who reads it otherwise.
+`confidence` is read as P(atypical), whatever the class says; docs/adr/0007 says why, and who reads it in another way.
 """
 
 import json
@@ -18,9 +18,9 @@ from sklearn.metrics import recall_score
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DataError
 from mitoscope.files import read_json
-from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.predictions import Array, check_probabilities
-from model.classification import INPUT_SLUG, OUTPUT_NAME
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 
 OUTPUT_SLUG = Path(OUTPUT_NAME).stem
 OVERALL = ("sensitivity", "specificity", "balanced_accuracy", "roc_auc", "accuracy")
@@ -28,7 +28,7 @@ RESTORE = "restore the file that the platform wrote"
 
 
 def find_results(predictions_json: Path) -> dict[str, Path]:
-    """Say where each image's result lies.
+    """Find the result of each image.
 
     Args:
         predictions_json: A list of jobs: ``pk``, ``inputs[].image.name``, ``outputs[].interface.relative_path`` (or
@@ -77,8 +77,8 @@ def read_results(results: dict[str, Path], ground_truth_json: Path) -> pd.DataFr
         and case (None: the platform names no slides), in the order of the ground truth, whatever that of the jobs.
 
     Raises:
-        DataError: A file is no such file, the images are not the same in both, or an answer is one that the platform's
-            evaluator fails a submission for: another number of pages, another class, an integer, null or NaN.
+        DataError: A file is no such file, the images are not the same in both, or the platform's evaluator would fail
+            the submission for an answer: another number of pages, another class, an integer, null or NaN.
     """
     truth = _read_truth(ground_truth_json)
     for what, lacking in (
@@ -87,7 +87,7 @@ def read_results(results: dict[str, Path], ground_truth_json: Path) -> pd.DataFr
     ):
         if lacking:
             got = f"{', '.join(map(repr, sorted(lacking)[:3]))}{' …' if len(lacking) > 3 else ''}"
-            remedy = "name the files of one phase, with all of its jobs"
+            remedy = "give the files of one phase, with all of its jobs"
             raise DataError(f"{len(lacking)} {what}", got=got, expected="the same images in both", remedy=remedy)
     rows = []
     for image, (labels, domains) in truth.items():
@@ -102,7 +102,7 @@ def read_results(results: dict[str, Path], ground_truth_json: Path) -> pd.DataFr
 
 
 def platform_metrics(is_atypical: Array, p_atypical: Array, called: Array, domain: dict[str, Array]) -> dict[str, Any]:
-    """What the platform's evaluator writes to metrics.json.
+    """The content of metrics.json, as the platform's evaluator writes it.
 
     Args:
         is_atypical: bool (N,), both classes.
@@ -118,7 +118,7 @@ def platform_metrics(is_atypical: Array, p_atypical: Array, called: Array, domai
     Raises:
         DataError: The predictions are unusable, or a class is missing in all of them: the evaluator fails, too.
     """
-    overall = figures(is_atypical, p_atypical, called)
+    overall = compute_metrics(is_atypical, p_atypical, called)
     aggregates: dict[str, Any] = {f"overall_{key}": overall[key] for key in OVERALL}
     for name, rows in domain.items():
         aggregates[f"domain_{name}"] = _domain_metrics(is_atypical[rows], p_atypical[rows], called[rows])
@@ -126,9 +126,9 @@ def platform_metrics(is_atypical: Array, p_atypical: Array, called: Array, domai
 
 
 def _domain_metrics(is_atypical: Array, p_atypical: Array, called: Array) -> dict[str, float | None]:
-    """One domain's figures, which may lack a class."""
+    """One domain's metrics, which may lack a class."""
     if is_atypical.any() and not is_atypical.all():
-        both = figures(is_atypical, p_atypical, called)
+        both = compute_metrics(is_atypical, p_atypical, called)
         return {key: both[key] for key in ("sensitivity", "specificity", "balanced_accuracy", "accuracy", "roc_auc")}
     sensitivity, specificity = (
         float(recall_score(is_atypical, called, pos_label=label, zero_division=0.0)) for label in (True, False)

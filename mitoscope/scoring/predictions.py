@@ -1,18 +1,15 @@
-"""What predictions must be before anything is computed from them, so that every figure refuses the same faults."""
+"""Checks of predictions before any metric is computed, the same for every metric."""
 
 import numpy as np
 
 from mitoscope.errors import DataError
 
 Array = np.ndarray
-# What makes the classes: a threshold in [0, 1], from which on a crop is called atypical; or, where no threshold
-# explains them, bool (N,), the crops that are called so.
-Decision = float | Array
 REMEDY = "correct the predictions or their labels"
 
 
 def check_predictions(is_atypical: Array, p_atypical: Array) -> tuple[Array, Array]:
-    """Refuse labelled predictions that no figure can be computed from.
+    """Refuse labelled predictions from which no metric can be computed.
 
     Args:
         is_atypical: bool (N,), the labels; both classes.
@@ -69,23 +66,31 @@ def check_threshold(threshold: float) -> float:
     return threshold
 
 
-def decide(p_atypical: Array, threshold: Decision) -> Array:
-    """The crops that are called atypical.
+def call_atypical(p_atypical: Array, threshold: float) -> Array:
+    """The crops that a threshold calls atypical: those whose probability is at least the threshold.
 
     Args:
         p_atypical: float (N,) in [0, 1].
-        threshold: In [0, 1]; a crop is called atypical when its probability is at least this. Or bool (N,), the crops
-            that are called so.
+        threshold: In [0, 1].
 
     Returns:
         bool (N,).
 
     Raises:
-        DataError: The threshold is not in [0, 1], or the classes are not a bool a crop.
+        DataError: The threshold is not in [0, 1].
     """
-    if not isinstance(threshold, np.ndarray):
-        return np.asarray(p_atypical >= check_threshold(threshold))
-    if threshold.shape != p_atypical.shape or threshold.dtype != bool:
-        got = f"{threshold.dtype} {threshold.shape} for {len(p_atypical)} crops"
+    p_atypical = np.asarray(p_atypical, dtype=np.float64)  # a float32 would round the threshold
+    return np.asarray(p_atypical >= check_threshold(threshold))
+
+
+def check_called(called: Array, n_crops: int) -> Array:
+    """Refuse classes that are not one bool for each crop.
+
+    Raises:
+        DataError: They are not.
+    """
+    called = np.asarray(called)
+    if called.shape != (n_crops,) or called.dtype != bool:
+        got = f"{called.dtype} {called.shape} for {n_crops} crops"
         raise DataError("the classes do not match the predictions", got=got, expected="a bool a crop", remedy=REMEDY)
-    return threshold
+    return called

@@ -1,4 +1,4 @@
-"""How far the probabilities move when the crops are changed in ways that a pathologist would look past."""
+"""How far the probabilities move when crops are changed in ways that a pathologist would ignore."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,20 +8,21 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 from mitoscope.bundle.read import MANIFEST
 from mitoscope.classify.classifier import Classifier
-from mitoscope.classify.listing import Listing, open_listing, read_blocks
+from mitoscope.classify.listing import Listing, list_crops, read_blocks
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DataError
 from mitoscope.files import hash_file, write_json, write_text
+from mitoscope.markdown import render_share, render_table
+from mitoscope.progress import progress
 from mitoscope.provenance import describe_code, describe_machine
 from mitoscope.scoring.labels import LabelSource, join_labels
-from mitoscope.scoring.markdown import render_share, render_table
-from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.perturb import Perturbation, list_perturbations
 from mitoscope.scoring.plots.style import PALETTE, STYLE, WIDTH_IN, save_picture
+from mitoscope.scoring.predictions import call_atypical
 
 ACCURACY = ("roc_auc", "balanced_accuracy")
 BLOCK = 256  # crops in memory at once
@@ -32,16 +33,20 @@ def stress(
     out: Path,
     *,
     weights: Path | None = None,
+    base: Path | None = None,
     device: str = "auto",
+    precision: str = "auto",
     labels: LabelSource | None = None,
 ) -> str:
     """Score crops as they are and under every perturbation of `mitoscope.scoring.perturb`.
 
     Args:
-        paths: See `mitoscope.classify.listing.open_listing`.
+        paths: See `mitoscope.classify.listing.list_crops`.
         out: A folder for stress.json, stress.md and stress.svg.
         weights: A bundle's folder; None: see `mitoscope.bundle.find.find_bundle`.
+        base: The base network of a bundle of adapters that does not hold it.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
         labels: Where the labels are; with them, ROC AUC and balanced accuracy are reported too.
 
     Returns:
@@ -50,18 +55,18 @@ def stress(
     Raises:
         MitoscopeError: A crop cannot be read, or lacks a label.
     """
-    classifier = Classifier.load(weights, device=device)
+    classifier = Classifier.load(weights, device=device, precision=precision, base=base)
     if labels:
         labels.check()
     perturbations = list(list_perturbations())
-    with open_listing(paths) as listing:
-        image_ids, p_plain, p_perturbed = _predict(classifier, listing, perturbations)
+    listing = list_crops(paths)
+    image_ids, p_plain, p_perturbed = _predict(classifier, listing, perturbations)
     is_atypical = None
     if labels:
         crops = pd.DataFrame({"image_id": image_ids})
         is_atypical = (join_labels(crops, labels.read(crops["image_id"]))["label"] == CLASS_NAMES[1]).to_numpy()
     threshold = classifier.bundle.threshold.value
-    plain = {} if is_atypical is None else figures(is_atypical, p_plain, threshold)
+    plain = {} if is_atypical is None else compute_metrics(is_atypical, p_plain, call_atypical(p_plain, threshold))
     rows = [
         {"kind": step.kind, "strength": step.strength, "unit": step.unit, **_judge(p_plain, p, threshold, is_atypical)}
         for step, p in zip(perturbations, p_perturbed, strict=True)
@@ -98,7 +103,7 @@ def _predict(
     image_ids: list[str] = []
     plain: list[np.ndarray] = []
     perturbed: list[list[np.ndarray]] = [[] for _ in perturbations]
-    with tqdm(total=listing.n_files, unit=" files", disable=None) as bar:
+    with progress(listing.n_files, unit="files", what="scoring changed crops") as bar:
         for block in read_blocks(listing, BLOCK):
             if block.unreadable:
                 name, reason = block.unreadable[0]
@@ -106,20 +111,20 @@ def _predict(
                     f"{len(block.unreadable)} files cannot be read",
                     got=f"{name}: {reason}",
                     expected="whole crops",
-                    remedy="predict lists all of them",
+                    remedy="run mitoscope classify, which lists all of them",
                 )
             image_ids += block.image_ids
             plain.append(predict(block.crops))
-            for step, told in zip(perturbations, perturbed, strict=True):
-                told.append(np.stack([predict(v(block.crops)) for v in step.variants]))
+            for step, found in zip(perturbations, perturbed, strict=True):
+                found.append(np.stack([predict(v(block.crops)) for v in step.variants]))
             bar.update(block.n_files)
-    return image_ids, np.concatenate(plain), [np.concatenate(told, axis=1) for told in perturbed]
+    return image_ids, np.concatenate(plain), [np.concatenate(found, axis=1) for found in perturbed]
 
 
 def _judge(
     p_plain: np.ndarray, p_perturbed: np.ndarray, threshold: float, is_atypical: np.ndarray | None
 ) -> dict[str, float]:
-    """What one perturbation does, over all its variants; p_plain (N,), p_perturbed (variants, N)."""
+    """The effect of one perturbation, over all its variants; p_plain (N,), p_perturbed (variants, N)."""
     change = np.abs(p_perturbed - p_plain)
     moved = {
         "mean_change": float(change.mean()),
@@ -130,7 +135,7 @@ def _judge(
     }
     if is_atypical is None:
         return moved
-    judged = [figures(is_atypical, p, threshold) for p in p_perturbed]
+    judged = [compute_metrics(is_atypical, p, call_atypical(p, threshold)) for p in p_perturbed]
     return moved | {name: float(np.mean([j[name] for j in judged])) for name in ACCURACY}
 
 

@@ -1,4 +1,4 @@
-"""Five folds, stratified by label × domain and grouped by case; and what is held out, wholly apart from them."""
+"""Five folds, stratified by label × domain and grouped by case; and the crops that are held out of all of them."""
 
 import hashlib
 import json
@@ -20,7 +20,7 @@ N_FOLDS = 5
 
 @dataclass(frozen=True)
 class Folds:
-    """Who validates which member, and who is never trained on.
+    """Which crops validate which member, and which are never trained on.
 
     Attributes:
         seed: Of the shuffle.
@@ -34,7 +34,7 @@ class Folds:
 
     @property
     def sha256(self) -> str:
-        """The hash of the content, which the file carries and `read_folds` checks."""
+        """The hash of the content. The file holds it, and `read_folds` checks it."""
         content = json.dumps([self.seed, self.folds, self.held_out], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
@@ -52,10 +52,10 @@ def split(data: CropData, hold_out: list[str], seed: int = 0) -> Folds:
         seed: Of the shuffle.
 
     Returns:
-        The folds, checked: no case on two sides.
+        The folds. No case is on two sides.
 
     Raises:
-        DataError: A hold-out matches nothing, leaves too few cases, or cuts through one.
+        DataError: A hold-out matches no crop, leaves too few cases, or contains only a part of a case.
     """
     table = data.table
     held_out = {name: tuple(table.loc[_chosen(table, name), "image_id"]) for name in hold_out}
@@ -63,7 +63,7 @@ def split(data: CropData, hold_out: list[str], seed: int = 0) -> Folds:
     inside, groups = table[rest], case_groups(table)[rest]
     if groups.nunique() < N_FOLDS:
         raise DataError(
-            "too few cases are left to split",
+            "too few cases remain to split",
             got=groups.nunique(),
             expected=f"at least {N_FOLDS}",
             remedy="hold out less",
@@ -77,7 +77,7 @@ def split(data: CropData, hold_out: list[str], seed: int = 0) -> Folds:
 
 
 def held_out_mask(table: pd.DataFrame, hold_out: Sequence[str]) -> np.ndarray:
-    """bool (N,): the rows that one or another of the hold-outs names.
+    """bool (N,): the rows of all hold-outs together.
 
     Raises:
         DataError: One of them matches no crop.
@@ -114,15 +114,15 @@ def _chosen(table: pd.DataFrame, name: str) -> np.ndarray:
 
 
 def case_groups(table: pd.DataFrame) -> pd.Series:
-    """What stays on one side: the case, or all crops together of a source that does not know their slides."""
+    """What stays on one side: the case; where a source does not name its slides, all its crops together."""
     return table["case"].fillna(table["source"] + ", slides unknown")
 
 
 def check_folds(folds: Folds, data: CropData) -> None:
-    """Refuse folds in which a case stands on two sides, a crop twice, or a class is missing.
+    """Refuse folds with a case on two sides, a crop twice, or a class that is missing.
 
     Raises:
-        DataError: Names the first that does.
+        DataError: Names the first such case, crop or part.
     """
     owner: dict[str, str] = {}
     groups = case_groups(data.table)
@@ -140,18 +140,18 @@ def check_folds(folds: Folds, data: CropData) -> None:
         cases = groups.iloc[data.rows_of(list(ids))].unique()
         if len(set(ids)) != len(ids):
             raise DataError(
-                f"a crop stands twice in {side}",
+                f"a crop is twice in {side}",
                 got=f"{len(ids) - len(set(ids))} repetitions",
                 expected="each crop once",
-                remedy="run split again; a fold file is not edited by hand",
+                remedy="run split again; do not edit a fold file by hand",
             )
         for group in [*ids, *("case " + case for case in cases)]:
             if owner.setdefault(group, side) != side:
                 raise DataError(
-                    f"{group} stands on two sides",
+                    f"{group} is on two sides",
                     got=f"{owner[group]} and {side}",
                     expected="each case and crop on one side only",
-                    remedy="hold out whole cases, or run split again; a fold file is not edited by hand",
+                    remedy="hold out all crops of a case, or run split again; do not edit a fold file by hand",
                 )
     for name, ids in (parts | folds.held_out).items():
         is_atypical = data.is_atypical[data.rows_of(list(ids))]
@@ -159,7 +159,7 @@ def check_folds(folds: Folds, data: CropData) -> None:
             raise DataError(
                 f"{name} holds one class only",
                 got=f"{len(ids)} crops",
-                expected="normal and atypical ones, without which no figure can be computed",
+                expected="normal and atypical ones; metrics need both",
                 remedy="hold out other crops",
             )
 

@@ -1,7 +1,7 @@
-"""Which fit a run folder belongs to, who works in it now, and whether it is finished."""
+"""Identity of a fit: only the same fit may resume it or take it as finished; and which process works in its folder."""
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,32 +11,54 @@ from mitoscope.files import read_object, write_json
 from mitoscope.provenance import read_commit
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds
+from mitoscope.training.presets import hash_as_version_1, hash_recorded
 
-STARTED, DONE = "started.json", "done.json"
+STARTED, CONFIG, DONE = "started.json", "config.json", "done.json"
 
 
 def fold_mark(config_sha256: str, data: CropData, folds: Folds, fold: int) -> dict[str, Any]:
-    """What a run folder belongs to; a folder of anything else is neither resumed nor taken as finished."""
+    """Identity of a fit: only the same fit may resume it."""
     return {"config_sha256": config_sha256, "data_sha256": data.sha256, "folds_sha256": folds.sha256, "fold": fold}
 
 
-def is_done(run: Path, mark: dict[str, Any]) -> bool:
-    """Whether this run folder holds a member that was finished under this very mark."""
-    return (run / DONE).is_file() and bool(read_object(run / DONE, f"delete {run}")["mark"] == mark)
+def is_done(run: Path, mark: Mapping[str, Any]) -> bool:
+    """Whether this folder holds a finished member with this mark."""
+    return (run / DONE).is_file() and is_same(run, read_object(run / DONE, f"delete {run}")["mark"], mark)
 
 
-def write_done(run: Path, mark: dict[str, Any], seconds: float) -> None:
-    """Say that the member is whole, and which commits it was fitted by."""
+def is_same(run: Path, found: Mapping[str, Any], mark: Mapping[str, Any]) -> bool:
+    """Whether a mark in a run folder is that of the same fit.
+
+    Version 1 of the hash covered every setting that existed then. Such a mark is accepted when the recorded settings,
+    with defaults for those that came later, are the same.
+
+    Args:
+        run: The folder; its config.json holds the settings.
+        found: The mark in it.
+        mark: The mark of the fit that asks.
+    """
+    if found == mark:
+        return True
+    if {**found, "config_sha256": None} != {**mark, "config_sha256": None} or not (run / CONFIG).is_file():
+        return False
+    settings = read_object(run / CONFIG, f"delete {run}")
+    return bool(
+        found["config_sha256"] == hash_as_version_1(settings) and mark["config_sha256"] == hash_recorded(settings)
+    )
+
+
+def write_done(run: Path, mark: Mapping[str, Any], seconds: float) -> None:
+    """Record that the member is complete, and the commits that fitted it."""
     commits = read_object(run / STARTED, f"delete {run}")["commits"]
     write_json(run / DONE, {"mark": mark, "commits": commits, "seconds": round(seconds)})
 
 
 @contextmanager
-def claimed(run: Path, mark: dict[str, Any]) -> Iterator[None]:
-    """Hold a run folder for one fit: it says what it is for before anything else lies in it, and who works in it.
+def claimed(run: Path, mark: Mapping[str, Any]) -> Iterator[None]:
+    """Lock a run folder for one fit, and write the fit's mark into it before anything else.
 
     Raises:
-        DataError: It is for something else, or another process works in it.
+        DataError: The folder belongs to another fit, or another process works in it.
     """
     run.mkdir(parents=True, exist_ok=True)
     with (run / "lock").open("w") as lock:
@@ -53,12 +75,12 @@ def claimed(run: Path, mark: dict[str, Any]) -> Iterator[None]:
         yield
 
 
-def _write_started(run: Path, mark: dict[str, Any]) -> None:
-    """What the folder is for, and the commit of each start; refused where it is for something else."""
+def _write_started(run: Path, mark: Mapping[str, Any]) -> None:
+    """The mark and the commit of each start; refused where the folder belongs to another fit."""
     commits: list[str] = []
     if (run / STARTED).is_file():
         started = read_object(run / STARTED, f"delete {run}")
-        if started["mark"] != mark:
+        if not is_same(run, started["mark"], mark):
             raise DataError(
                 f"{run} belongs to other data, another fold, split or configuration",
                 got=started["mark"],

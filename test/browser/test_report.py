@@ -12,9 +12,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mitoscope.bundle.manifest import FEATURES
 from mitoscope.bundle.read import MANIFEST
-from mitoscope.images.stain import measure_crops
+from mitoscope.images.stain import FEATURES, measure_crops
+from mitoscope.scoring.labels import LabelTable
 from mitoscope.scoring.report.build import report
 
 sync_api = pytest.importorskip("playwright.sync_api", reason="needs playwright (requirements-dev.txt)")
@@ -68,7 +68,7 @@ def html(scored_crops: Path, half_bundle: Path, tmp_path_factory: pytest.TempPat
         scored_crops / "predictions.csv",
         [scored_crops / "crops"],
         out,
-        labels_csv=str(scored_crops / "labels.csv"),
+        labels=LabelTable(scored_crops / "labels.csv"),
         weights=half_bundle,
         device="cpu",
     )
@@ -154,7 +154,7 @@ def test_every_order_is_that_of_the_table(page: Page, table: pd.DataFrame) -> No
         assert spread[names(page)].tolist() == spread.sort_values(ascending=ascending).tolist()[:60]
 
 
-def test_every_filter_leaves_what_it_says_and_the_count_is_told(page: Page, table: pd.DataFrame) -> None:
+def test_every_filter_leaves_what_it_says_and_the_count_is_shown(page: Page, table: pd.DataFrame) -> None:
     atypical, called = table["label"] == "atypical", table["class"] == "atypical"
     status = page.get_by_role("status")
     expect(status).to_have_text(f"All 130 crops, {table['wrong'].sum()} of them wrong")
@@ -200,7 +200,7 @@ def test_every_filter_leaves_what_it_says_and_the_count_is_told(page: Page, tabl
     field(page, "Training data").select_option("none")
     check(~table["unlike"])
     field(page, "Name").fill("no such crop")
-    expect(status).to_have_text("No crop fits; Clear shows all")
+    expect(status).to_have_text("No crop matches. Clear shows all")
 
 
 def test_a_number_of_the_table_shows_its_crops(page: Page, table: pd.DataFrame) -> None:
@@ -268,7 +268,7 @@ def test_the_ends_of_the_list_do_not_lose_the_keys(page: Page) -> None:
 def test_the_map_lies_on_the_square_that_the_networks_see(page: Page) -> None:
     page.locator(".card").first.click()
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("It is drawn by tiny: whether that made the probabilities is not known.")
+    expect(dialog).to_contain_text("It was made with tiny; it is not known whether")
     image, canvas, frame = (dialog.locator(name) for name in ("#detail-image", "#detail-map", ".frame"))
     whole, side = image.bounding_box(), image.bounding_box()["width"]
     for part in (canvas, frame):  # the central 64 of 128 px

@@ -1,8 +1,8 @@
-"""A recording stand-in for `docker`: the container tests put it on PATH where the scripts' own logic is asked about.
+"""A recording stand-in for `docker`: tests of the scripts' own logic put it on PATH.
 
 It appends each call's arguments to RECORD as a JSON line, and answers as an engine that holds one image would. The
 variables OUTPUT, STDERR, STATUS, GPU, ENGINE, IMAGE_USER, API and BUNDLE set the scene; see test_scripts.py. A
-container that runs in the background is a server of the invoke API; FAULT says what is wrong with it.
+container that runs in the background is a server of the invoke API; FAULT names its fault.
 """
 
 import hashlib
@@ -71,11 +71,10 @@ def run(arguments: list[str]) -> int:
             return 0
         print('could not select device driver "" with capabilities: [[gpu]]', file=sys.stderr)
         return 125
-    if entrypoint == "python":  # what is not the image's runs for real, on the folders that would be mounted
+    if entrypoint == "python":  # checks run for real, on the folders that would be mounted
         mounts |= {"/opt/app/weights": str(BUNDLE), "/opt/app/installed.txt": os.environ["INSTALLED"]}
         command = [place(word, mounts) for word in arguments[arguments.index("--entrypoint") + 3 :]]
-        packages = (Path(place("/opt/app/scoring", mounts)).parent, Path.cwd())  # the latter for the image's model/
-        environment = os.environ | {"PYTHONPATH": ":".join(map(str, packages))}
+        environment = os.environ | {"PYTHONPATH": str(Path.cwd())}  # for the image's mitoscope/
         return subprocess.run([sys.executable, "-P", *command], check=False, env=environment).returncode
     shutil.copytree(os.environ["OUTPUT"], mounts["/output"], dirs_exist_ok=True)
     sys.stderr.write(os.environ.get("STDERR", ""))
@@ -83,7 +82,7 @@ def run(arguments: list[str]) -> int:
 
 
 def place(word: str, mounts: dict[str, str]) -> str:
-    """Where a path of the container lies outside."""
+    """The path outside of the container."""
     for inside, outside in mounts.items():
         if word == inside or word.startswith(f"{inside}/"):
             return outside + word.removeprefix(inside)

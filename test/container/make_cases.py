@@ -12,7 +12,7 @@ from pathlib import Path
 
 from PIL import Image
 
-LONG = 1024  # pages: model.contract.PAGE_LIMIT
+LONG = 1024  # pages: mitoscope.images.crops.PAGE_LIMIT
 RESULT = "multiple-mitotic-figure-classification.json"
 
 

@@ -50,8 +50,9 @@ def test_the_image_holds_no_compiler_and_no_pip(image: str) -> None:
 
 
 def test_the_image_holds_the_runtime_and_no_leftovers(image: str) -> None:
-    runtime = {"LICENSE", "__pycache__", "inference.py", "installed.txt", "model", "requirements.txt", "serve.py"}
-    assert set(ask(image, "ls -A /opt/app")) == runtime | {"weights"}
+    code = {"__pycache__", "inference.py", "mitoscope", "model", "serve.py"}
+    records = {"LICENSE", "REVISION", "installed.txt", "requirements.txt"}
+    assert set(ask(image, "ls -A /opt/app")) == code | records | {"weights"}
     assert set(ask(image, "ls -A /opt/app/weights")) == {path.name for path in LITE.iterdir()}
     assert ask(image, "ls -A /tmp /var/tmp /root | grep -v -e : -e '^$' -e '^.bashrc$' -e '^.profile$'") == []
     names = "tests .git .gitignore .cache .env .netrc .pypirc .*_history id_rsa* *.key *.whl *.partial"
@@ -147,7 +148,7 @@ def serve(image: str, *mounts: str) -> None:
 def test_the_sbom_of_the_image_lists_what_is_locked_and_its_licences_were_agreed_to(image: str, tmp_path: Path) -> None:
     command = ["docker", "run", "--rm", "--interactive", *LEAST.split(), "--entrypoint", "python", image]
     arguments = ["-", "image", "0", "revision", "/opt/app/weights", "/opt/app/installed.txt"]
-    with (ROOT / "supply/sbom.py").open() as script:
+    with (ROOT / "tools/supply/sbom.py").open() as script:
         made = subprocess.run([*command, *arguments], stdin=script, capture_output=True, text=True, check=False)
     assert (made.returncode, made.stderr) == (0, "")
     components = json.loads(made.stdout)["components"]

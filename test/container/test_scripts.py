@@ -45,11 +45,14 @@ class Checkout:
 
     def rename_bundle(self, folder: str, name: str) -> Path:
         shutil.copytree(self.root / "weights/lite", self.root / folder)
-        manifest = self.root / folder / "manifest.json"
-        said = json.loads(manifest.read_text()) | {"name": name}
-        del said["checksum"]
-        manifest.write_text(json.dumps(said))
-        return manifest.parent
+        edit_manifest(self.root / folder, name=name)
+        return self.root / folder
+
+
+def edit_manifest(folder: Path, **changes: str) -> None:
+    fields = json.loads((folder / "manifest.json").read_text()) | changes
+    del fields["checksum"]
+    (folder / "manifest.json").write_text(json.dumps(fields))
 
 
 @pytest.fixture
@@ -69,8 +72,8 @@ def checkout(tmp_path: Path) -> Checkout:
         "test/container/make_cases.py",
     ):
         shutil.copy(ROOT / name, root / name)
-    for folder in ("model", "scoring", "supply", "weights/lite", "test/input", "test/expected"):
-        shutil.copytree(ROOT / folder, root / folder)
+    for folder in ("mitoscope", "model", "tools/supply", "weights/lite", "test/input", "test/expected"):
+        shutil.copytree(ROOT / folder, root / folder, ignore=shutil.ignore_patterns("__pycache__"))
     docker = tmp_path / "bin/docker"
     docker.parent.mkdir()
     stand_in = (ROOT / "test/container/docker_stand_in.py").read_text()
@@ -122,6 +125,7 @@ def test_build_sends_what_the_image_needs_and_every_user_may_read_it(checkout: C
         "LICENSE",
         "inference.py",
         "serve.py",
+        "mitoscope",
         "model",
         "weights",
     }
@@ -133,7 +137,7 @@ def test_build_sends_what_the_image_needs_and_every_user_may_read_it(checkout: C
 def test_build_makes_the_other_target_for_the_invoke_api(checkout: Checkout) -> None:
     built = checkout.run("./build.sh", "--api", "invoke", "weights/lite")
     assert (built.returncode, built.stderr) == (0, "")
-    assert "(invoke, version " in built.stdout
+    assert "(classify, invoke, version " in built.stdout
     assert "--target invoke --platform" in " ".join(checkout.calls("build")[0]["arguments"])
 
 
@@ -154,6 +158,14 @@ def test_build_takes_a_named_bundle_and_follows_links(checkout: Checkout) -> Non
     assert "with the bundle mine from link" in built.stdout
     assert "weights/fold4.safetensors" in call["context"]
     assert {"other:tag", "BASE_IMAGE=mirror/python:3.11"} <= set(call["arguments"])
+
+
+def test_build_refuses_a_task_without_an_image(checkout: Checkout) -> None:
+    edit_manifest(checkout.root / "weights/lite", task="detect")
+    built = checkout.run("./build.sh")
+    assert (built.returncode, built.stderr.count("\n")) == (1, 1)
+    assert built.stderr.startswith("build.sh: no image can be built for this task: got detect in ")
+    assert not checkout.calls("build")
 
 
 @pytest.mark.parametrize(
@@ -208,7 +220,7 @@ def test_a_wrong_output_fails(checkout: Checkout) -> None:
     tested = checkout.run("./test.sh", **write_output(checkout, pages[:-1]))
     assert tested.returncode == 1
     assert "got 15 pages" in tested.stdout
-    assert tested.stdout.endswith("\nFAIL: fixture: the output is wrong, as said above\n")
+    assert tested.stdout.endswith("\nFAIL: fixture: the output is wrong, see above\n")
 
 
 @pytest.mark.parametrize(
@@ -233,7 +245,7 @@ def test_another_bundle_is_held_to_the_format_alone_unless_an_expectation_is_nam
     pages[0]["confidence"] += 1e-3 if pages[0]["class"] == "atypical" else -1e-3
     scene = {"BUNDLE": other} | write_output(checkout, pages)
     tested = checkout.run("./test.sh", **scene)
-    assert "checking the format only: the image carries mine" in tested.stdout
+    assert "checking the format only: the image holds mine" in tested.stdout
     assert tested.stdout.endswith("\nPASS\n")
     tested = checkout.run("./test.sh", EXPECTED="test/expected/interf0", **scene)
     assert "page 1: got confidence" in tested.stdout
@@ -248,6 +260,7 @@ def test_an_image_of_no_known_api_is_refused(checkout: Checkout) -> None:
     )
 
 
+@pytest.mark.slow
 def test_an_invoke_image_is_asked_from_inside_and_stopped(checkout: Checkout) -> None:
     tested = checkout.run("./test.sh", API="invoke")
     assert (tested.returncode, tested.stderr) == (0, "")
@@ -257,28 +270,30 @@ def test_an_invoke_image_is_asked_from_inside_and_stopped(checkout: Checkout) ->
     assert ":/input:ro -v " in server
     asked = [call["arguments"][-2:] for call in checkout.calls("exec")]
     assert asked == [["GET", "/health"], *[["POST", "/invoke"]] * 8]
-    said = [line for line in tested.stdout.splitlines() if "/invoke said" in line]
+    said = [line for line in tested.stdout.splitlines() if "/invoke answered" in line]
     assert [line.split()[-1] for line in said] == ["201", "201", "201", "500", "201"]
     assert "SIGTERM ended the server in the middle of a case" in tested.stdout
     assert checkout.calls("rm")[0]["arguments"] == ["rm", "--force", "c0ffee"]
     assert not list(Path(checkout.environment["TMPDIR"]).glob("tmp.*"))
 
 
+@pytest.mark.slow
 def test_a_case_that_is_over_before_the_signal_must_be_whole(checkout: Checkout) -> None:
     tested = checkout.run("./test.sh", API="invoke", FAULT="fast")
     assert "the case was over before SIGTERM came" in tested.stdout
     assert tested.stdout.endswith("\nPASS\n")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("scene", "reason"),
     [
-        ({"FAULT": "never healthy"}, "/health never said 200"),
-        ({"FAULT": "stale"}, "reversed: the output is wrong, as said above"),
-        ({"FAULT": "credulous"}, "bad: /invoke said 201, expected 500"),
+        ({"FAULT": "never healthy"}, "/health never answered 200"),
+        ({"FAULT": "stale"}, "reversed: the output is wrong, see above"),
+        ({"FAULT": "credulous"}, "bad: /invoke answered 201, expected 500"),
         ({"FAULT": "untidy"}, "bad: a case that failed has an output"),
-        ({"FAULT": "traceback"}, "the server wrote on stderr what is no reason of a failed case"),
-        ({"STDERR": "a warning\n"}, "the server wrote on stderr what is no reason of a failed case"),
+        ({"FAULT": "traceback"}, "stderr does not hold just the reasons of the failed cases"),
+        ({"STDERR": "a warning\n"}, "stderr does not hold just the reasons of the failed cases"),
         ({"FAULT": "deaf"}, "SIGTERM did not end the server cleanly: exit code 137"),
         ({"FAULT": "half-written"}, "SIGTERM left something in the output folder"),
     ],
@@ -334,6 +349,7 @@ def test_export_writes_the_tarballs_and_the_sbom_and_the_model_is_reproducible(c
     assert (dist / model).read_bytes() == first
 
 
+@pytest.mark.slow
 def test_the_model_tarball_holds_plain_files_and_depends_on_nothing_but_the_bundle(checkout: Checkout) -> None:
     bundle, model = checkout.root / "weights/lite", checkout.root / f"dist/{lite_name(checkout)}-model.tar.gz"
     (bundle / "copy.md").write_bytes((bundle / "README.md").read_bytes())

@@ -1,1 +1,1 @@
-"""Hostile input for every reader of outside data: `python -m fuzz`, and the properties in test/unit/fuzz."""
+"""Hostile input for every reader of outside data: `PYTHONPATH=.:test python -m fuzz`, and test/unit/fuzz."""

@@ -1,4 +1,4 @@
-"""One reader under libFuzzer, which keeps what reaches new lines: `python -m fuzz.harness READER FOLDER… -OPTION=…`."""
+"""One reader under libFuzzer: `PYTHONPATH=.:test python -m fuzz.harness READER FOLDER… -OPTION=…`."""
 
 import sys
 import tempfile
@@ -6,17 +6,17 @@ from pathlib import Path
 
 import atheris
 
-with atheris.instrument_imports(include=["model", "scoring", "train", "PIL"]):
-    from fuzz.readers import READERS, attempt
+with atheris.instrument_imports(include=["model", "mitoscope", "PIL"]):
+    from fuzz.readers import READERS, try_reader
 
 
 def main(arguments: list[str]) -> None:
-    """Read what libFuzzer makes up until its time is over; a failure ends the process."""
+    """Read libFuzzer's files until its time is over; a failure ends the process."""
     name, *options = arguments
     reader = READERS[name]
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:
         reader.prepare(Path(folder))
-        atheris.Setup([sys.argv[0], *options], lambda content: attempt(reader, Path(folder), content) and None)
+        atheris.Setup([sys.argv[0], *options], lambda content: try_reader(reader, Path(folder), content) and None)
         atheris.Fuzz()
 
 

@@ -1,6 +1,6 @@
-"""The readers of outside data by name, each with small good files to begin from and the shape of a right answer.
+"""The readers of outside data by name, each with small good files and a check of the result's form.
 
-Whatever the bytes, a reader gives a right-shaped answer or raises a MitoscopeError with one printable line.
+For any bytes, a reader returns a result of the right form or raises a MitoscopeError with one printable line.
 """
 
 import contextlib
@@ -11,19 +11,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fuzz import seeds
-from mitoscope.bundle.find import CHECKOUT, MANIFEST, read_bundle
 from mitoscope.bundle.members import parse_member
-from mitoscope.classify.listing import open_listing
-from mitoscope.classify.tables import find_threshold, read_labels, read_predictions, read_record
+from mitoscope.bundle.read import MANIFEST, read_bundle
+from mitoscope.classify.listing import list_crops
+from mitoscope.classify.tables import find_threshold, read_predictions, read_record
 from mitoscope.errors import DataError, MitoscopeError
-from mitoscope.files import read_json
+from mitoscope.files import read_object
 from mitoscope.images.crops import read_crops
+from mitoscope.networks.lora import merge_adapter
 from mitoscope.scoring.check import check
+from mitoscope.scoring.labels import read_labels
 from mitoscope.scoring.platform import find_results, read_results
-from mitoscope.training.config import configure
+from mitoscope.sockets import OUTPUT_NAME
 from mitoscope.training.data.sources.layout import read_csv
 from mitoscope.training.data.table import read_data
-from model.classification import OUTPUT_NAME
+from mitoscope.training.presets import configure
 from model.contract import INPUTS_NAME, read_slugs
 
 LONGEST_LINE = 2000
@@ -34,10 +36,10 @@ class Reader:
     """One reader.
 
     Attributes:
-        file: The name under which it looks for its file in a folder.
-        good: Makes the content of good files.
-        read: Takes the folder; raises AssertionError where the answer is of a wrong shape.
-        prepare: Puts into an empty folder what else must lie there.
+        file: Name of its file in a folder.
+        good: Makes the contents of good files.
+        read: Reads the folder; raises AssertionError if the result has a wrong form.
+        prepare: Writes the other files that it needs into an empty folder.
     """
 
     file: str
@@ -46,14 +48,14 @@ class Reader:
     prepare: Callable[[Path], object] = lambda folder: None
 
 
-def attempt(reader: Reader, folder: Path, content: bytes) -> bool:
+def try_reader(reader: Reader, folder: Path, content: bytes) -> bool:
     """Write a file and read it.
 
     Returns:
-        Whether it was read; False where it was refused as it should be.
+        True if it was read, False if it was refused with a MitoscopeError.
 
     Raises:
-        Exception: Whatever else the reader raises or warns of; AssertionError for a wrong answer or message.
+        Exception: Any other error or warning of the reader; AssertionError for a wrong result or message.
     """
     (folder / reader.file).write_bytes(content)
     with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
@@ -62,7 +64,7 @@ def attempt(reader: Reader, folder: Path, content: bytes) -> bool:
             reader.read(folder)
         except MitoscopeError as error:
             line = str(error)
-            assert line.isprintable() and len(line) <= LONGEST_LINE, f"an error that is no line: {line!r}"
+            assert line.isprintable() and len(line) <= LONGEST_LINE, f"not one short printable line: {line!r}"
             return False
     return True
 
@@ -92,6 +94,12 @@ def _members(folder: Path) -> None:
 def _member(folder: Path) -> None:
     tensors = parse_member((folder / "fold0.safetensors").read_bytes(), "fold0.safetensors")
     assert all(isinstance(name, str) for name in tensors)
+
+
+def _adapter(folder: Path) -> None:
+    base = parse_member(seeds.base(), "base")
+    merged = merge_adapter(base, parse_member((folder / "fold0.safetensors").read_bytes(), "fold0"), "fold0")
+    assert base.keys() <= merged.keys() and merged["a.weight"].ndim == 2
 
 
 def _predictions(folder: Path) -> None:
@@ -124,7 +132,7 @@ def _put_platform(folder: Path) -> None:
 
 
 def _check(folder: Path) -> None:
-    if check(folder / "output" / OUTPUT_NAME, folder / "stack.mha", weights=CHECKOUT):  # it prints what is wrong
+    if check(folder / "output" / OUTPUT_NAME, folder / "stack.mha", weights=seeds.LITE):  # it prints the faults
         raise DataError("faults", got="faults", expected="none", remedy="see above")
 
 
@@ -134,8 +142,8 @@ def _put_check(folder: Path) -> None:
 
 
 def _index(folder: Path) -> None:
-    with open_listing([folder / "index.csv"]) as listing:
-        assert len(list(listing.files())) == listing.n_files >= 1
+    listing = list_crops([folder / "index.csv"])
+    assert listing.n_files >= 1
 
 
 def _data(folder: Path) -> None:
@@ -160,6 +168,7 @@ READERS = {
     "inputs": Reader(INPUTS_NAME, seeds.inputs, _inputs),
     "manifest": Reader(MANIFEST, seeds.manifests, _manifest, _members),
     "member": Reader("fold0.safetensors", seeds.members, _member),
+    "adapter": Reader("fold0.safetensors", seeds.members, _adapter),
     "predictions": Reader("predictions.csv", seeds.predictions, _predictions),
     "labels": Reader("labels.csv", seeds.labels, _labels),
     "record": Reader("predictions.csv.json", seeds.records, _record),
@@ -170,6 +179,6 @@ READERS = {
     "index": Reader("index.csv", seeds.indices, _index),
     "table": Reader("table.csv", seeds.tables, _data, _put("crops.npy", seeds.arrays)),
     "settings": Reader("settings", seeds.settings, _setting),
-    "study": Reader("study.json", seeds.manifests, lambda folder: read_json(folder / "study.json", "none")),
+    "study": Reader("study.json", seeds.manifests, lambda folder: read_object(folder / "study.json", "none")),
     "published": Reader("t.csv", seeds.labels, lambda folder: read_csv(folder / "t.csv", ["label"])),
 }

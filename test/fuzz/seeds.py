@@ -1,18 +1,23 @@
-"""Small good files for each reader, made on the fly; the first of each kind fits the first of the others."""
+"""Small good files for each reader; the first of each kind fits the first of the others."""
 
 import io
 import json
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import safetensors.numpy
 from PIL import Image, PngImagePlugin
 
-from mitoscope.bundle.find import CHECKOUT, CHECKSUM, MANIFEST
+from mitoscope.bundle.find import DEFAULTS
+from mitoscope.bundle.formats import to_json
+from mitoscope.bundle.manifest import Base, Calibration, Rounding
+from mitoscope.bundle.read import CHECKSUM, MANIFEST, hash_manifest, read_bundle
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 from mitoscope.training.data.table import COLUMNS, KNOWN_BY_SOME
-from model.classification import INPUT_SLUG, OUTPUT_NAME
 
+LITE = DEFAULTS[-1]  # the checkout's bundle
 PAGES = np.kron(np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), np.uint8), np.ones((1, 16, 16, 1), np.uint8))
 
 
@@ -70,16 +75,52 @@ def inputs() -> list[bytes]:
 
 
 def manifests() -> list[bytes]:
-    """The manifest in git: without its checksum, behind which nothing else would be looked at, and with it."""
-    whole = (CHECKOUT / MANIFEST).read_bytes()
-    manifest = json.loads(whole)
-    del manifest[CHECKSUM]
-    return [json.dumps(manifest, indent=1).encode(), whole]
+    """Format 2, format 1, and format 2 with every field; each without a checksum, and the second with one."""
+    bundle = read_bundle(LITE)
+    members = (*(replace(member, kind="adapter") for member in bundle.members[:4]), bundle.members[4])
+    full = replace(
+        bundle,
+        members=members,
+        base=Base("0" * 64, "MIT", None, "someone/network"),
+        calibration=Calibration("platt", 1.5, 0.1, "out-of-fold", 9, 0.2),
+        rounding={name: Rounding(400, 0.01, 0.0) for name in ("fp16", "bf16")},
+    )
+    old = _format_1()
+    manifests = [to_json(bundle), old, {**old, CHECKSUM: hash_manifest(old)}, to_json(full)]
+    return [json.dumps(manifest, indent=1).encode() for manifest in manifests]
+
+
+def _format_1() -> dict[str, Any]:
+    """The manifest in git, in format 1."""
+    manifest: dict[str, Any] = json.loads((LITE / MANIFEST).read_bytes())
+    manifest.pop(CHECKSUM, None)
+    if manifest["format"] == 1:
+        return manifest
+    members = [{**member, **member["metrics"]} for member in manifest["members"]]
+    kept = ("name", "architecture", "input", "threshold", "training", "training_crops")
+    old = {key: manifest[key] for key in kept}
+    fields = ("file", "sha256", "fold", "balanced_accuracy", "roc_auc")
+    return {
+        "format": 1,
+        "positive_class": "atypical",
+        **old,
+        "members": [{key: member[key] for key in fields} for member in members],
+        "bf16": manifest["rounding"].get("bf16"),
+    }
 
 
 def members() -> list[bytes]:
-    """Two tensors."""
-    return [safetensors.numpy.save({"a": np.zeros((2, 3), np.float16), "b": np.ones(2, np.float32)})]
+    """Two tensors; an adapter of `base`."""
+    adapter = {"a.lora_a": np.ones((1, 3), np.float16), "a.lora_b": np.ones((2, 1), np.float16)}
+    return [
+        safetensors.numpy.save({**adapter, "a.bias": np.ones(2, np.float32)}),
+        safetensors.numpy.save({"a": np.zeros((2, 3), np.float16), "b": np.ones(2, np.float32)}),
+    ]
+
+
+def base() -> bytes:
+    """The base of the adapter."""
+    return safetensors.numpy.save({"a.weight": np.zeros((2, 3), np.float16), "a.bias": np.zeros(2, np.float32)})
 
 
 def predictions() -> list[bytes]:
@@ -94,7 +135,7 @@ def labels() -> list[bytes]:
 
 
 def records() -> list[bytes]:
-    """The least that a record must say."""
+    """The smallest record."""
     keys = ("shard", "crops", "versions", "machines", "device", "precision", "commit", "csv_sha256")
     return _json({"format": 1, "bundle": {"threshold": 0.5}, **dict.fromkeys(keys, "x")})
 
@@ -118,7 +159,7 @@ def answers() -> list[bytes]:
 
 
 def indices() -> list[bytes]:
-    """An index of two crops that need not be there."""
+    """An index of two crops that need not exist."""
     return [b"image_id,path\na,a.png\nb,folder/b.tif\n"]
 
 

@@ -102,7 +102,7 @@ def test_a_study_outlives_its_launcher_and_a_node(
         run()
     stopper.join()
     assert stop.value.code == 130
-    assert "the fits go on" in capfd.readouterr().out
+    assert "the fits continue" in capfd.readouterr().out
     queue = (logs / "queue.json").read_text()
 
     launched = background(run)
@@ -178,7 +178,7 @@ def test_a_fit_that_fails_is_named_with_its_last_line(cluster: Any, job: FitJob,
         run_slurm([bad], tmp_path, A_NODE, poll_s=0.5)
 
 
-def test_what_slurm_refuses_is_told_in_its_own_words(cluster: Any, job: FitJob, tmp_path: Path) -> None:
+def test_what_slurm_refuses_is_reported_in_its_own_words(cluster: Any, job: FitJob, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="Slurm refuses the fits: got .*invalid partition"):
         run_slurm([job], tmp_path, Resources(partition="none"))
     assert not (tmp_path / "queue.json").exists()

@@ -11,10 +11,11 @@ import pytest
 from mitoscope.bundle.read import read_bundle
 from mitoscope.classify.classifier import Classifier
 from mitoscope.images.stain import measure_crops
-from model.classification import OUTPUT_NAME
+from mitoscope.sockets import OUTPUT_NAME
 from tools.bench.bundles import read_some, write_pickles
 
 ROOT = Path(__file__).resolve().parents[2]
+pytestmark = pytest.mark.slow
 
 
 def run(module: str, folder: Path, *arguments: str | Path) -> dict[str, Any]:
@@ -96,9 +97,8 @@ def test_a_random_bundle_answers_by_the_stain(tmp_path: Path, scored_crops: Path
     haematoxylin = measure_crops(crops)[:, 0]
     for p_atypical in p_members:
         assert np.corrcoef(np.log(p_atypical / (1 - p_atypical)), haematoxylin)[0, 1] > 0.8
-    said = read_bundle(tmp_path / "bundle").bf16
-    assert said is not None
-    assert 0 < said.largest_change < 0.1
+    rounding = read_bundle(tmp_path / "bundle").rounding
+    assert 0 < rounding["fp16"].largest_change < rounding["bf16"].largest_change < 0.1
 
 
 def test_a_folder_without_crops_is_told(tmp_path: Path) -> None:
@@ -114,3 +114,8 @@ def test_a_precision_is_judged_by_what_it_changes(tmp_path: Path, scored_crops: 
     assert [row["precision"] for row in on_cpu] == ["bf16"]  # a CPU has no fp16
     assert 0 < on_cpu[0]["median_change"] <= on_cpu[0]["largest_change"] < 0.1
     assert 0 <= on_cpu[0]["flipped"] <= result["crops"]["n"] <= 20
+
+
+def test_the_cold_start_is_compared_with_another_checkout(tmp_path: Path, tiny_bundle: Path) -> None:
+    result = run("tools.bench.start", tmp_path, "--against", ROOT, "--weights", tiny_bundle, "--rounds", "1")
+    assert result["median_ratio"] == result["median_s"] / result["other_median_s"] > 0

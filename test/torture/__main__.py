@@ -1,6 +1,6 @@
-"""Shoot at the product and count what was lost: minutes to hours, one JSON.
+"""Kill, stop and damage the product and count its losses: minutes to hours, one JSON.
 
-python -m torture --out docs/results/torture.json
+PYTHONPATH=.:test python -m torture --out docs/results/torture.json
 """
 
 import argparse
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mitoscope.provenance import describe_code, describe_machine
-from tools.bench.result import tell
+from tools.bench.result import print_result
 from torture.bundle import damage_bundle
 from torture.inference import kill_inference, stop_inference
 from torture.predict import kill_predict
@@ -21,7 +21,7 @@ from torture.repeat import repeat
 from torture.training import kill_training
 
 Kind = Callable[[int, int, int, Path], Mapping[str, int | float]]
-# Shots; of those at processes some come when it has ended.
+# Shots; some of those at a process come after its end.
 KINDS: dict[str, tuple[Kind, int]] = {
     "inference_killed": (kill_inference, 350),
     "inference_stopped": (stop_inference, 200),
@@ -33,13 +33,13 @@ KINDS: dict[str, tuple[Kind, int]] = {
 
 
 def main() -> int:
-    """Run the kinds that are asked for; 1 where anything was wrong."""
+    """Run the kinds that the command line names; 1 if anything was wrong."""
     parser = argparse.ArgumentParser(prog="python -m torture", description=__doc__.splitlines()[0])
     parser.add_argument("--only", nargs="+", choices=KINDS, default=list(KINDS), metavar="KIND", help=", ".join(KINDS))
-    parser.add_argument("--count", nargs="+", default=[], metavar="KIND=N", help="shots, where others than the usual")
+    parser.add_argument("--count", nargs="+", default=[], metavar="KIND=N", help="another number of shots")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="processes at once (%(default)s)")
-    parser.add_argument("--out", type=Path, help="write the JSON here too")
+    parser.add_argument("--out", type=Path, help="also write the JSON here")
     options = parser.parse_args()
     counts_by_kind = dict(setting.split("=") for setting in options.count)
     kinds: dict[str, Any] = {}
@@ -60,7 +60,7 @@ def main() -> int:
         "commit": code["commit"],
         "versions": {**code["versions"], "torch": torch.__version__},
     }
-    tell(result, options.out)
+    print_result(result, options.out)
     return 1 if result["wrong"] else 0
 
 

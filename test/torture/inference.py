@@ -6,14 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from model.classification import OUTPUT_NAME
+from mitoscope.sockets import OUTPUT_NAME
 from torture.processes import CASE, LITE, End, Moment, each, measure, run, spread, when
 
 OLDER = b'[\n {\n  "class": "normal",\n  "confidence": 0.25\n }\n]\n'
 AIMED = 3  # every third shot comes while the result is being written; by chance hardly one would
 LONGEST_WRITE_S = 0.004
-HEARD = "stopped by a signal"
-SOON_S = 0.5  # a process that lives on for longer has not heard the signal
+STOPPED = "stopped by a signal"
+SOON_S = 0.5  # a process that runs on for longer has ignored the signal
 
 
 def infer(output: Path, moment: Moment = lambda _: False, number: int = signal.SIGKILL, environment: str = "") -> End:
@@ -34,8 +34,8 @@ def kill_inference(count: int, seed: int, workers: int, folder: Path, number: in
 
     Returns:
         Counts: ``cases``, ``hit`` (ended by the signal, not before it), ``old`` and ``new`` results, ``left_over``
-        files beside them, ``run_again``; and ``wrong``: results that are neither, files that a second run did not take
-        away, a last line on stderr that is no reason, or a signal that was not heard.
+        files beside them, ``run_again``; and ``wrong``: results that are neither, files that a second run did not
+        remove, another last line on stderr, or an ignored signal.
     """
     seconds = measure(lambda worker: infer(folder / f"unbroken{worker}"), workers)
     new = (folder / "unbroken0" / OUTPUT_NAME).read_bytes()
@@ -51,9 +51,9 @@ def kill_inference(count: int, seed: int, workers: int, folder: Path, number: in
         end = infer(output, aimed if index % AIMED == 0 else moments[index], number)
         found = (output / OUTPUT_NAME).read_bytes()
         wrong = found not in (OLDER, new) or (end.code == 0 and (found == OLDER or end.stderr != ""))
-        wrong |= number != signal.SIGKILL and end.code == 0 and end.after_s > SOON_S and HEARD not in end.stdout
+        wrong |= number != signal.SIGKILL and end.code == 0 and end.after_s > SOON_S and STOPPED not in end.stdout
         last = (end.stderr.splitlines() or [""])[-1]
-        wrong |= end.code not in (0, -number) and (found == new or not last.startswith(f"error: {HEARD}"))
+        wrong |= end.code not in (0, -number) and (found == new or not last.startswith(f"error: {STOPPED}"))
         left = len(list(output.iterdir())) > 1
         wrong |= left and end.code >= 0
         if left:

@@ -1,4 +1,4 @@
-"""scoring predict killed and run again: the same bytes as unbroken."""
+"""`mitoscope classify` killed and run again: the same bytes as an unbroken run."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ CROPS = 48
 def predict(crops: Path, out: Path, moment: Moment = lambda _: False, environment: str = "") -> End:
     """Score a folder with weights/lite."""
     arguments = ("--crops", crops, "--weights", LITE, "--out", out, "--device", "cpu")
-    return run("-m", "scoring", "predict", *arguments, moment=moment, environment=environment)
+    return run("-m", "mitoscope", "classify", *arguments, moment=moment, environment=environment)
 
 
 def make_crops(folder: Path) -> Path:
@@ -27,12 +27,12 @@ def make_crops(folder: Path) -> Path:
 
 
 def kill_predict(count: int, seed: int, workers: int, folder: Path) -> dict[str, int]:
-    """Kill predict at random moments of its run, then run it to the end.
+    """Kill `mitoscope classify` at random moments, then run it to its end.
 
     Returns:
         Counts: ``cases``, ``hit`` (killed before its end), ``old`` and ``new`` predictions then, ``left_over`` files
         beside them; and ``wrong``: predictions that are neither, or after the second run others than the unbroken ones,
-        or files that it did not take away.
+        or files that it did not remove.
     """
     crops, unbroken = make_crops(folder / "crops"), folder / "unbroken0" / "predictions.csv"
     seconds = measure(lambda worker: predict(crops, folder / f"unbroken{worker}" / unbroken.name), workers)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LITE = ROOT / "weights" / "lite"
 CASE = ROOT / "test" / "input" / "interf0"
 LONGEST_S = 600

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from model.classification import OUTPUT_NAME
+from mitoscope.sockets import OUTPUT_NAME
 from torture.inference import infer
 from torture.predict import make_crops, predict
 from torture.processes import ROOT, each
 
-TOLERANCE = 1e-5  # of a confidence in fp32 on a CPU: ten times what README tells to expect
+TOLERANCE = 1e-5  # of a confidence in fp32 on a CPU: ten times the difference that the guides name
 # Two threads, and kernels that torch and oneDNN choose on processors without AVX2, or without AVX-512.
 OTHERS = ("OMP_NUM_THREADS=2", "ATEN_CPU_CAPABILITY=default", "ONEDNN_MAX_CPU_ISA=SSE41", "ONEDNN_MAX_CPU_ISA=AVX2")
 EXPECTED = ROOT / "test" / "expected" / "interf0" / OUTPUT_NAME

@@ -1,4 +1,4 @@
-"""train run killed again and again, while it saves above all: it is finished in the end, and the member is the same."""
+"""`mitoscope train run` killed again and again, mostly while it saves: it ends with the same member in the end."""
 
 import signal
 from functools import partial
@@ -34,11 +34,11 @@ def train(data: Path, out: Path, moment: Moment = lambda _: False) -> End:
     """One member of a study; the group that is killed is the study and its fit."""
     changes = [word for setting in SETTINGS for word in ("--set", setting)]
     arguments = ["--data", data, "--out", out, "--preset", "smoke", *changes, "--members", "1"]
-    return run("-m", "train", "run", *arguments, moment=moment, number=signal.SIGKILL)
+    return run("-m", "mitoscope", "train", "run", *arguments, moment=moment, number=signal.SIGKILL)
 
 
 def kill_training(count: int, seed: int, workers: int, folder: Path) -> dict[str, int]:
-    """Kill `train run` `count` times, up to five times a study, and let each study end.
+    """Kill `mitoscope train run` `count` times, up to five times a study, and let each study end.
 
     Each shot waits for the first to sixth checkpoint that its process begins to write, and a random delay: within the
     writing, or, every second time, up to an epoch's length later.
@@ -69,19 +69,19 @@ def kill_training(count: int, seed: int, workers: int, folder: Path) -> dict[str
 
 
 class _Begun:
-    """The checkpoints that a process has begun to write, as they are seen; what an earlier one left does not count."""
+    """Counts the checkpoints that a process has begun to write; those of an earlier process do not count."""
 
     def __init__(self, fold: Path) -> None:
         self.fold, self.left, self.names = fold, _drafts(fold), set[str]()
 
     def reach(self, number: int) -> bool:
-        """Look, and say whether so many have been begun."""
+        """Look, and return whether so many have been begun."""
         self.names |= _drafts(self.fold) - self.left
         return len(self.names) >= number
 
 
 def _drafts(fold: Path) -> set[str]:
-    """The checkpoints that lie half written in a member's folder."""
+    """The half-written checkpoints in a member's folder."""
     try:
         return {path.name for path in (fold / ".partial").iterdir()}
     except OSError:
@@ -89,6 +89,6 @@ def _drafts(fold: Path) -> set[str]:
 
 
 def _result(study: Path) -> list[bytes]:
-    """What publishing takes from a member; nothing where it is not finished."""
+    """The files of a finished member that publishing reads; nothing for an unfinished one."""
     names = ("member.safetensors", "validation.csv")
     return [(study / "fold0" / name).read_bytes() for name in names if (study / "fold0" / "done.json").exists()]

@@ -1,12 +1,14 @@
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from mitoscope.files import read_file
+from mitoscope.errors import DataError
+from mitoscope.files import check_file, hash_file, read_file, write_json, write_text, written_folder
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 STARVED = """
 import resource, sys
 from pathlib import Path
@@ -38,3 +40,65 @@ def test_a_small_file_takes_little_memory_whatever_the_limit(tmp_path: Path, con
     command = [sys.executable, "-c", STARVED, str(tmp_path / "a")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr) == (f"{content!r}\n", "")
+
+
+def test_a_file_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "figures.json"
+    write_json(path, {"name": "µ", "value": None})
+    before = path.read_bytes()
+    assert before == '{\n "name": "µ",\n "value": null\n}\n'.encode()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json(path, {"value": float("nan")})
+    with pytest.raises(UnicodeEncodeError):
+        write_text(path, "half of it \ud800")
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_hash_is_of_the_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"ab")
+    assert hash_file(tmp_path / "a") == hashlib.sha256(b"ab").hexdigest()
+
+
+def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
+    check_file(tmp_path / "new.csv")
+    with pytest.raises(DataError, match="is a folder"):
+        check_file(tmp_path)
+
+
+def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
+    for content in ("older", "newer"):
+        with written_folder(tmp_path / "folder") as scratch:
+            (scratch / "file").write_text(content)
+        assert (tmp_path / "folder" / "file").read_text() == content
+    with pytest.raises(KeyboardInterrupt), written_folder(tmp_path / "folder") as scratch:
+        (scratch / "file").write_text("newest")
+        raise KeyboardInterrupt
+    assert (tmp_path / "folder" / "file").read_text() == "newer"
+    assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
+
+
+@pytest.mark.parametrize(
+    ("moment", "left"), [("after the first rename", "older"), ("before the second", "older"), ("after it", "newer")]
+)
+def test_an_interrupt_between_the_renames_leaves_one_whole_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, moment: str, left: str
+) -> None:
+    folder, rename = tmp_path / "folder", Path.rename
+    folder.mkdir()
+    (folder / "file").write_text("older")
+
+    def interrupted(path: Path, target: Path) -> Path:
+        is_first, is_second = path == folder, target == folder and not path.name.endswith(".old")
+        if is_second and moment == "before the second":
+            raise KeyboardInterrupt
+        rename(path, target)
+        if (is_first and moment == "after the first rename") or (is_second and moment == "after it"):
+            raise KeyboardInterrupt
+        return target
+
+    monkeypatch.setattr(Path, "rename", interrupted)
+    with pytest.raises(KeyboardInterrupt), written_folder(folder) as scratch:
+        (scratch / "file").write_text("newer")
+    assert (folder / "file").read_text() == left
+    assert list(tmp_path.iterdir()) == [folder]

@@ -20,7 +20,7 @@ BELOW["mitoscope.scoring"] = {"mitoscope.classify", *BELOW["mitoscope.classify"]
 BELOW["mitoscope.training"] = {"mitoscope.scoring", *BELOW["mitoscope.scoring"]}
 BELOW["mitoscope.cli"] = {"mitoscope.training", *BELOW["mitoscope.training"]}  # the command knows every room
 BELOW["model"] = BELOW["mitoscope.scoring"] - {"mitoscope.scoring"} | {"mitoscope.classify"}
-BELOW["inference"] = BELOW["serve"] = {"model"}
+BELOW["inference"] = BELOW["serve"] = {"model", "mitoscope"}
 BELOW["tools"] = {"model", *BELOW["mitoscope.cli"]}
 ENTRIES = {"mitoscope.cli", "mitoscope.__main__"}
 NOT_AT_START = ("pandas", "timm", "torchvision", "skimage", "sklearn", "matplotlib", "lightning", "mitoscope.training")
@@ -73,7 +73,7 @@ def test_a_module_imports_only_what_is_below_it(module: str) -> None:
 
 
 def test_no_import_leads_back_to_where_it_began() -> None:
-    graph = {name: find_imports(path) - {name} for name, path in MODULES.items() if not path.name == "__init__.py"}
+    graph = {name: find_imports(path) - {name} for name, path in MODULES.items() if path.name != "__init__.py"}
     while leaves := [name for name, targets in graph.items() if not targets & graph.keys()]:
         for name in leaves:
             del graph[name]

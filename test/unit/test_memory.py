@@ -1,8 +1,9 @@
+import os
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[3]
+ROOT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import resource
 import sys
@@ -19,9 +20,12 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 
 
 def count_page_faults(how: str) -> int:
-    done = subprocess.run([sys.executable, "-c", PROGRAM, how], cwd=ROOT, capture_output=True, text=True, check=True)
+    # Another test of this process may have asked for huge pages, of which any way takes few.
+    environment = {name: value for name, value in os.environ.items() if name != "THP_MEM_ALLOC_ENABLE"}
+    command = [sys.executable, "-c", PROGRAM, how]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
     return int(done.stdout)
 
 
-def test_what_was_freed_is_used_again_without_asking_the_system() -> None:
+def test_freed_memory_is_used_again() -> None:
     assert count_page_faults("kept") < 0.1 * count_page_faults("given back")

@@ -42,6 +42,7 @@ def pages(committed: Path) -> np.ndarray:
         return np.stack([np.asarray(page) for page in ImageSequence.Iterator(stack)])
 
 
+@pytest.mark.slow
 def test_committed_case_is_what_the_generator_draws(generator: ModuleType, pages: np.ndarray, tmp_path: Path) -> None:
     drawn = generator.render_stack()
     first, second = generator.write_case(drawn, tmp_path / "a"), generator.write_case(drawn, tmp_path / "b")

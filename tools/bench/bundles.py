@@ -1,4 +1,4 @@
-"""Bundles to measure with: five random networks whose answers differ from crop to crop, and pickles of any bundle.
+"""Bundles for measurements: five random networks whose probabilities differ between crops, and pickles of a bundle.
 
 python -m tools.bench.bundles --architecture efficientvit_l2 --size-px 256 --crops DIR --out runs/l2-random
 """
@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from mitoscope.bundle.manifest import PRECISIONS, Bundle, InputSpec, Member, Threshold
+from mitoscope.bundle.inputs import InputSpec
+from mitoscope.bundle.manifest import PRECISIONS, Bundle, Member, Threshold
 from mitoscope.bundle.members import parse_member, write_bundle
 from mitoscope.bundle.read import read_ahead
 from mitoscope.classify.preprocess import preprocess
@@ -24,7 +25,7 @@ from mitoscope.networks.build import build_network
 from tools.bench.reference import SETTINGS
 
 N_MEMBERS = 5
-N_CROPS = 128  # that the networks are fitted to
+N_CROPS = 128  # for fitting the networks
 BATCH = 16
 SPREAD = 1.5  # about that of weights/lite on AtNorM-Br
 RIDGE = 0.01  # as a share of the features' mean variance
@@ -38,41 +39,50 @@ def read_some(folder: Path, n_crops: int) -> np.ndarray:
     return np.concatenate([read_crops(path) for path in paths[:: -(-len(paths) // n_crops)]])[:n_crops]
 
 
-def make_bundle(out: Path, architecture: str, spec: InputSpec, crops: np.ndarray) -> Bundle:
-    """Five random networks that tell dark crops from pale ones, and how far coarser precisions move their answers.
+def make_bundle(
+    out: Path,
+    architecture: str,
+    spec: InputSpec,
+    crops: np.ndarray,
+    *,
+    n_members: int = N_MEMBERS,
+    precisions: Sequence[str] = PRECISIONS,
+) -> Bundle:
+    """Write a bundle of random networks that separate dark crops from pale ones, with its measured rounding.
 
-    Rounding must move probabilities as it does in trained networks, whose members mostly agree. So batch norms hold the
-    crops' own statistics, and the last layers are fitted to one target: the haematoxylin of a crop, as a logit of the
-    mean 0 and the standard deviation `SPREAD`.
+    Rounding must change probabilities as it does in trained networks, whose members mostly agree. So the batch norms
+    hold the crops' statistics, and the last layers are fitted to one target: the haematoxylin of a crop, as a logit of
+    mean 0 and standard deviation `SPREAD`.
 
     Args:
         out: The bundle's folder.
         architecture: A timm model name.
         spec: The networks' input.
         crops: uint8 (N, 128, 128, 3).
+        n_members: How many networks.
+        precisions: The rounding of these is measured on the crops.
     """
     torch.manual_seed(0)
     images = [preprocess(crops[i : i + BATCH], spec) for i in range(0, len(crops), BATCH)]
     states = []
     haematoxylin = torch.as_tensor(measure_crops(crops)[:, 0])
     target = SPREAD * (haematoxylin - haematoxylin.mean()) / haematoxylin.std()
-    for _ in range(N_MEMBERS):
+    for _ in range(n_members):
         network = build_network(architecture, spec.size_px)
         _settle(network, images)
         _fit_last(network, images, target)
         states.append(network.state_dict())
-    members = tuple(Member(f"fold{k}.safetensors", "", fold=k) for k in range(N_MEMBERS))
+    members = tuple(Member(f"fold{k}.safetensors", "", fold=k) for k in range(n_members))
     threshold = Threshold(0.5, "one_half", "nothing", 0)
     bundle = Bundle(out, f"{architecture}-random", architecture, spec, threshold, members)
-    write_bundle(bundle, states)
-    return write_bundle(
-        replace(bundle, rounding={name: measure_rounding(out, crops, name) for name in PRECISIONS}), states
-    )
+    written = write_bundle(bundle, states)
+    rounding = {name: measure_rounding(out, crops, name) for name in precisions}
+    return write_bundle(replace(bundle, rounding=rounding), states) if rounding else written
 
 
 @torch.no_grad()
 def _settle(network: nn.Module, images: Sequence[Tensor]) -> None:
-    """Give the batch norms the statistics of batches (B, 3, S, S)."""
+    """Set the batch norms to the statistics of batches (B, 3, S, S)."""
     for module in network.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = None  # the mean over batches
@@ -84,7 +94,7 @@ def _settle(network: nn.Module, images: Sequence[Tensor]) -> None:
 
 @torch.no_grad()
 def _fit_last(network: nn.Module, images: Sequence[Tensor], target: Tensor) -> None:
-    """Ridge regression of float64 (N,) logits on what the last layer is given."""
+    """Fit the last layer by ridge regression: its inputs → float64 (N,) logits."""
     seen: list[Tensor] = []
     last = [module for module in network.modules() if isinstance(module, nn.Linear)][-1]
     with last.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0])):
@@ -100,7 +110,7 @@ def _fit_last(network: nn.Module, images: Sequence[Tensor], target: Tensor) -> N
 
 
 def write_pickles(bundle: Bundle, folder: Path) -> None:
-    """What `tools.bench.reference` reads: each member in fp32, and the settings."""
+    """Write the files that `tools.bench.reference` reads: each member in fp32, and the settings."""
     folder.mkdir(parents=True)
     for member, content in zip(bundle.members, read_ahead(bundle), strict=True):
         state = {name: tensor.float() if tensor.is_floating_point() else tensor

@@ -29,7 +29,7 @@ from mitoscope.networks.device import DTYPES
 from mitoscope.provenance import describe_machine, read_commit
 from model.classification import IMAGES_FOLDER
 from tools.bench.limits import clock
-from tools.bench.result import tell
+from tools.bench.result import print_result
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -43,7 +43,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=20, help="(%(default)s)")
     parser.add_argument("--out", type=Path, help="write the JSON here too")
     options = parser.parse_args()
-    tell(measure(options.input, options.weights, options.device, options.rounds), options.out)
+    print_result(measure(options.input, options.weights, options.device, options.rounds), options.out)
 
 
 def measure(case: Path, weights: Path, device: str, n_rounds: int) -> dict[str, Any]:
@@ -58,9 +58,7 @@ def measure(case: Path, weights: Path, device: str, n_rounds: int) -> dict[str, 
 
     @torch.inference_mode()
     def forward() -> None:
-        torch.stack(
-            [member(images) for member in classifier.members]
-        ).cpu()  # waits for the GPU
+        torch.stack([member(images) for member in classifier.members]).cpu()  # waits for the GPU
 
     with serving(case, weights, device) as request:
         works = {"request": request, "predict": lambda: classifier.predict_members(crops), "forward": forward}

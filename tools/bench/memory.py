@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from PIL import Image
 
-from mitoscope.bundle.manifest import InputSpec
+from mitoscope.bundle.inputs import InputSpec
 from mitoscope.provenance import describe_machine, read_commit
 from tools.bench.bundles import N_MEMBERS, make_bundle
-from tools.bench.result import tell
+from tools.bench.result import print_result
 
 ARCHITECTURE, SPEC = "test_efficientnet", InputSpec(size_px=32)
 DIFFERENT = 64  # crops
@@ -55,7 +55,7 @@ def main() -> None:
         "machine": describe_machine(),
         "torch": torch.__version__,
     }
-    tell(result, options.out)
+    print_result(result, options.out)
 
 
 def random_crops(n_crops: int) -> np.ndarray:

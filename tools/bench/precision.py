@@ -15,7 +15,7 @@ from mitoscope.classify.classifier import Classifier
 from mitoscope.errors import DeviceError
 from mitoscope.provenance import describe_machine, read_commit
 from tools.bench.bundles import read_some
-from tools.bench.result import tell
+from tools.bench.result import print_result
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
         "torch": torch.__version__,
         "commit": read_commit(),
     }
-    tell(result, options.out)
+    print_result(result, options.out)
 
 
 def predict(weights: Path, device: str, precision: str, crops: np.ndarray) -> np.ndarray:

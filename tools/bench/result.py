@@ -1,4 +1,4 @@
-"""How a benchmark ends: one JSON object, printed, and written where that is asked for."""
+"""Print a benchmark's result as one JSON object, and write it to a file on request."""
 
 import json
 from pathlib import Path
@@ -7,8 +7,8 @@ from typing import Any
 from mitoscope.files import write_json
 
 
-def tell(result: dict[str, Any], out: Path | None) -> None:
-    """Print a result, and write it whole or not at all to `out` if there is one."""
+def print_result(result: dict[str, Any], out: Path | None) -> None:
+    """Print a result, and write it to `out` if given."""
     print(json.dumps(result, indent=1))
     if out:
         write_json(out, result)

@@ -13,11 +13,11 @@ import numpy as np
 from scipy import ndimage
 
 from mitoscope.classify.classifier import Classifier
-from mitoscope.classify.listing import open_listing, read_blocks
+from mitoscope.classify.listing import list_crops, read_blocks
 from mitoscope.images import CROP_PX
 from mitoscope.provenance import describe_machine, read_commit
 from mitoscope.scoring.report.saliency import Saliency
-from tools.bench.result import tell
+from tools.bench.result import print_result
 
 SHARE, SIGMA_PX = 1 / 8, 6.0
 
@@ -30,8 +30,8 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=5, metavar="N", help="take each N-th crop (%(default)s)")
     parser.add_argument("--out", type=Path, help="write the JSON here too")
     options = parser.parse_args()
-    with open_listing(options.crops) as listing:
-        crops = np.concatenate([block.crops for block in read_blocks(listing, 256)])[:: options.every]
+    listing = list_crops(options.crops)
+    crops = np.concatenate([block.crops for block in read_blocks(listing, 256)])[:: options.every]
     classifier = Classifier.load(options.weights)
     maps = Saliency(classifier).maps(crops)
     called = classifier.predict_proba(crops) >= classifier.bundle.threshold.value
@@ -53,7 +53,7 @@ def main() -> None:
         "commit": read_commit(),
         "machine": describe_machine(),
     }
-    tell(result, options.out)
+    print_result(result, options.out)
 
 
 def _measure(classifier: Classifier, crops: np.ndarray, mask: np.ndarray) -> float:

@@ -33,7 +33,7 @@ from mitoscope.provenance import describe_machine, read_commit
 from model.classification import IMAGES_FOLDER
 from tools.bench import limits, reference
 from tools.bench.bundles import write_pickles
-from tools.bench.result import tell
+from tools.bench.result import print_result
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="(%(default)s)")
     parser.add_argument("--out", type=Path, help="write the JSON here too")
     options = parser.parse_args()
-    tell(measure(options), options.out)
+    print_result(measure(options), options.out)
 
 
 def measure(options: argparse.Namespace) -> dict[str, Any]:

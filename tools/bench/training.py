@@ -21,11 +21,12 @@ from torch import Tensor
 
 from mitoscope.images import CROP_PX
 from mitoscope.provenance import describe_machine, read_commit
-from mitoscope.training.batches import CropDataset, training_batches
-from mitoscope.training.config import FitConfig, configure
+from mitoscope.training.classify.batches import CropDataset, training_batches
+from mitoscope.training.classify.module import FoldModule
+from mitoscope.training.classify.settings import ClassifyConfig
 from mitoscope.training.data.table import COLUMNS, KNOWN_BY_SOME, read_data, write_data
-from mitoscope.training.module import FoldModule
-from tools.bench.result import tell
+from mitoscope.training.presets import configure
+from tools.bench.result import print_result
 
 PRECISIONS = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
@@ -43,10 +44,10 @@ def main() -> None:
     config = configure(options.preset, options.set)
     result = measure(config, options.crops, options.steps, options.rounds)
     result = {"preset": options.preset, "set": options.set, "steps": options.steps, "rounds": options.rounds, **result}
-    tell(result, options.out)
+    print_result(result, options.out)
 
 
-def measure(config: FitConfig, n_crops: int, n_steps: int, n_rounds: int) -> dict[str, Any]:
+def measure(config: ClassifyConfig, n_crops: int, n_steps: int, n_rounds: int) -> dict[str, Any]:
     """Crops per second of whole steps and of the bare network, their ratio, and what they were measured on."""
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.manual_seed(0)
@@ -57,7 +58,7 @@ def measure(config: FitConfig, n_crops: int, n_steps: int, n_rounds: int) -> dic
     step = _stepper(module, config, device)
     with tempfile.TemporaryDirectory() as folder:
         batches = _batches(Path(folder), config, n_crops)
-        shape = (config.batch_size, 3, config.input.size_px, config.input.size_px)
+        shape = (config.batch_size, 3, config.part.input.size_px, config.part.input.size_px)
         images = torch.randn(shape, device=device).contiguous(memory_format=torch.channels_last)
         targets = torch.rand(config.batch_size, device=device)
 
@@ -89,7 +90,9 @@ def measure(config: FitConfig, n_crops: int, n_steps: int, n_rounds: int) -> dic
     }
 
 
-def _stepper(module: FoldModule, config: FitConfig, device: torch.device) -> Callable[[Callable[[], Tensor]], None]:
+def _stepper(
+    module: FoldModule, config: ClassifyConfig, device: torch.device
+) -> Callable[[Callable[[], Tensor]], None]:
     """One step of the optimiser on a loss, as Lightning makes it in this precision."""
     optimizer = module.configure_optimizers()["optimizer"]
     dtype = PRECISIONS.get(config.precision)
@@ -121,7 +124,7 @@ def _time(
     return time.perf_counter() - started
 
 
-def _batches(folder: Path, config: FitConfig, n_crops: int) -> Iterator[dict[str, Tensor]]:
+def _batches(folder: Path, config: ClassifyConfig, n_crops: int) -> Iterator[dict[str, Tensor]]:
     """Endless batches of random crops from a memory map, as `mitoscope.training.fit` reads them."""
     random = np.random.default_rng(0)
     crops = random.integers(0, 256, (n_crops, CROP_PX, CROP_PX, 3), dtype=np.uint8)
@@ -129,7 +132,7 @@ def _batches(folder: Path, config: FitConfig, n_crops: int) -> Iterator[dict[str
     table["image_id"] = [f"random/{row}" for row in range(n_crops)]
     table["label"] = np.where(np.arange(n_crops) % 5 == 0, "atypical", "normal")
     write_data(folder, table, crops)
-    dataset = CropDataset(read_data(folder), np.arange(n_crops), config.vote_weight)
+    dataset = CropDataset(read_data(folder), np.arange(n_crops), config.part.vote_weight)
     loader = training_batches(dataset, config, seed=0)
     while True:
         yield from loader

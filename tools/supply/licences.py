@@ -15,7 +15,7 @@ from pathlib import Path
 
 from tools.supply.sbom import normalise, read_licence
 
-LOCK = Path(__file__).parents[1] / "requirements.txt"
+LOCK = Path(__file__).parents[2] / "requirements.txt"
 
 # What may be shipped, by SPDX identifier. None asks for more than notices; MPL-2.0 (tqdm) also for its files' source.
 ALLOWED = frozenset(

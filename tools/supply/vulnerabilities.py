@@ -14,7 +14,7 @@ from typing import Any
 
 CLEAN, VULNERABLE, NOT_AUDITED = 0, 1, 2
 
-LOCK = Path(__file__).parents[1] / "requirements.txt"
+LOCK = Path(__file__).parents[2] / "requirements.txt"
 
 
 def ask_pip_audit(lock: Path) -> tuple[str, str]:

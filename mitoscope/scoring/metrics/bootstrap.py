@@ -1,6 +1,6 @@
-"""How far the figures may be off: intervals from a bootstrap that draws whole cases, not crops."""
+"""How far the metrics may be off: intervals from a bootstrap that draws whole cases, not crops."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +10,9 @@ from scipy.stats import binomtest
 from mitoscope.errors import DataError
 from mitoscope.scoring.metrics.classification import weighted_roc_auc
 from mitoscope.scoring.metrics.thresholds import Rule
-from mitoscope.scoring.predictions import Array, Decision, check_predictions, decide
+from mitoscope.scoring.predictions import Array, check_called, check_predictions
 
+N_DRAWS = 2000
 CHUNK_CELLS = 1_000_000  # draws × crops at once: 8 MB an array
 
 Interval = tuple[float, float]
@@ -51,10 +52,10 @@ class Intervals:
 def bootstrap(
     is_atypical: Array,
     p_atypical: Array,
-    threshold: Decision | Rule,
+    called: Array,
     case: Array | None = None,
     *,
-    n_draws: int = 2000,
+    n_draws: int = N_DRAWS,
     seed: int = 0,
 ) -> Intervals:
     """95 % percentile intervals of a bootstrap clustered by case (Field and Welsh, J. R. Stat. Soc. B 69, 2007).
@@ -69,41 +70,87 @@ def bootstrap(
     Args:
         is_atypical: bool (N,), both classes.
         p_atypical: float (N,) in [0, 1].
-        threshold: A number in [0, 1], held fixed; or a rule of `thresholds`, refitted on each draw; or
-            bool (N,), the crops that are called atypical.
+        called: bool (N,), the crops that are called atypical, the same in each draw; see `call_atypical`.
         case: (N,), the cases' names, unique over all that is given; None or NaN where unknown, alone or for a crop.
         n_draws: Draws.
         seed: Of the draws; the same seed gives the same intervals.
 
     Raises:
-        DataError: The predictions are unusable (see `check_predictions`), the threshold is (see `decide`) or cannot be
-            fitted, the cases are not one a crop, or all crops are of one case.
+        DataError: The predictions (see `check_predictions`) or the classes (see `check_called`) are unusable, the cases
+            are not one a crop, or all crops are of one case.
     """
     is_atypical, p_atypical = check_predictions(is_atypical, p_atypical)
-    rule = threshold if callable(threshold) else decide(p_atypical, threshold)
-    cluster, n_cases = cluster_crops(case, len(p_atypical))
-    samples, n_redrawn = [], 0  # float (draws, 4) each
-    for weights, n_lacking in draw_weights(cluster, is_atypical, n_draws, seed):
-        samples.append(weighted_statistics(is_atypical, p_atypical, weights, rule))
-        n_redrawn += n_lacking
-    low, high = np.percentile(np.concatenate(samples), (2.5, 97.5), axis=0).tolist()
-    auc, balanced, *shares = zip(low, high, strict=True)
-    of_class = (is_atypical, ~is_atypical)
-    sensitivity, specificity = (
-        _widen(share, len(np.unique(cluster[rows]))) for share, rows in zip(shares, of_class, strict=True)
-    )
-    return Intervals(
-        roc_auc=auc,
-        balanced_accuracy=balanced,
-        sensitivity=sensitivity,
-        specificity=specificity,
-        n_cases=n_cases,
-        n_without_case=int(cluster.max()) + 1 - n_cases,
-        n_draws=n_draws,
-        n_redrawn=n_redrawn,
-        seed=seed,
-        threshold_refitted=callable(threshold),
-    )
+    called = check_called(called, len(is_atypical))
+    draws = _Draws(is_atypical, case, n_draws, seed)
+    samples = [weighted_statistics(is_atypical, p_atypical, weights, called) for weights in draws]
+    return draws.summarise(samples, threshold_refitted=False)
+
+
+def bootstrap_rule(
+    is_atypical: Array,
+    p_atypical: Array,
+    rule: Rule,
+    case: Array | None = None,
+    *,
+    n_draws: int = N_DRAWS,
+    seed: int = 0,
+) -> Intervals:
+    """As `bootstrap`, but with a threshold that is fitted again in each draw.
+
+    Args:
+        is_atypical: bool (N,), both classes.
+        p_atypical: float (N,) in [0, 1].
+        rule: Fits the threshold, see `mitoscope.scoring.metrics.thresholds`.
+        case: As for `bootstrap`.
+        n_draws: Draws.
+        seed: Of the draws.
+
+    Raises:
+        DataError: As for `bootstrap`, or the rule cannot be fitted on a draw.
+    """
+    is_atypical, p_atypical = check_predictions(is_atypical, p_atypical)
+    draws = _Draws(is_atypical, case, n_draws, seed)
+    samples = []
+    for weights in draws:
+        drawn = ((np.repeat(is_atypical, row), np.repeat(p_atypical, row)) for row in weights)
+        thresholds = np.array([[rule(*crops)] for crops in drawn])  # (B, 1)
+        samples.append(weighted_statistics(is_atypical, p_atypical, weights, p_atypical >= thresholds))
+    return draws.summarise(samples, threshold_refitted=True)
+
+
+class _Draws:
+    """The draws of one bootstrap, and the intervals of what was computed from them."""
+
+    def __init__(self, is_atypical: Array, case: Array | None, n_draws: int, seed: int) -> None:
+        self.is_atypical, self.n_draws, self.seed, self.n_redrawn = is_atypical, n_draws, seed, 0
+        self.cluster, self.n_cases = cluster_crops(case, len(is_atypical))
+
+    def __iter__(self) -> Iterator[Array]:
+        """The weights, int (B, N) each; counts the draws that lacked a class."""
+        for weights, n_lacking in draw_weights(self.cluster, self.is_atypical, self.n_draws, self.seed):
+            self.n_redrawn += n_lacking
+            yield weights
+
+    def summarise(self, samples: Sequence[Array], *, threshold_refitted: bool) -> Intervals:
+        """The intervals of float (B, 4) each, as `weighted_statistics` gives them."""
+        low, high = np.percentile(np.concatenate(samples), (2.5, 97.5), axis=0).tolist()
+        auc, balanced, *shares = zip(low, high, strict=True)
+        sensitivity, specificity = (
+            _widen(share, len(np.unique(self.cluster[rows])))
+            for share, rows in zip(shares, (self.is_atypical, ~self.is_atypical), strict=True)
+        )
+        return Intervals(
+            roc_auc=auc,
+            balanced_accuracy=balanced,
+            sensitivity=sensitivity,
+            specificity=specificity,
+            n_cases=self.n_cases,
+            n_without_case=int(self.cluster.max()) + 1 - self.n_cases,
+            n_draws=self.n_draws,
+            n_redrawn=self.n_redrawn,
+            seed=self.seed,
+            threshold_refitted=threshold_refitted,
+        )
 
 
 def _widen(share: Interval, n_clusters: int) -> Interval:
@@ -114,21 +161,18 @@ def _widen(share: Interval, n_clusters: int) -> Interval:
     return float(low), float(high)
 
 
-def weighted_statistics(is_atypical: Array, p_atypical: Array, weights: Array, called: Array | Rule) -> Array:
+def weighted_statistics(is_atypical: Array, p_atypical: Array, weights: Array, called: Array) -> Array:
     """The statistics of many drawn samples at once.
 
     Args:
         is_atypical: bool (N,).
         p_atypical: float (N,) in [0, 1].
         weights: int (B, N), as `draw_weights` gives them.
-        called: bool (N,), the crops that are called atypical; or a rule of `thresholds`, fitted on each sample.
+        called: bool (N,), the crops that are called atypical; or bool (B, N), those of each sample.
 
     Returns:
         float (B, 4): ROC AUC, balanced accuracy, sensitivity and specificity.
     """
-    if callable(called):
-        drawn = ((np.repeat(is_atypical, row), np.repeat(p_atypical, row)) for row in weights)
-        called = p_atypical >= np.array([[called(*crops)] for crops in drawn])  # (B, N)
     atypical, normal = weights * is_atypical, weights * ~is_atypical
     sensitivity = (atypical * called).sum(axis=1) / atypical.sum(axis=1)
     specificity = (normal * ~called).sum(axis=1) / normal.sum(axis=1)

@@ -1,4 +1,4 @@
-"""Whether the probabilities mean what they say: of the crops at 0.3, are three in ten atypical?"""
+"""Calibration: of the crops with a probability of 0.3, are three in ten atypical?"""
 
 from dataclasses import dataclass
 
@@ -20,8 +20,8 @@ class Bin:
         high: The lowest that no longer does; the last bin holds 1 too.
         n_crops: At least one.
         n_atypical: Of them, by their labels.
-        mean_p_atypical: What the networks say.
-        share_atypical: What the labels say.
+        mean_p_atypical: The networks' mean.
+        share_atypical: By the labels.
         interval: Of the share, 95 % (Wilson, J. Am. Stat. Assoc. 22, 1927), with each crop counted by itself.
     """
 
@@ -39,11 +39,11 @@ class Calibration:
     """How far the probabilities are from the labels.
 
     Attributes:
-        ece: Expected calibration error in [0, 1]: the bins' distances between what is said and what is, weighted by
+        ece: Expected calibration error in [0, 1]: the bins' distances between probability and share, weighted by
             their crops (Naeini, Cooper and Hauskrecht, AAAI 2015). It depends on the bins and is biased upwards where
             they hold few crops.
         brier: Mean squared distance between probability and label, in [0, 1] (Brier, Mon. Weather Rev. 78, 1950).
-        brier_of_share: The same for saying each time the share of atypical crops, as a yardstick.
+        brier_of_share: The same for predicting the share of atypical crops each time, for comparison.
         bins: Those of the ten that hold a crop, from low to high.
     """
 

@@ -1,29 +1,29 @@
-"""The figures that predictions are judged by, with atypical as the positive class."""
+"""The metrics of the leaderboard, with atypical as the positive class."""
 
 import numpy as np
 from grand_challenge_metrics.stats import calculate_confusion_matrix
 from sklearn.metrics import roc_auc_score
 
-from mitoscope.scoring.predictions import Array, Decision, check_predictions, decide
+from mitoscope.scoring.predictions import Array, check_called, check_predictions
 
 
-def figures(is_atypical: Array, p_atypical: Array, threshold: Decision) -> dict[str, float]:
-    """What the leaderboard reports, with atypical as the positive class.
+def compute_metrics(is_atypical: Array, p_atypical: Array, called: Array) -> dict[str, float]:
+    """The metrics of the leaderboard, with atypical as the positive class.
 
     Args:
-        is_atypical: bool (N,), both classes.
-        p_atypical: float (N,) in [0, 1].
-        threshold: In [0, 1]; a crop is called atypical when its probability is at least this. Or bool (N,), the crops
-            that are called so; ROC AUC never depends on it.
+        is_atypical: bool (N,), the labels; both classes.
+        p_atypical: float (N,) in [0, 1]; only ROC AUC depends on it.
+        called: bool (N,), the crops that are called atypical, such as by `call_atypical`.
 
     Returns:
         n_crops, n_atypical, roc_auc, balanced_accuracy, accuracy, sensitivity, specificity; shares are in [0, 1].
 
     Raises:
-        DataError: The predictions are unusable (see `check_predictions`), or the threshold is (see `decide`).
+        DataError: The predictions (see `check_predictions`) or the classes (see `check_called`) are unusable.
     """
     is_atypical, p_atypical = check_predictions(is_atypical, p_atypical)
-    (rejected, false_alarms), (missed, found) = count_calls(is_atypical, decide(p_atypical, threshold)).tolist()
+    called = check_called(called, len(is_atypical))
+    (rejected, false_alarms), (missed, found) = count_calls(is_atypical, called).tolist()
     sensitivity, specificity = found / (found + missed), rejected / (rejected + false_alarms)
     return {
         "n_crops": len(is_atypical),

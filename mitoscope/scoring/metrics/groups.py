@@ -1,4 +1,4 @@
-"""The crops that are judged together: one domain's, or all."""
+"""Crops that are evaluated together: one domain, or all."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,8 +8,8 @@ import pandas as pd
 
 from mitoscope.errors import DataError
 from mitoscope.scoring.metrics.bootstrap import Intervals, bootstrap
-from mitoscope.scoring.metrics.classification import figures
-from mitoscope.scoring.predictions import Array, Decision, check_predictions, decide
+from mitoscope.scoring.metrics.classification import compute_metrics
+from mitoscope.scoring.predictions import Array, check_called, check_predictions, check_threshold
 
 
 def spell_domain(name: str) -> str:
@@ -25,39 +25,55 @@ class Group:
         name: As it is to be read in the picture.
         is_atypical: bool (N,), both classes.
         p_atypical: float (N,) in [0, 1].
-        threshold: In [0, 1]; a crop is called atypical when its probability is at least this. Or bool (N,), the crops
-            that are called so, where no threshold explains the classes.
+        called: bool (N,), the crops that are called atypical.
+        threshold: In [0, 1], the one that gives these classes; None where no threshold does.
         case: (N,), the cases' names, as `bootstrap` takes them; only the intervals need them.
         seed: Of the intervals' draws.
 
     Raises:
-        DataError: The predictions or the threshold are unusable; the message names the group.
+        DataError: The predictions, the classes or the threshold are unusable, or the threshold gives other classes;
+            the message names the group.
     """
 
     name: str
     is_atypical: Array
     p_atypical: Array
-    threshold: Decision
+    called: Array
+    threshold: float | None
     case: Array | None = None
     seed: int = 0
 
     def __post_init__(self) -> None:
         try:
             check_predictions(self.is_atypical, self.p_atypical)
-            decide(self.p_atypical, self.threshold)
+            check_called(self.called, len(self.is_atypical))
+            if self.threshold is not None:
+                check_threshold(self.threshold)
         except DataError as error:
             what = f"{self.name}: {error.what}"
             raise DataError(what, got=error.got, expected=error.expected, remedy=error.remedy) from error
+        if self.threshold is not None and ((self.p_atypical >= self.threshold) != self.called).any():
+            raise DataError(
+                f"{self.name}: the threshold gives other classes",
+                got=self.threshold,
+                expected="atypical from the threshold on, else normal",
+                remedy="correct the classes",
+            )
 
-    @property
-    def called(self) -> Array:
-        """bool (N,), the crops that are called atypical."""
-        return decide(self.p_atypical, self.threshold)
-
-    @property
-    def fixed_threshold(self) -> float | None:
-        """None where no threshold explains the classes."""
-        return None if isinstance(self.threshold, np.ndarray) else self.threshold
+    @classmethod
+    def at_threshold(
+        cls,
+        name: str,
+        is_atypical: Array,
+        p_atypical: Array,
+        threshold: float,
+        case: Array | None = None,
+        seed: int = 0,
+    ) -> "Group":
+        """A group whose classes are those of a threshold."""
+        return cls(
+            name, is_atypical, p_atypical, np.asarray(p_atypical, dtype=np.float64) >= threshold, threshold, case, seed
+        )
 
     @property
     def is_one_case(self) -> bool:
@@ -65,13 +81,13 @@ class Group:
         return self.case is not None and bool(pd.notna(self.case).all()) and len(set(self.case)) == 1
 
     @cached_property
-    def figures(self) -> dict[str, float]:
-        """As `mitoscope.scoring.metrics.classification.figures` gives them."""
-        return figures(self.is_atypical, self.p_atypical, self.threshold)
+    def metrics(self) -> dict[str, float]:
+        """As `mitoscope.scoring.metrics.classification.compute_metrics` gives them."""
+        return compute_metrics(self.is_atypical, self.p_atypical, self.called)
 
     @cached_property
     def intervals(self) -> Intervals | None:
         """None where all crops are of one case: nothing can be said of another one."""
         if self.is_one_case:
             return None
-        return bootstrap(self.is_atypical, self.p_atypical, self.threshold, self.case, seed=self.seed)
+        return bootstrap(self.is_atypical, self.p_atypical, self.called, self.case, seed=self.seed)

@@ -1,4 +1,4 @@
-"""Every figure of labelled predictions, pooled and by domain, as one tree of plain values."""
+"""Every metric of labelled predictions, pooled and by domain, as one tree of plain values."""
 
 from dataclasses import asdict
 from typing import Any
@@ -10,10 +10,10 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 from mitoscope.classify.tables import member_columns
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.scoring.metrics.calibration import calibrate
-from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.groups import Group, spell_domain
 from mitoscope.scoring.metrics.sweep import sweep_thresholds
-from mitoscope.scoring.predictions import Array
+from mitoscope.scoring.predictions import Array, call_atypical
 
 UNDEFINED = ("roc_auc", "average_precision", "balanced_accuracy", "sensitivity", "specificity")
 WITHOUT = ("intervals", "calibration", "sweep")
@@ -23,7 +23,7 @@ def find_domains(table: pd.DataFrame) -> dict[str, Array]:
     """Say which crops are of which domain.
 
     Args:
-        table: As `mitoscope.classify.tables.join_labels` gives it.
+        table: As `mitoscope.scoring.labels.join_labels` gives it.
 
     Returns:
         By name, numbers in their order and before words: bool (N,). Crops of unknown domain are in none.
@@ -36,7 +36,7 @@ def make_groups(table: pd.DataFrame, threshold: float | None, seed: int) -> tupl
     """The crops that are judged together.
 
     Args:
-        table: As `mitoscope.classify.tables.join_labels` gives it.
+        table: As `mitoscope.scoring.labels.join_labels` gives it.
         threshold: The fixed one; None where none explains the classes, which are then taken as they stand.
         seed: Of the intervals.
 
@@ -50,8 +50,7 @@ def make_groups(table: pd.DataFrame, threshold: float | None, seed: int) -> tupl
     p_atypical, case = table["p_atypical"].to_numpy(), table["case"].to_numpy()
 
     def take(name: str, rows: Array) -> Group:
-        decision = called[rows] if threshold is None else threshold
-        return Group(name, is_atypical[rows], p_atypical[rows], decision, case[rows], seed)
+        return Group(name, is_atypical[rows], p_atypical[rows], called[rows], threshold, case[rows], seed)
 
     pooled = take("all crops", np.full(len(table), True))
     whole = {name: rows for name, rows in find_domains(table).items() if len(np.unique(is_atypical[rows])) == 2}
@@ -65,18 +64,18 @@ def truth_and_calls(table: pd.DataFrame) -> tuple[Array, Array]:
 
 
 def judge(table: pd.DataFrame, pooled: Group, groups: dict[str, Group]) -> dict[str, Any]:
-    """Compute every figure.
+    """Compute every metric.
 
     Args:
-        table: As `mitoscope.classify.tables.join_labels` gives it.
+        table: As `mitoscope.scoring.labels.join_labels` gives it.
         pooled: All crops, as `make_groups` makes them of it.
         groups: The domains with both classes, as `make_groups` makes them.
 
     Returns:
-        ``pooled``, and by name ``domains``: the figures of `figures`, average_precision, intervals
+        ``pooled``, and by name ``domains``: the metrics of `compute_metrics`, average_precision, intervals
         (None where all crops are of one case), calibration, and sweep (None where no threshold explains the classes).
         In a domain that lacks a class all is None but the counts, the accuracy and the share of the class that is
-        there. ``members``, by column: each one's figures at the same threshold, or ROC AUC alone where there is none.
+        there. ``members``, by column: each one's metrics at the same threshold, or ROC AUC alone where there is none.
         ``n_without_domain``: crops of unknown domain.
     """
     is_atypical, called = truth_and_calls(table)
@@ -88,16 +87,16 @@ def judge(table: pd.DataFrame, pooled: Group, groups: dict[str, Group]) -> dict[
     return {
         "pooled": _describe(pooled),
         "domains": domains,
-        "members": {n: _judge_member(is_atypical, table[n].to_numpy(), pooled.fixed_threshold) for n in members},
+        "members": {n: _judge_member(is_atypical, table[n].to_numpy(), pooled.threshold) for n in members},
         "n_without_domain": int(table["domain"].isna().sum()),
     }
 
 
 def _describe(group: Group) -> dict[str, Any]:
-    """One group's figures."""
-    truth, p, threshold = group.is_atypical, group.p_atypical, group.fixed_threshold
+    """One group's metrics."""
+    truth, p, threshold = group.is_atypical, group.p_atypical, group.threshold
     return {
-        **group.figures,
+        **group.metrics,
         "average_precision": float(average_precision_score(truth, p)),
         "intervals": asdict(group.intervals) if group.intervals else None,
         "calibration": asdict(calibrate(truth, p)),
@@ -106,7 +105,7 @@ def _describe(group: Group) -> dict[str, Any]:
 
 
 def _describe_one_class(is_atypical: Array, called: Array) -> dict[str, Any]:
-    """What can be said of a domain that lacks a class."""
+    """The metrics of a domain that lacks a class."""
     accuracy = float((called == is_atypical).mean())
     return {
         "n_crops": len(is_atypical),
@@ -119,10 +118,10 @@ def _describe_one_class(is_atypical: Array, called: Array) -> dict[str, Any]:
 
 
 def _judge_member(is_atypical: Array, p_atypical: Array, threshold: float | None) -> dict[str, float]:
-    """One member's figures."""
+    """One member's metrics."""
     if threshold is None:
         return {"roc_auc": float(roc_auc_score(is_atypical, p_atypical))}
-    return figures(is_atypical, p_atypical, threshold)
+    return compute_metrics(is_atypical, p_atypical, call_atypical(p_atypical, threshold))
 
 
 def _natural(name: str) -> tuple[bool, int, str]:

@@ -8,25 +8,24 @@ import numpy as np
 
 from mitoscope.classify.tables import describe_predictions, find_threshold, read_predictions
 from mitoscope.files import write_json, write_text
+from mitoscope.markdown import render_share, render_table
 from mitoscope.provenance import describe_code
 from mitoscope.scoring.labels import LabelSource, join_labels
-from mitoscope.scoring.markdown import render_share, render_table
-from mitoscope.scoring.metrics.bootstrap import Interval, cluster_crops, draw_weights, weighted_statistics
+from mitoscope.scoring.metrics.bootstrap import N_DRAWS, Interval, cluster_crops, draw_weights, weighted_statistics
 from mitoscope.scoring.metrics.delong import delong
 from mitoscope.scoring.metrics.groups import Group, spell_domain
 from mitoscope.scoring.metrics.judge import find_domains, make_groups
 from mitoscope.scoring.predictions import Array
 
-N_DRAWS = 2000
-FIGURES = {"roc_auc": "ROC AUC", "balanced_accuracy": "balanced accuracy"}  # as weighted_statistics orders them
+METRICS = {"roc_auc": "ROC AUC", "balanced_accuracy": "balanced accuracy"}  # as weighted_statistics orders them
 
 
 @dataclass(frozen=True)
 class Lead:
-    """How far the first prediction is ahead of the second in one figure, by a paired bootstrap.
+    """How far the first prediction is ahead of the second in one metric, by a paired bootstrap.
 
     Attributes:
-        difference: The first's figure less the second's.
+        difference: The first's metric less the second's.
         interval: Of the difference, 95 %, percentiles.
         p_value: Two-sided: twice the share of draws on the rarer side of 0, with 1 added to both counts, so that it
             is never 0 (Davison and Hinkley, Bootstrap Methods and their Application, 1997).
@@ -56,8 +55,8 @@ def bootstrap_lead(first: Group, second: Group, n_draws: int = N_DRAWS) -> dict[
     cluster, _ = cluster_crops(first.case, len(first.is_atypical))
     draws = draw_weights(cluster, first.is_atypical, n_draws, first.seed)
     drawn = np.concatenate([_statistics(first, weights) - _statistics(second, weights) for weights, _ in draws])
-    return {name: _measure_lead(first.figures[name] - second.figures[name], column)
-            for name, column in zip(FIGURES, drawn.T, strict=True)}  # fmt: skip
+    return {name: _measure_lead(first.metrics[name] - second.metrics[name], column)
+            for name, column in zip(METRICS, drawn.T, strict=True)}  # fmt: skip
 
 
 def compare(first_csv: Path, second_csv: Path, labels: LabelSource, out: Path, seed: int) -> str:
@@ -107,7 +106,7 @@ def compare(first_csv: Path, second_csv: Path, labels: LabelSource, out: Path, s
 
 
 def _compare(first: Group, second: Group) -> dict[str, Any]:
-    """One group's figures by either prediction, and the tests."""
+    """One group's metrics by either prediction, and the tests."""
     leads = {} if first.is_one_case else bootstrap_lead(first, second)
     return {
         "n_crops": len(first.is_atypical),
@@ -115,29 +114,29 @@ def _compare(first: Group, second: Group) -> dict[str, Any]:
         "delong": asdict(delong(first.is_atypical, first.p_atypical, second.p_atypical)),
         **{
             name: {
-                "first": first.figures[name],
-                "second": second.figures[name],
+                "first": first.metrics[name],
+                "second": second.metrics[name],
                 "bootstrap": asdict(leads[name]) if leads else None,
             }
-            for name in FIGURES
+            for name in METRICS
         },
     }
 
 
 def _statistics(group: Group, weights: Array) -> Array:
-    """float (B, 2): the figures of `FIGURES` in each drawn sample."""
-    return weighted_statistics(group.is_atypical, group.p_atypical, weights, group.called)[:, : len(FIGURES)]
+    """float (B, 2): the metrics of `METRICS` in each drawn sample."""
+    return weighted_statistics(group.is_atypical, group.p_atypical, weights, group.called)[:, : len(METRICS)]
 
 
 def _measure_lead(difference: float, drawn: Array) -> Lead:
-    """What the draws, float (n_draws,), say of one figure's difference."""
+    """The interval and p-value of one metric's difference; drawn is float (n_draws,)."""
     low, high = np.percentile(drawn, (2.5, 97.5)).tolist()
     rarer = min((drawn <= 0).sum(), (drawn >= 0).sum())
     return Lead(difference, (low, high), min(1.0, float(2 * (1 + rarer) / (1 + len(drawn)))))
 
 
 def render_comparison(results: dict[str, Any]) -> str:
-    """Tell the results of one comparison.
+    """Render the results of one comparison.
 
     Args:
         results: The content of comparison.json.
@@ -148,7 +147,7 @@ def render_comparison(results: dict[str, Any]) -> str:
     inputs, pooled = results["inputs"], results["pooled"]
     rows = _rows("all crops", pooled)
     rows += [cells for name, row in results["domains"].items() for cells in _rows(spell_domain(name), row)]
-    head = ("crops", "figure", "A", "B", "A − B [95 % interval]", "p", "DeLong's p")
+    head = ("crops", "metric", "A", "B", "A − B [95 % interval]", "p", "DeLong's p")
     parts = [
         f"# A against B, by {inputs['labels']['name']}",
         "\n".join(f"- {letter}: {inputs[key]['name']}, SHA-256 {inputs[key]['sha256'][:12]}…{_warn(results, key)}"
@@ -166,7 +165,7 @@ def render_comparison(results: dict[str, Any]) -> str:
 def _rows(name: str, row: dict[str, Any]) -> list[list[str]]:
     """One group's two lines."""
     lines = []
-    for key, spelled in FIGURES.items():
+    for key, spelled in METRICS.items():
         shares, lead = [row[key][which] for which in ("first", "second")], row[key]["bootstrap"]
         interval = "[{:+.3f}, {:+.3f}]".format(*lead["interval"]) if lead else "(one case)"
         tests = [lead and lead["p_value"], row["delong"]["p_value"] if key == "roc_auc" else None]
@@ -183,5 +182,5 @@ def _render_p(value: float | None) -> str:
 
 
 def _warn(results: dict[str, Any], key: str) -> str:
-    """What is to be said of a prediction whose classes and probabilities disagree."""
+    """A warning where classes and probabilities disagree."""
     return "" if results["thresholds"][key] is not None else " — **no threshold gives its classes**"

@@ -1,4 +1,4 @@
-"""What the place of the fixed threshold costs against the best on these labels, which nobody knows beforehand."""
+"""The cost of the fixed threshold, compared with the best threshold on these labels."""
 
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ class Sweep:
         best_threshold: `max_balanced_accuracy` on these very labels; where all scores are equal,
             the fixed one.
         best_balanced_accuracy: At it; no threshold does better on these labels.
-        price_points: What the fixed threshold loses against the best, in percentage points of balanced accuracy; 0 or
+        price_points: The loss of the fixed threshold against the best, in percentage points of balanced accuracy; 0 or
             more. With few crops the best threshold fits their chance too, and the price looks higher than it is.
     """
 
@@ -32,7 +32,7 @@ class Sweep:
 
 
 def sweep_thresholds(is_atypical: Array, p_atypical: Array, threshold: float) -> Sweep:
-    """Price a fixed threshold.
+    """Compute the cost of a fixed threshold.
 
     Args:
         is_atypical: bool (N,), both classes.

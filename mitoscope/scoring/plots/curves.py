@@ -81,8 +81,8 @@ def _draw_precision_recall_curve(axes: Axes, group: Group, number: int) -> Line2
     """Draw one curve and the point of its threshold."""
     precision, recall, _ = precision_recall_curve(group.is_atypical, group.p_atypical)
     point = None
-    if group.fixed_threshold is not None and group.called.any():
-        point = (group.figures["sensitivity"], float(group.is_atypical[group.called].mean()))
+    if group.threshold is not None and group.called.any():
+        point = (group.metrics["sensitivity"], float(group.is_atypical[group.called].mean()))
     line = draw_curve(axes, recall, precision, point, number)
     line.set_drawstyle("steps-post")  # as average precision counts it: no straight lines between the points
     return line
@@ -98,11 +98,11 @@ def _precision_line(group: Group) -> str:
 def _draw_roc_curve(axes: Axes, group: Group, number: int) -> Line2D:
     """Draw one curve and the point of its threshold."""
     false_alarms, found, _ = roc_curve(group.is_atypical, group.p_atypical)
-    at = (1 - group.figures["specificity"], group.figures["sensitivity"])
-    return draw_curve(axes, false_alarms, found, None if group.fixed_threshold is None else at, number)
+    at = (1 - group.metrics["specificity"], group.metrics["sensitivity"])
+    return draw_curve(axes, false_alarms, found, None if group.threshold is None else at, number)
 
 
 def _auc_line(group: Group) -> str:
     """The legend's line of one curve."""
     interval = "[{:.3f}, {:.3f}]".format(*group.intervals.roc_auc) if group.intervals else "[one case]"
-    return f"{group.figures['roc_auc']:.3f} {interval}  {textwrap.fill(group.name, 34)}"
+    return f"{group.metrics['roc_auc']:.3f} {interval}  {textwrap.fill(group.name, 34)}"

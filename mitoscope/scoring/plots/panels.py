@@ -35,7 +35,7 @@ def plot_calibration(groups: Sequence[Group], path: Path) -> None:
     """Draw one reliability diagram a group: the labels' share against the probabilities' mean, in ten bins.
 
     Each bin has its 95 % interval (see `Bin`) and a grey bar for its part of all crops. On the
-    diagonal the probabilities mean what they say; below it they promise too many atypical crops.
+    diagonal the probabilities are calibrated; below it they are too high.
 
     Args:
         groups: 1 to 14, from left to right and from top to bottom.
@@ -50,8 +50,8 @@ def plot_calibration(groups: Sequence[Group], path: Path) -> None:
 def plot_sweeps(groups: Sequence[Group], path: Path) -> None:
     """Draw balanced accuracy at every threshold, one panel a group.
 
-    The point is the fixed threshold, the dotted line the best one on these labels; between their heights lies the
-    price, which is named above the panel.
+    The point is the fixed threshold, the dotted line the best one on these labels; the
+    difference of their heights is the cost, given above the panel.
 
     Args:
         groups: 1 to 14, each with a threshold, from left to right and from top to bottom.
@@ -104,14 +104,14 @@ def _price_title(group: Group) -> str:
 
 def _sweep(group: Group) -> Sweep:
     """One group's, which must have a threshold."""
-    if group.fixed_threshold is None:
+    if group.threshold is None:
         raise DataError(
-            f"{group.name}: no threshold can be priced",
+            f"{group.name}: the cost of the threshold cannot be computed",
             got="classes that no threshold explains",
             expected="one fixed threshold",
             remedy="write P(atypical), whatever the class says",
         )
-    return sweep_thresholds(group.is_atypical, group.p_atypical, group.fixed_threshold)
+    return sweep_thresholds(group.is_atypical, group.p_atypical, group.threshold)
 
 
 def _draw_confusion_matrix(axes: Axes, group: Group) -> None:
@@ -131,7 +131,7 @@ def _draw_confusion_matrix(axes: Axes, group: Group) -> None:
 
 def _panel_title(group: Group) -> str:
     """What stands above one panel."""
-    threshold = group.fixed_threshold
+    threshold = group.threshold
     return (
         f"{textwrap.fill(group.name, 20)}\n{'classes as given' if threshold is None else f'threshold {threshold:.3f}'}"
     )

@@ -1,4 +1,4 @@
-"""What all pictures share: colours, sizes, legends, panels, and that the same groups give the same bytes."""
+"""Colours, sizes, legends and panels of all pictures. The same groups give the same bytes."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -60,7 +60,7 @@ def draw_curve(axes: Axes, x: Array, y: Array, point: tuple[float, float] | None
 
 def describe_point(groups: Sequence[Group]) -> list[str]:
     """The legend's line of the points; none where there are none."""
-    thresholds = {group.fixed_threshold for group in groups} - {None}
+    thresholds = {group.threshold for group in groups} - {None}
     if len(thresholds) == 1:
         return [f"at the threshold {thresholds.pop():.3f}"]
     return ["at each one's own threshold"] if thresholds else []
@@ -90,7 +90,7 @@ def draw_panels(
         path: The picture, as for `plot_confusion_matrices`.
         draw: Draws one panel.
         describe: What stands above a panel.
-        axis_names: What all panels have below and on the left.
+        axis_names: The names of the axes of all panels: below and on the left.
 
     Raises:
         DataError: There are too few or too many groups, or the suffix is another one.
@@ -116,7 +116,7 @@ def draw_panels(
 
 
 def check_picture(groups: Sequence[Group], path: Path) -> None:
-    """Refuse what cannot be drawn, before anything is drawn."""
+    """Refuse wrong groups or a wrong suffix, before anything is drawn."""
     if not 1 <= len(groups) <= MOST_GROUPS:
         raise DataError(
             "these groups cannot share a picture",

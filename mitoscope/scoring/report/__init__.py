@@ -1,1 +1,1 @@
-"""One HTML file with figures above and every crop below."""
+"""One HTML file with metrics above and every crop below."""

@@ -1,4 +1,4 @@
-"""predictions.csv and its crops → one HTML file that a pathologist can open: figures above, every crop below."""
+"""predictions.csv and its crops → one HTML file that a pathologist can open: metrics above, every crop below."""
 
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
@@ -21,8 +21,8 @@ from mitoscope.scoring.report.gallery import page_data, read_pictures
 from mitoscope.scoring.report.overview import (
     count_crops,
     count_outcomes,
-    describe_figures,
     describe_intervals,
+    describe_metrics,
     make_histogram,
 )
 from mitoscope.scoring.report.page import render
@@ -39,17 +39,19 @@ def report(
     *,
     labels: LabelSource | None = None,
     weights: Path | None = None,
+    base: Path | None = None,
     device: str = "auto",
     saliency: bool = True,
 ) -> None:
-    """Write the report, and say on stdout which crops are not in it.
+    """Write the report; print how many crops are not in it.
 
     Args:
-        predictions_csv: Written by `mitoscope.classify.predict.predict`, or such a table.
-        crops: Where they lie, see `open_listing`; the names must be those of the predictions.
+        predictions_csv: Written by `mitoscope.classify.predict.predict`, or a table like it.
+        crops: Where they lie, see `list_crops`; the names must be those of the predictions.
         out: The HTML file; replaced if it is there. The same input gives the same bytes.
         labels: Where the labels are; None: there are none.
         weights: The bundle that predicted; None: see `mitoscope.bundle.find.find_bundle`.
+        base: The base network of a bundle of adapters that does not hold it.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``: where the maps are computed, in fp32.
         saliency: Draw what the networks looked at, for every crop.
 
@@ -65,16 +67,16 @@ def report(
             f"no threshold explains the classes of {predictions_csv}",
             got="a normal crop with a higher p_atypical than an atypical one",
             expected="atypical from one threshold on, else normal",
-            remedy="predict again, or correct the classes",
+            remedy="classify again, or correct the classes",
         )
     if labels:
         table = join_labels(table, labels.read(table["image_id"]))
     bundle = read_bundle(find_bundle(weights))
     _check_bundle(bundle, origin)
-    maker = Saliency(Classifier.load(bundle.folder, device=device, precision="fp32")) if saliency else None
+    maker = Saliency(Classifier.load(bundle.folder, device=device, precision="fp32", base=base)) if saliency else None
     pictures = read_pictures(crops, table["image_id"].tolist(), maker, bundle.training_crops)
     if pictures.n_others:
-        print(f"passed over {pictures.n_others:,} crops without a prediction")
+        print(f"skipped {pictures.n_others:,} crops without a prediction")
     frame_px = bundle.input.crop_px if saliency or origin["record"] else None
     words = {
         "scored": ", ".join(path.resolve().name for path in crops),
@@ -99,16 +101,16 @@ def _check_bundle(bundle: Bundle, origin: Mapping[str, Any]) -> None:
             f"{origin['name']} was predicted by another bundle",
             got=f"{bundle.name} with the manifest {digest[:12]}…",
             expected=f"{made.get('name')} with {made['manifest_sha256'][:12]}…",
-            remedy="name the bundle that predicted with --weights",
+            remedy="give the bundle that predicted after --weights",
         )
 
 
 def _describe_origin(
     bundle: Bundle, origin: Mapping[str, Any], labels: LabelSource | None, saliency: bool
 ) -> dict[str, Any]:
-    """Weights, rule and versions for the page; nothing that differs from day to day or from folder to folder."""
+    """Weights, rule and versions for the page; the same on every day and in every folder."""
     rows = [("predictions", f"{origin['name']}, sha256 {origin['sha256']}")]
-    rule, record = "as the classes say: no record lies beside the predictions", origin["record"]
+    rule, record = "from the classes: there is no record beside the predictions", origin["record"]
     if labels:
         known = labels.describe()
         rows.append(("labels", f"{known['name']}, sha256 {known['sha256']}" if known["sha256"] else known["name"]))
@@ -140,17 +142,17 @@ def _describe_table(
     words = {
         "counts": count_crops(table, threshold, unlike),
         "histogram": make_histogram(table),
-        **dict.fromkeys(("figures", "interval_note", "outcomes", "domains", "pictures")),
+        **dict.fromkeys(("metrics", "interval_note", "outcomes", "domains", "pictures")),
     }
     if "label" in table:
         pooled, domains = make_groups(table, threshold, SEED)
         judged = judge(table, pooled, domains)
         words |= {
-            "figures": describe_figures(judged["pooled"]),
+            "metrics": describe_metrics(judged["pooled"]),
             "interval_note": describe_intervals(judged["pooled"]["intervals"]),
             "outcomes": count_outcomes(table),
             "domains": [
-                {"name": name, **domain, "figures": describe_figures(domain)}
+                {"name": name, **domain, "metrics": describe_metrics(domain)}
                 for name, domain in judged["domains"].items()
             ],
             "pictures": embed_pictures(pooled),

@@ -1,4 +1,4 @@
-"""The crops of a report: each one's picture and Grad-CAM as small text, and all that the page sorts and filters by."""
+"""The crops of a report: pictures and Grad-CAM as text, and the columns that the page sorts and filters by."""
 
 import base64
 import io
@@ -10,16 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from PIL import Image
-from tqdm import tqdm
 
-from mitoscope.bundle.manifest import TrainingCrops
-from mitoscope.classify.listing import open_listing, read_blocks
+from mitoscope.bundle.inputs import TrainingCrops
+from mitoscope.classify.listing import list_crops, read_blocks
 from mitoscope.classify.outliers import find_outliers
 from mitoscope.classify.tables import member_columns
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DataError
 from mitoscope.images import CROP_PX
 from mitoscope.images.stain import measure_crops
+from mitoscope.progress import progress
 from mitoscope.scoring.report.saliency import Saliency, quantise
 
 WEBP = {"quality": 88, "method": 4}  # 5,000 crops of AMi-Br or AtNorM-Br are 32 MB of base64
@@ -34,7 +34,7 @@ class Pictures:
         images: image_id → base64 of a WebP, 128 × 128 px.
         maps: image_id → base64 of uint8 (H, W) row by row, see `saliency.quantise`; None without saliency.
         map_cells: (H, W); None without saliency.
-        unlike: image_id → in what the crop is unlike the training crops; None where the bundle does not describe them.
+        unlike: image_id → the features unlike those of the training crops; None where the bundle does not list them.
         n_others: Crops that were found and have no prediction, the unreadable ones among them.
     """
 
@@ -51,7 +51,7 @@ def read_pictures(
     """Read the crops that were predicted.
 
     Args:
-        paths: See `mitoscope.classify.listing.open_listing`.
+        paths: See `mitoscope.classify.listing.list_crops`.
         image_ids: Of the predictions.
         saliency: Makes the maps; None: none are made.
         training: What the bundle was trained on; None: unknown.
@@ -64,22 +64,21 @@ def read_pictures(
     maps: dict[str, str] = {}
     unlike: dict[str, list[str]] = {}
     cells: tuple[int, int] | None = None
-    with open_listing(paths) as listing, tqdm(total=listing.n_files, unit=" files", disable=None) as bar:
+    listing = list_crops(paths)
+    with progress(listing.n_files, unit="files", what="reading crops") as bar:
         for block in read_blocks(listing, BLOCK_CROPS):
-            bar.update(block.n_files)
             reasons.update(block.unreadable)
             known = [number for number, image_id in enumerate(block.image_ids) if image_id in wanted]
             n_others += len(block.image_ids) - len(known)
-            if not known:
-                continue
             names, crops = [block.image_ids[number] for number in known], block.crops[known]
             images.update(zip(names, map(encode_image, crops), strict=True))
-            if training:
+            if training and known:
                 unlike.update(zip(names, find_outliers(measure_crops(crops), training), strict=True))
-            if saliency:
+            if saliency and known:
                 found = quantise(saliency.maps(crops))  # uint8 (B, H, W)
                 cells = (found.shape[1], found.shape[2])
                 maps.update(zip(names, map(_base64, found), strict=True))
+            bar.update(block.n_files)
     _check_whole(image_ids, images, reasons)
     return Pictures(images, maps if saliency else None, cells, unlike if training else None, n_others + len(reasons))
 
@@ -92,10 +91,10 @@ def encode_image(crop: np.ndarray) -> str:
 
 
 def page_data(table: pd.DataFrame, pictures: Pictures, threshold: float, frame_px: int | None) -> dict[str, Any]:
-    """All that the page's script knows, column by column.
+    """The data of the page's script, column by column.
 
     Args:
-        table: Predictions, with labels, domain and case if labels were given (`mitoscope.classify.tables.join_labels`).
+        table: Predictions, with labels, domain and case if labels were given (`mitoscope.scoring.labels.join_labels`).
         pictures: Of the same crops.
         threshold: A crop is called atypical when its probability is at least this.
         frame_px: Side of the central square that the networks see, in pixels of the crop; None if unknown.
@@ -140,7 +139,7 @@ def _base64(values: np.ndarray) -> str:
 
 
 def _check_whole(image_ids: Sequence[str], images: Mapping[str, str], reasons: Mapping[str, str]) -> None:
-    """Refuse predictions whose crops are not there: a gallery with holes would hide just the crops that are odd."""
+    """Refuse predictions without their crops: a gallery with holes would hide the odd crops."""
     lacking = [image_id for image_id in image_ids if image_id not in images]
     if not lacking:
         return
@@ -149,5 +148,5 @@ def _check_whole(image_ids: Sequence[str], images: Mapping[str, str], reasons: M
         f"{len(lacking)} predictions have no crop",
         got=f"{', '.join(map(repr, lacking[:3]))}{' …' if len(lacking) > 3 else ''}{f' ({reason})' if reason else ''}",
         expected="every image_id of the predictions among the crops",
-        remedy="name the same paths with --crops as for predict",
+        remedy="give the same paths after --crops as for classify",
     )

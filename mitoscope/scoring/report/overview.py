@@ -1,4 +1,4 @@
-"""What stands above a report's crops: figures with intervals, counts, and how the probabilities lie."""
+"""The top of a report: metrics with intervals, counts, and a histogram of the probabilities."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -13,7 +13,7 @@ from mitoscope.scoring.predictions import Array
 N_BINS = 20
 NEAR = 0.05  # of the threshold
 APART = 0.5  # the members
-FIGURES = {  # by their keys in mitoscope.scoring.metrics.judge, and what they mean to one who looks at crops
+METRICS = {  # by their keys in mitoscope.scoring.metrics.judge, and what they mean to a pathologist
     "balanced_accuracy": ("Balanced accuracy", "mean of sensitivity and specificity"),
     "roc_auc": ("ROC AUC", "chance that an atypical crop scores higher than a normal one"),
     "sensitivity": ("Sensitivity", "share of the atypical crops that are found"),
@@ -22,8 +22,8 @@ FIGURES = {  # by their keys in mitoscope.scoring.metrics.judge, and what they m
 OUTCOMES = ("true normal", "false alarm", "missed", "true atypical")  # as the page's script names them
 
 
-def describe_figures(judged: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pooled figures or one domain's, as `judge` gives them, in the order of the page.
+def describe_metrics(judged: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The pooled metrics or one domain's, as `judge` gives them, in the order of the page.
 
     Returns:
         name, meaning, value in [0, 1] (None where a class is missing) and the 95 % interval (None where there is none).
@@ -35,14 +35,14 @@ def describe_figures(judged: Mapping[str, Any]) -> list[dict[str, Any]]:
             "value": judged[key],
             "interval": judged["intervals"][key] if judged["intervals"] else None,
         }
-        for key, (name, meaning) in FIGURES.items()
+        for key, (name, meaning) in METRICS.items()
     ]
 
 
 def describe_intervals(drawn: Mapping[str, Any] | None) -> str:
-    """Where the pooled intervals come from, in a sentence; drawn: the fields of `Intervals`."""
+    """A sentence on how the pooled intervals were computed; drawn: the fields of `Intervals`."""
     if drawn is None:
-        return "All crops are of one case: no interval can say what another case would give."
+        return "All crops are of one case, so there are no intervals."
     if not drawn["n_without_case"]:
         return f"95 % intervals: bootstrap of {drawn['n_cases']:,} whole cases, {drawn['n_draws']:,} draws."
     which = "Where the case is not known, crops are" if drawn["n_cases"] else "The cases are not known, so crops are"
@@ -53,7 +53,7 @@ def describe_intervals(drawn: Mapping[str, Any] | None) -> str:
 
 
 def count_outcomes(table: pd.DataFrame) -> dict[str, int]:
-    """How many crops were called what they are, or not."""
+    """How many crops have each outcome."""
     number = 2 * _is(table["label"]) + _is(table["class"])
     return dict(zip(OUTCOMES, np.bincount(number, minlength=4).tolist(), strict=True))
 
@@ -77,7 +77,7 @@ def count_crops(table: pd.DataFrame, threshold: float, unlike: Mapping[str, Sequ
 
 
 def make_histogram(table: pd.DataFrame) -> dict[str, Any]:
-    """The crops in each twentieth of [0, 1], by label if there are labels; with what a reader of screens is told."""
+    """The crops in each twentieth of [0, 1], by label if there are labels; with a text for screen readers."""
     edges = np.arange(N_BINS + 1) / N_BINS
     parts = {"all": ("crops", table)}
     if "label" in table:

@@ -14,7 +14,7 @@ PICTURES: tuple[tuple[str, Plot, str], ...] = (
     ("ROC curve", plot_roc_curves, "Sensitivity over the false positive rate at every threshold"),
     ("Precision and recall", plot_precision_recall_curves, "Precision over sensitivity at every threshold"),
     ("Calibration", plot_calibration, "Share of atypical crops over the mean P(atypical), in ten bins"),
-    ("The price of the threshold", plot_sweeps, "Balanced accuracy over the threshold, with the fixed one marked"),
+    ("Cost of the threshold", plot_sweeps, "Balanced accuracy over the threshold, with the fixed one marked"),
 )
 
 
@@ -35,6 +35,6 @@ def embed_pictures(group: Group) -> list[dict[str, str]]:
 
 
 def _embed(group: Group, plot: Plot, path: Path) -> str:
-    """One picture; path: where it may lie meanwhile."""
+    """One picture; path: a temporary file."""
     plot([group], path)
     return "data:image/svg+xml;base64," + b64encode(path.read_bytes()).decode("ascii")

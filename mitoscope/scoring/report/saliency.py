@@ -24,7 +24,7 @@ BATCH_SIZE = 32
 
 
 class Saliency:
-    """Grad-CAM of all members of an classifier.
+    """Grad-CAM of all members of a classifier.
 
     The maps are those of the deepest of the stages that timm lists in ``feature_info`` whose grid has 7 × 7 cells or
     more: deeper grids are too coarse to point at a chromosome. Of a plain transformer's stages, all of one grid, it is
@@ -47,7 +47,7 @@ class Saliency:
         self._probes = [_Probe(network, *_choose_stage(network, blank)) for network in classifier.members]
 
     def maps(self, crops: np.ndarray) -> np.ndarray:
-        """Say which parts of each crop the logit of *atypical* depends on.
+        """Compute which parts of each crop the logit of *atypical* depends on.
 
         Args:
             crops: uint8 (N, 128, 128, 3), RGB in [0, 255].

@@ -3,7 +3,7 @@
 import pandas as pd
 
 PAPER_TOTAL = 13938
-# The paper's two sources, and what is known of the two crops by which they differ from its total.
+# The paper's two sources, and the likely reason why they hold two crops less than it counts.
 PAPER_SOURCES = {"AMi-Br", "MIDOG25"}
 TWO_MORE = (
     "The paper counts 13,938, with 2,890 normal figures of human breast cancer where AMi-Br has 2,888: the other two "
@@ -19,7 +19,7 @@ def format_counts(table: pd.DataFrame) -> str:
         table: One row a crop.
 
     Returns:
-        Lines of text, the last of them the data sets; with the paper's two sources also where its other two crops went.
+        Lines of text, the last of them the data sets; for the paper's two sources also a note on its two other crops.
     """
     counts = table.fillna({"domain": "unknown"}).groupby(["domain", "label"]).size().unstack("label", fill_value=0)
     counts = counts.reindex(columns=["atypical", "normal"], fill_value=0)

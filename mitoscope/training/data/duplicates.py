@@ -1,4 +1,4 @@
-"""One crop of each mitotic figure: copies go, and figures with two labels are told and dropped."""
+"""One crop of each mitotic figure: copies, and figures with two labels, are reported and removed."""
 
 import pandas as pd
 
@@ -11,14 +11,14 @@ WORDS = {BY_NAME: "the same file", BY_PLACE: "the same place of the same slide",
 
 
 def remove_duplicates(rows: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
-    """Keep the first of the rows that agree, and none where their labels differ; print what went.
+    """Keep the first of the rows that agree, and none where their labels differ; print what was removed.
 
     Args:
         rows: One row a crop; the index is kept.
-        by: `BY_NAME`, `BY_PLACE` or `BY_PIXELS`. A row that lacks one of the columns is a copy of nothing.
+        by: `BY_NAME`, `BY_PLACE` or `BY_PIXELS`. A row without a value in one of the columns has no copies.
 
     Returns:
-        The rows that stay. What one of them does not know (the scanner, say, or a crop) is taken from its copies.
+        The rows that stay. Values that one of them lacks (the scanner, say, or a crop) are taken from its copies.
     """
     known = rows[rows[list(by)].notna().all(axis=1)]
     copies = known[known.duplicated(list(by), keep=False)]
@@ -27,9 +27,9 @@ def remove_duplicates(rows: pd.DataFrame, by: tuple[str, ...]) -> pd.DataFrame:
     again = copies.duplicated(list(by)) & ~conflicting
     for _, group in copies[conflicting].groupby(list(by), sort=False):
         named = ", ".join(f"{image_id} ({label})" for image_id, label in group[["image_id", "label"]].to_numpy())
-        print(f"dropped {named}: two labels for {WORDS[by]}")
+        print(f"removed {named}: two labels for {WORDS[by]}")
     for source, count in copies.loc[again, "source"].value_counts().items():
-        print(f"dropped {count} crops of {source}: {WORDS[by]} came before")
+        print(f"removed {count} crops of {source}: {WORDS[by]} came before")
     filled = rows.copy()
     for column in ("path", *KNOWN_BY_SOME):
         filled.loc[copies.index, column] = groups[column].transform("first")

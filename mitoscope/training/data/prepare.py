@@ -1,4 +1,7 @@
-"""Public data sets → one folder: table.csv and crops.npy. Copies go, conflicting labels are told and dropped."""
+"""Public data sets → one folder: table.csv and crops.npy.
+
+Duplicates, and crops with conflicting labels, are reported and removed.
+"""
 
 import hashlib
 from collections.abc import Iterator, Sequence
@@ -11,15 +14,16 @@ import numpy as np
 import pandas as pd
 
 from mitoscope.errors import DataError
+from mitoscope.files import write_text
 from mitoscope.images import CROP_PX
 from mitoscope.images.crops import read_crops
+from mitoscope.progress import progress
 from mitoscope.training.data.duplicates import BY_NAME, BY_PIXELS, BY_PLACE, remove_duplicates
 from mitoscope.training.data.rois import cut_crop, open_roi
 from mitoscope.training.data.sources import Source
 from mitoscope.training.data.table import COLUMNS, KNOWN_BY_SOME, write_data
 
-LABELS = "labels.csv"  # not table.csv, which is read with the crops beside it
-TELL_EVERY = 2000
+LABELS = "labels.csv"  # not table.csv, which needs crops.npy beside it
 
 
 def prepare(
@@ -28,16 +32,16 @@ def prepare(
     """Decode every crop once and write the data folder.
 
     Args:
-        sources: The data sets, in the order in which the first of two copies is kept.
+        sources: The data sets; of two copies, that of the earlier data set is kept.
         out: The folder to write.
-        rois: Holds the slides' TIFFs, from which the crops are cut of data sets that were given without.
-        labels_only: Look at no image, compare no pixels, and write `LABELS` alone, with ``sha256`` empty.
+        rois: Holds the slides' TIFFs; crops of data sets without a folder of crops are cut from them.
+        labels_only: Read no image, compare no pixels, and write only `LABELS`, with ``sha256`` empty.
 
     Returns:
         The table as written.
 
     Raises:
-        DataError: A data set is not whole, an image cannot be read, or slides cannot be told apart.
+        DataError: A data set is incomplete, an image cannot be read, or two data sets may share slides.
     """
     rows = pd.concat([source.rows() for source in sources], ignore_index=True)
     rows = rows.reindex(columns=[*COLUMNS, *KNOWN_BY_SOME])
@@ -47,18 +51,17 @@ def prepare(
     out.mkdir(parents=True, exist_ok=True)
     if labels_only:
         _check_slides(rows)
-        rows.to_csv(out / f"{LABELS}.partial", index=False)
-        (out / f"{LABELS}.partial").replace(out / LABELS)
+        write_text(out / LABELS, rows.to_csv(index=False))
         return rows
     return _write_crops(_find_images(rows, rois), out)
 
 
 def _find_images(rows: pd.DataFrame, rois: Path | None) -> pd.DataFrame:
-    """Name the region of interest where there is no crop, and refuse rows whose image is missing."""
+    """Fill in the region of interest where there is no crop, and refuse rows whose image is missing."""
     path = rows["path"]
     if rois:
         path = path.where(path.notna() | rows["x_px"].isna(), f"{rois}/" + rows["case"].str.partition("/")[2])
-    remedy = "name the folder of crops, or of the slides with --rois, or take --labels-only"
+    remedy = "name the folder of crops, or that of the slides after --rois, or use --labels-only"
     if path.isna().any():
         raise DataError(
             f"{path.isna().sum()} crops have no image",
@@ -77,14 +80,14 @@ def _find_images(rows: pd.DataFrame, rois: Path | None) -> pd.DataFrame:
 
 
 def _write_crops(rows: pd.DataFrame, out: Path) -> pd.DataFrame:
-    """Decode into a nameless file, drop what has equal pixels, and write the rest: memory-mapped, never two copies."""
+    """Decode into a temporary file, remove crops with the same pixels, and write the rest; memory-mapped."""
     digests = []
     with TemporaryFile(dir=out) as file:
-        for crop in _read_crops(rows):
-            file.write(crop.tobytes())
-            digests.append(hashlib.sha256(crop.tobytes()).hexdigest())
-            if len(digests) % TELL_EVERY == 0:
-                print(f"read {len(digests)} of {len(rows)} crops", flush=True)
+        with progress(len(rows), unit="crops", what="reading") as bar:
+            for crop in _read_crops(rows):
+                file.write(crop.tobytes())
+                digests.append(hashlib.sha256(crop.tobytes()).hexdigest())
+                bar.update()
         file.flush()
         table = remove_duplicates(rows.assign(sha256=digests), BY_PIXELS)
         _check_slides(table)
@@ -109,12 +112,12 @@ def _read_crops(rows: pd.DataFrame) -> Iterator[np.ndarray]:
 
 
 def _check_slides(table: pd.DataFrame) -> None:
-    """Refuse AtNorM-MD beside MIDOG25: a slide could stand in two folds, or in training and in what is held out."""
+    """Refuse AtNorM-MD beside MIDOG25: a slide could be in two folds, or in training and held out."""
     n_hidden = int((table["source"] == "AtNorM-MD").sum())
     if n_hidden and (table["source"] == "MIDOG25").any():
         raise DataError(
-            "slides of AtNorM-MD cannot be told from MIDOG25's",
+            "AtNorM-MD and MIDOG25 share slides, and AtNorM-MD does not name them",
             got=f"{n_hidden} crops that match none of MIDOG25",
-            expected="data sets whose slides are known or apart",
+            expected="data sets with named slides, or with slides of their own",
             remedy="prepare one of the two",
         )

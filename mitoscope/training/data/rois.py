@@ -1,4 +1,4 @@
-"""Crops cut by coordinates from whole regions of interest, for those who have the slides of MIDOG++ and no crops."""
+"""Crops cut by their coordinates from regions of interest, for users who have the slides of MIDOG++ but no crops."""
 
 from pathlib import Path
 
@@ -18,10 +18,10 @@ def open_roi(path: Path) -> np.ndarray:
 
     Returns:
         uint8 (H, W, 3). Memory-mapped where the file is not compressed, so that only the windows that are cut are
-        read; else decoded whole, some 120 MB for a MIDOG++ slide.
+        read; otherwise all of it is decoded, some 120 MB for a MIDOG++ slide.
 
     Raises:
-        DataError: The file is damaged, or no such TIFF.
+        DataError: The file is damaged, or not such a TIFF.
     """
     try:
         try:
@@ -40,7 +40,7 @@ def cut_crop(roi: np.ndarray, x_px: int, y_px: int) -> np.ndarray:
     """Cut the crop of a mitotic figure, as the published ones are cut.
 
     The window is [x - 64, x + 64) and [y - 64, y + 64). Outside of the region of interest it is black, as in the 122
-    crops of AMi-Br that lie at a border: a crop that is cut equals the published one, which mirroring would not give.
+    crops of AMi-Br that lie at a border: so a crop that is cut equals the published one.
 
     Args:
         roi: uint8 (H, W, 3).
@@ -51,7 +51,7 @@ def cut_crop(roi: np.ndarray, x_px: int, y_px: int) -> np.ndarray:
         uint8 (128, 128, 3).
 
     Raises:
-        DataError: The whole window lies outside.
+        DataError: No part of the window is inside.
     """
     height, width = roi.shape[:2]
     left, top = x_px - CROP_PX // 2, y_px - CROP_PX // 2
@@ -62,7 +62,7 @@ def cut_crop(roi: np.ndarray, x_px: int, y_px: int) -> np.ndarray:
             "a crop lies outside of its region of interest",
             got=f"the centre ({x_px}, {y_px})",
             expected=f"one within {width} × {height} px",
-            remedy="give the regions of interest that the table was made for",
+            remedy="use the regions of interest that the table was made for",
         )
     crop = np.zeros((CROP_PX, CROP_PX, 3), np.uint8)
     crop[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = roi[rows, columns]

@@ -1,4 +1,4 @@
-"""The one table that every later step reads: a row a crop, and the crops themselves in one array beside it."""
+"""The table that every later step reads, one row a crop; and the crops in one array beside it."""
 
 import hashlib
 from dataclasses import dataclass
@@ -10,13 +10,14 @@ import pandas as pd
 
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DataError
+from mitoscope.files import written_whole
 from mitoscope.images import CROP_PX
 
 COLUMNS = (
     "image_id",  # source/name; no two rows have the same
     "path",  # of the crop, or of the region of interest that it was cut from
     "label",  # normal or atypical
-    "domain",  # cancer type; empty where the source does not say
+    "domain",  # cancer type; empty where the source does not name it
     "case",  # slide, named alike in all sources; empty where it is not known
     "source",  # data set
     "sha256",  # of the crop's pixels
@@ -59,7 +60,7 @@ class CropData:
 
     @cached_property
     def sha256(self) -> str:
-        """A hash of all that a fit is trained on; a finished one is skipped only under the same."""
+        """A hash of all that a fit is trained on; a finished fit is skipped only if it is the same."""
         return hashlib.sha256(self.table[TRAINED_ON].to_csv(index=False).encode()).hexdigest()
 
     @property
@@ -68,7 +69,7 @@ class CropData:
         return np.asarray(self.table["label"] == CLASS_NAMES[1])
 
     def rows_of(self, image_ids: list[str]) -> np.ndarray:
-        """int64 (n,): the rows of the given crops, in the order given."""
+        """int64 (n,): the rows of these crops, in the same order."""
         rows = pd.Index(self.table["image_id"]).get_indexer(pd.Index(image_ids))
         if (rows < 0).any():
             missing = [name for name, row in zip(image_ids, rows, strict=True) if row < 0]
@@ -82,14 +83,17 @@ class CropData:
 
 
 def write_data(folder: Path, table: pd.DataFrame, crops: np.ndarray) -> None:
-    """Write crops.npy, then table.csv, each whole or not at all; a process that has the old crops mapped keeps them."""
+    """Write crops.npy and table.csv, each whole or not at all; table.csv is never beside the crops of another.
+
+    A process that has mapped the old crops keeps them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "crops.npy.partial").open("wb") as file:
-        np.save(file, crops)
-    table.to_csv(folder / "table.csv.partial", index=False)
-    (folder / "table.csv").unlink(missing_ok=True)
-    for name in ("crops.npy", "table.csv"):
-        (folder / f"{name}.partial").replace(folder / name)
+    with written_whole(folder / "table.csv") as new_table:
+        table.to_csv(new_table, index=False)
+        with written_whole(folder / "crops.npy") as new_crops:
+            with new_crops.open("wb") as file:
+                np.save(file, crops)
+            (folder / "table.csv").unlink(missing_ok=True)
 
 
 def read_data(folder: Path) -> CropData:
@@ -111,7 +115,7 @@ def read_data(folder: Path) -> CropData:
         crops = np.load(folder / "crops.npy", mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise DataError(
-            f"no usable data in {folder}", got=error, expected="table.csv and crops.npy, whole", remedy=remedy
+            f"no usable data in {folder}", got=error, expected="table.csv and crops.npy, both complete", remedy=remedy
         ) from error
     lacking = [name for name in (*COLUMNS, *KNOWN_BY_SOME) if name not in table.columns]
     unknown = sorted(set(map(str, table.get("label", []))) - set(CLASS_NAMES))

@@ -1,4 +1,4 @@
-"""Where a study's fits run: each in a process of its own, here as many at once as there are GPUs or cores."""
+"""Fits on this machine: each in a process of its own, as many at once as there are GPUs or cores."""
 
 import os
 import subprocess
@@ -14,14 +14,12 @@ import torch
 from mitoscope.errors import DataError
 from mitoscope.provenance import PACKAGE
 
-ROOT = PACKAGE.parent  # `python -m mitoscope` finds the package from here
-# glibc otherwise returns every batch's memory to the kernel: measured 1.2 times the steps per second on a CPU.
-KEEP_MEMORY = "glibc.malloc.mmap_max=0:glibc.malloc.trim_threshold=17179869184"
+ROOT = PACKAGE.parent  # where `python -m mitoscope` finds the package, in a checkout and where it is installed
 
 
 @dataclass(frozen=True)
 class FitJob:
-    """One member to be fitted by ``mitoscope train fit``; run again, it resumes, or does nothing when it is finished.
+    """One member to be fitted by ``mitoscope train fit``. A second run resumes it, or does nothing if it is finished.
 
     Attributes:
         data: The data folder.
@@ -50,7 +48,7 @@ class FitJob:
 
     @property
     def command(self) -> list[str]:
-        """The process; all paths absolute."""
+        """The command line of its process; all paths are absolute."""
         job = self.absolute()
         command = [sys.executable, "-m", "mitoscope", "train", "fit", "--data", str(job.data)]
         command += ["--folds", str(job.folds), "--fold", str(job.fold), "--out", str(job.out)]
@@ -58,22 +56,22 @@ class FitJob:
 
 
 def run_local(jobs: list[FitJob], workers: int = 0) -> None:
-    """Fit on this machine; when one job fails, or the user stops the study, the others stop too.
+    """Fit on this machine. When one job fails, or the user stops the study, the others stop too.
 
     Args:
         jobs: What to fit.
-        workers: Jobs at once. 0: one a GPU; on a CPU one a core, since two processes of one thread do twice what one
-            of two does.
+        workers: Jobs at once. 0: one per GPU, else one per core: two processes with one thread each do twice as much
+            as one process with two threads.
 
     Raises:
-        DataError: A job failed; its last line is in the message.
+        DataError: A job failed; the message holds its last line.
     """
     workers = workers or torch.cuda.device_count() or min(len(jobs), _cores())
     pool, here = ThreadPoolExecutor(workers), _Running()
     for device in _devices(workers):
         here.devices.put(device)
     threads = str(max(1, _cores() // workers))
-    environment = {"OMP_NUM_THREADS": threads, **os.environ, "GLIBC_TUNABLES": KEEP_MEMORY}
+    environment = {"OMP_NUM_THREADS": threads, **os.environ}
     try:
         started = [pool.submit(_run_job, job, environment, here) for job in jobs]
         wait(started, return_when=FIRST_EXCEPTION)
@@ -86,7 +84,7 @@ def run_local(jobs: list[FitJob], workers: int = 0) -> None:
 
 
 class _Running:
-    """The processes of one study and the devices that are free, shared by the threads that watch them."""
+    """The processes of one study and the free devices, shared by the threads that watch the processes."""
 
     def __init__(self) -> None:
         self.devices: Queue[str] = Queue()
@@ -105,7 +103,7 @@ class _Running:
         return process
 
     def stop(self) -> None:
-        """Start nothing more, and ask what runs to end."""
+        """Start no more processes, and terminate those that run."""
         with self.lock:
             self.stopped = True
             for process in self.processes:
@@ -113,7 +111,7 @@ class _Running:
 
 
 def _run_job(job: FitJob, environment: dict[str, str], here: _Running) -> None:
-    """One job's process on a free device; its lines appear with the job's name in front."""
+    """Run one job on a free device; print its lines with the job's name in front."""
     device = here.devices.get()
     process = here.start(job.command, {**environment, **({"CUDA_VISIBLE_DEVICES": device} if device else {})})
     if process is None:
@@ -124,7 +122,9 @@ def _run_job(job: FitJob, environment: dict[str, str], here: _Running) -> None:
         with process:  # waits, and closes the pipe
             for line in process.stdout or ():
                 if line.strip():
-                    print(f"{job.name} | {line.rstrip()}\n", end="", flush=True)  # else it is written in two parts
+                    print(
+                        f"{job.name} | {line.rstrip()}\n", end="", flush=True
+                    )  # one write: lines of two jobs do not mix
                     last = line.strip()
     finally:
         here.devices.put(device)
@@ -133,12 +133,12 @@ def _run_job(job: FitJob, environment: dict[str, str], here: _Running) -> None:
             f"{job.name} failed",
             got=f"exit code {process.returncode} after {last!r}",
             expected="exit code 0",
-            remedy="mend that, then run the same command again",
+            remedy="fix the cause, then run the same command again",
         )
 
 
 def _devices(workers: int) -> list[str]:
-    """What each worker sees: one of the GPUs that this process sees, or "" for the CPU."""
+    """The GPU of each worker, one of those that this process may use; "" for the CPU."""
     granted = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
     gpus = granted.split(",") if torch.cuda.is_available() else [""]
     return [gpus[worker % len(gpus)] for worker in range(workers)]

@@ -1,7 +1,7 @@
-"""Where a study's fits run on a cluster: one Slurm job array, whose jobs come back and resume when they are broken off.
+"""Fits on a cluster: one Slurm job array, whose jobs are requeued and resume when they are interrupted.
 
-Of Slurm's own records only the queue is asked, never ``sacct``: a small cluster has no accounting database. A fit that
-has left the queue has failed unless its ``done.json`` and submitit's result are there.
+Only the queue is read, never ``sacct``: a small cluster has no accounting database. A fit that has left the queue has
+failed unless its ``done.json`` and submitit's result exist.
 """
 
 import contextlib
@@ -17,30 +17,30 @@ from submitit.core.utils import FailedJobError
 from mitoscope.errors import DataError
 from mitoscope.files import read_object, write_json
 from mitoscope.training.marks import DONE
-from mitoscope.training.study.launch import KEEP_MEMORY, ROOT, FitJob
+from mitoscope.training.study.launch import ROOT, FitJob
 from mitoscope.training.study.slurm_job import Resources, SlurmFit
 
 QUEUE = "queue.json"
-TIME_LIMITS = 20  # that one fit may run into; where that is not enough, an epoch takes longer than the limit
+TIME_LIMITS = 20  # times that a fit may reach its time limit; if it needs more, an epoch takes longer than the limit
 
 
 def run_slurm(
     jobs: list[FitJob], logs: Path, resources: Resources, max_parallel: int = 0, poll_s: float = 15.0
 ) -> None:
-    """Put the fits in the queue, unless they are there already, and wait until all have left it.
+    """Submit the fits that are not in the queue, and wait until all have left it.
 
-    The fits do not need this process: they go on when it ends, and when it is started again it waits for them. One
+    The fits do not need this process: they continue when it ends, and when it is started again it waits for them. One
     that fails does not stop the others.
 
     Args:
         jobs: What to fit.
-        logs: A folder that the nodes share; gets a log a fit, and queue.json with each fit's last job number.
+        logs: A folder that the nodes share, for the fits' logs and for queue.json, each fit's last job number.
         resources: Of each fit.
-        max_parallel: Fits at once; 0: as many as the cluster has room for.
-        poll_s: Seconds between two looks at the queue.
+        max_parallel: Fits at once; 0: no limit.
+        poll_s: Seconds between two reads of the queue.
 
     Raises:
-        DataError: There is no Slurm here, it refuses the jobs, or a fit failed; its last line is in the message.
+        DataError: There is no Slurm here, it refuses the jobs, or a fit failed; the message holds its last line.
         SystemExit: The user stopped waiting.
     """
     if not (shutil.which("sbatch") and shutil.which("squeue") and shutil.which("srun")):
@@ -48,7 +48,7 @@ def run_slurm(
             "--launcher slurm needs Slurm",
             got="no sbatch, squeue and srun on the PATH",
             expected="a login node of a Slurm cluster",
-            remedy="go there, or use --launcher local",
+            remedy="run the command there, or use --launcher local",
         )
     numbers = read_object(logs / QUEUE, f"delete {logs / QUEUE}") if (logs / QUEUE).is_file() else {}
     queue = _queue()
@@ -62,30 +62,27 @@ def run_slurm(
             write_json(logs / QUEUE, numbers | {_key(job): number for job, number in queued.items()})
             _wait(queued, logs, poll_s)
     except KeyboardInterrupt:
-        print("\nstopped waiting; the fits go on. The same command waits for them again; scancel stops them")
+        print("\nstopped waiting; the fits continue. The same command waits for them again; scancel stops them")
         raise SystemExit(130) from None
 
 
 def _key(job: FitJob) -> str:
-    """What a fit is called in queue.json."""
+    """The name of a fit in queue.json."""
     return str(job.out.resolve())
 
 
 def _submit(jobs: list[FitJob], logs: Path, resources: Resources, max_parallel: int) -> dict[FitJob, str]:
-    """One array for all; the number of each fit's job."""
+    """Submit one array of all fits; returns the number of each fit's job."""
     executor = submitit.SlurmExecutor(logs, max_num_timeout=TIME_LIMITS)
     executor.update_parameters(
         job_name=f"fit-{logs.resolve().parent.name}",
         **resources.sbatch(),
         ntasks_per_node=1,
         array_parallelism=max_parallel or len(jobs),
-        # srun does not take --cpus-per-task from the job, since Slurm 22.05, and would bind the fit to one core
+        # since Slurm 22.05 srun ignores the job's --cpus-per-task, and would bind the fit to one core
         srun_args=[f"--cpus-per-task={resources.cpus_per_task}"],
         stderr_to_stdout=True,
-        setup=[
-            f"export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{resources.cpus_per_task}}}",
-            f"export GLIBC_TUNABLES={KEEP_MEMORY}",
-        ],
+        setup=[f"export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{resources.cpus_per_task}}}"],
         additional_parameters={"requeue": True, "chdir": str(ROOT)},
     )
     try:
@@ -101,7 +98,7 @@ def _submit(jobs: list[FitJob], logs: Path, resources: Resources, max_parallel: 
 
 
 def _queue() -> dict[str, str]:
-    """State and node, or reason to wait, of this user's jobs by number; a job that has ended is not among them.
+    """This user's jobs by number: the state, and the node or the reason to wait. Jobs that have ended are missing.
 
     Raises:
         DataError: Slurm does not answer.
@@ -120,22 +117,22 @@ def _queue() -> dict[str, str]:
 
 
 def _patient_queue(poll_s: float) -> dict[str, str]:
-    """The queue, asked again until Slurm answers: its controller may be away for hours while the fits go on."""
-    said = ""
+    """The queue, read again until Slurm answers: its controller may be down for hours while the fits continue."""
+    printed = ""
     while True:
         try:
             return _queue()
         except DataError as error:
-            if said != str(error):
-                said = str(error)
-                print(f"{said}; asking again", flush=True)
+            if printed != str(error):
+                printed = str(error)
+                print(f"{printed}; trying again", flush=True)
             time.sleep(poll_s)
 
 
 def _wait(queued: dict[FitJob, str], logs: Path, poll_s: float) -> None:
-    """Print how the fits stand until all have left the queue; then raise for the first that failed."""
+    """Print the state of the fits until all have left the queue; then raise for the first that failed."""
     arrays = " ".join(sorted({number.split("_")[0] for number in queued.values()}))
-    print(f"in Slurm's queue as job {arrays}: fits {len(queued)}, logs in {logs}. They go on without this process; "
+    print(f"in Slurm's queue as job {arrays}: fits {len(queued)}, logs in {logs}. They continue without this process; "
           f"the same command waits for them again, scancel {arrays} stops them", flush=True)  # fmt: skip
     waiting, shown, failures = dict(queued), dict[FitJob, str](), list[DataError]()
     while waiting:
@@ -157,7 +154,7 @@ def _wait(queued: dict[FitJob, str], logs: Path, poll_s: float) -> None:
 
 
 def _is_finished(job: FitJob, result: Path) -> bool:
-    """Whether the fit's last file is there and its job ended well; refused a folder of another fit, it did not."""
+    """Whether done.json exists, which may be another fit's, and this job ended without an error."""
     for folder in (job.out, result.parent):
         with contextlib.suppress(OSError):  # touching a folder's mode makes a network file system look again
             folder.chmod(folder.stat().st_mode)
@@ -165,12 +162,12 @@ def _is_finished(job: FitJob, result: Path) -> bool:
 
 
 def _failure(job: FitJob, log: Path) -> DataError:
-    """What a fit that left the queue unfinished said last; srun's own last line says nothing new."""
+    """The error of a fit that left the queue unfinished, with its last line; srun's own last line adds nothing."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
-    said = [line.strip() for line in lines if line.strip() and "Exited with exit code" not in line]
+    shown = [line.strip() for line in lines if line.strip() and "Exited with exit code" not in line]
     return DataError(
         f"{job.name} failed",
-        got=said[-1] if said else "no line",
+        got=shown[-1] if shown else "no line",
         expected=f"{DONE} in {job.out}",
-        remedy=f"read {log}, mend that, then run the same command again",
+        remedy=f"read {log}, fix the cause, then run the same command again",
     )

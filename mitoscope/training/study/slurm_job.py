@@ -1,4 +1,4 @@
-"""A fit as a Slurm job: what it asks for, what it does when Slurm warns it, and which of its starts counts."""
+"""A fit as a Slurm job: its resources, its reaction to Slurm's signals, and which of its starts may continue."""
 
 import contextlib
 import os
@@ -11,8 +11,8 @@ from threading import Thread
 from submitit.core.utils import DelayedSubmission
 
 from mitoscope.command import run_command
-from mitoscope.training.config import check_ranges
 from mitoscope.training.fit import fit_member
+from mitoscope.training.settings import check_ranges
 from mitoscope.training.study.launch import FitJob
 
 HOLDER = "slurm_job"
@@ -21,14 +21,14 @@ WATCH_S = 5.0
 
 @dataclass(frozen=True)
 class Resources:
-    """What one fit asks of Slurm; all else can be given by sbatch's own variables, such as SBATCH_RESERVATION.
+    """Resources of one fit. Other options are set by sbatch's own variables, such as SBATCH_RESERVATION.
 
     Attributes:
-        partition: Where; empty, here and in the next three, leaves it to the cluster.
-        account: Whose budget.
+        partition: Empty, here and in the next three: the cluster's default.
+        account: The account that is charged.
         qos: Quality of service.
         constraint: Features of the node, e.g. the kind of GPU.
-        time_min: Limit of one run in minutes. A fit that needs more is put in the queue again and resumes.
+        time_min: Limit of one run in minutes. A fit that needs more is requeued and resumes.
         gpus_per_node: 1, or 0 to fit on the CPU.
         cpus_per_task: Cores, and threads.
         mem_gb: Main memory.
@@ -45,7 +45,7 @@ class Resources:
 
     def __post_init__(self) -> None:
         rules = {
-            "time_min": self.time_min >= 3,  # the fit is told 90 s before, or up to 60 s earlier
+            "time_min": self.time_min >= 3,  # Slurm signals the fit 90 to 150 s before the limit
             "gpus_per_node": self.gpus_per_node in (0, 1),
             "cpus_per_task": self.cpus_per_task >= 1,
             "mem_gb": self.mem_gb > 0,
@@ -71,20 +71,20 @@ class Resources:
 class SlurmFit:
     """A fit that submitit unpickles and calls on a node; each call resumes from ``last.ckpt``.
 
-    The fit runs in submitit's own process, not in a child: Slurm signals all processes of a job at once, so that a
-    child would be ended by the signal that asks its parent to requeue, and look like a fit that failed.
+    The fit runs in submitit's own process, not in a child: Slurm signals all processes of a job at once. The signal
+    that asks the parent to requeue would end the child, which would look like a fit that failed.
 
     Attributes:
-        job: With absolute paths: the node starts in another folder.
+        job: With absolute paths, since the node starts in another folder.
     """
 
     job: FitJob
 
     def __call__(self) -> None:
-        """Fit; when Slurm says that the job must end, wait for that.
+        """Fit. After SIGTERM, wait until Slurm ends the job.
 
         Raises:
-            SystemExit: The fit failed; its one line is the log's last but Slurm's own.
+            SystemExit: The fit failed; its one-line message is in the log.
         """
         _hold(self.job.out)
         try:
@@ -92,8 +92,8 @@ class SlurmFit:
         except SystemExit as stop:
             if stop.code != 128 + signal.SIGTERM:
                 raise
-            # SIGTERM comes first when a job is pre-empted, cancelled or requeued. A job that ends by itself now counts
-            # as failed; one that Slurm has to kill, after its time of grace, comes back where it should.
+            # SIGTERM is sent when a job is pre-empted, cancelled or requeued. A job that ends by itself now counts as
+            # failed; one that Slurm kills, after the grace time, is requeued if it should be.
             while True:
                 signal.pause()
         if code:
@@ -105,14 +105,14 @@ class SlurmFit:
         fit_member(job.data, job.folds, job.fold, job.out, job.preset, job.settings)
 
     def checkpoint(self) -> DelayedSubmission:
-        """What submitit puts in the queue again on SIGUSR2, 90 s before the time limit: the same."""
+        """What submitit requeues on SIGUSR2, 90 s before the time limit: the same fit."""
         return DelayedSubmission(self)
 
 
 def _hold(run: Path) -> None:
-    """Write which start of which job has the run folder; an earlier one that is still alive then ends itself.
+    """Record which start of which job owns the run folder; an earlier start that is still alive then ends itself.
 
-    Slurm gives up a node whose slurmd is silent and starts its jobs elsewhere, but their processes may live on there.
+    Slurm gives up a node whose slurmd does not answer and starts its jobs elsewhere, but their processes may still run.
     """
     start = f"{os.environ['SLURM_JOB_ID']}, restart {os.environ.get('SLURM_RESTART_COUNT', '0')}"
     run.mkdir(parents=True, exist_ok=True)
@@ -125,10 +125,10 @@ def _hold(run: Path) -> None:
 
 
 def _watch(holder: Path, start: str) -> None:
-    """End this process when the run folder has been given to a later start."""
+    """End this process when a later start owns the run folder."""
     while True:
         time.sleep(WATCH_S)
-        with contextlib.suppress(OSError):  # a network file system that hesitates is no reason to end
+        with contextlib.suppress(OSError):  # a network file system may fail for a moment
             if holder.read_text(encoding="utf-8") != start:
-                print("another start of this fit has its folder now: stopping", flush=True)
+                print("another start of this fit owns its folder now: stopping", flush=True)
                 os._exit(1)

@@ -1,4 +1,4 @@
-"""A study: five folds of one split under one configuration; or one such study for each domain that is left out."""
+"""A study: the folds of one split under one configuration; or one such study for each domain that is left out."""
 
 import re
 import sys
@@ -13,10 +13,10 @@ import pandas as pd
 from mitoscope.errors import DataError
 from mitoscope.files import read_object, write_json
 from mitoscope.provenance import describe_machine
-from mitoscope.training.config import configure, hash_settings
 from mitoscope.training.data.table import CropData, read_data
 from mitoscope.training.folds import N_FOLDS, Folds, held_out_mask, read_folds, split, write_folds
-from mitoscope.training.marks import DONE, fold_mark, is_done
+from mitoscope.training.marks import DONE, fold_mark, is_done, is_same
+from mitoscope.training.presets import configure, hash_recorded
 from mitoscope.training.study.launch import FitJob
 
 STUDY, LEFT_OUT = "study.json", "leave_one_out.json"
@@ -24,7 +24,7 @@ STUDY, LEFT_OUT = "study.json", "leave_one_out.json"
 
 @dataclass(frozen=True)
 class Study:
-    """A finished study's folder and what its folds left.
+    """A finished study.
 
     Attributes:
         folder: Holds study.json, folds.json and fold0 … fold4.
@@ -40,11 +40,11 @@ class Study:
 
     @property
     def members(self) -> range:
-        """The members that were fitted: 0 … 4, or fewer in a study that is not to be published."""
+        """The folds whose members were fitted, from 0 on."""
         return range(self.record["members"])
 
-    def out_of_fold(self) -> pd.DataFrame:
-        """Every training crop's prediction by the member that never saw its case: image_id, label, p_atypical, fold."""
+    def read_validation(self) -> pd.DataFrame:
+        """Each member's validation.csv, one below the other, and a column ``fold``."""
         tables = [pd.read_csv(self.folder / f"fold{k}" / "validation.csv").assign(fold=k) for k in self.members]
         return pd.concat(tables, ignore_index=True)
 
@@ -56,7 +56,7 @@ class Recipe:
     Attributes:
         preset: By name.
         settings: ``key=value`` changes to it.
-        members: How many of the five folds are fitted, from the first on. Fewer make a quick comparison, no bundle.
+        members: How many of the five folds are fitted, from the first on. Fewer are enough for a quick comparison.
     """
 
     preset: str
@@ -96,7 +96,7 @@ def run_leave_one_out(
         data_folder: Written by `prepare`.
         out: A folder that gets a study's folder for each value, and leave_one_out.json that lists them.
         recipe: How each member is trained.
-        hold_out: What is held out of every study besides.
+        hold_out: Held out of every study as well.
         launch: Runs the fits, all studies' in one call.
         column: Of the table; ``"domain"`` is the cancer type.
 
@@ -115,7 +115,7 @@ def run_leave_one_out(
     hidden = table[column].isna() & ~held_out_mask(table, hold_out)
     if hidden.any():
         raise DataError(
-            f"--leave-one-out {column} cannot keep apart what it leaves out",
+            f"--leave-one-out {column} cannot hold out crops of unknown {column}",
             got=f"{int(hidden.sum())} crops of unknown {column} from {sorted(table.loc[hidden, 'source'].unique())}",
             expected=f"a {column} for every crop that is trained on",
             remedy="hold those out too: --hold-out source=NAME",
@@ -123,7 +123,7 @@ def run_leave_one_out(
     folders = {value: re.sub(r"\W+", "-", value.lower()).strip("-") for value in values}
     if len({*folders.values()} - {""}) < len(values):
         raise DataError(
-            f"--leave-one-out {column} cannot name its folders",
+            f"--leave-one-out {column} cannot name the studies' folders",
             got=values,
             expected="values that differ in letters or digits",
             remedy="rename them in the table",
@@ -144,7 +144,7 @@ def run_leave_one_out(
 def _run_all(
     data_folder: Path, plan: dict[Path, list[str]], recipe: Recipe, launch: Callable[[list[FitJob]], None]
 ) -> None:
-    """Write the splits of all studies, fit what is not finished in one launch, then seal each study."""
+    """Write the splits of all studies, launch all fits that are not finished, then write each study.json."""
     config = configure(recipe.preset, recipe.settings)
     data = read_data(data_folder)
     splits = {out: _claim(out, split(data, hold_out), data) for out, hold_out in plan.items()}
@@ -202,27 +202,27 @@ def read_study(folder: Path, data_folder: Path | None = None) -> Study:
 
     Args:
         folder: The study's.
-        data_folder: Where its data lie now; None: where they were. They must be the same data.
+        data_folder: Where its data are now; None: where they were. They must be the same data.
 
     Raises:
         DataError: It is not finished, or a fold was fitted under other settings or another split.
     """
     remedy = f"run mitoscope train run … --out {folder} to the end"
     if not (folder / STUDY).is_file():
-        raise DataError(f"{folder} is no finished study", got=f"no {STUDY}", expected="one", remedy=remedy)
+        raise DataError(f"{folder} is not a finished study", got=f"no {STUDY}", expected="one", remedy=remedy)
     record = read_object(folder / STUDY, remedy)
     data = read_data(data_folder or Path(record["data"]))
     folds = read_folds(folder / "folds.json", data)
-    config_sha256 = hash_settings(record["config"])
+    config_sha256 = hash_recorded(record["config"])
     done = [read_object(folder / f"fold{fold}" / DONE, remedy) for fold in range(record["members"])]
     for fold, got in enumerate(done):
         expected = fold_mark(config_sha256, data, folds, fold)
-        if got["mark"] != expected:
+        if not is_same(folder / f"fold{fold}", got["mark"], expected):
             raise DataError(f"fold {fold} is not this study's", got=got["mark"], expected=str(expected), remedy=remedy)
         for name in ("member.safetensors", "validation.csv"):
             if not (folder / f"fold{fold}" / name).is_file():
                 raise DataError(
-                    f"{folder} is not whole",
+                    f"{folder} is incomplete",
                     got=f"no fold{fold}/{name}",
                     expected="what fit wrote",
                     remedy=f"delete {folder / f'fold{fold}'} and {remedy}",

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mitoscope.classify.listing import open_listing, read_blocks
+from mitoscope.classify.listing import list_crops, read_blocks
 from mitoscope.errors import DataError
 
 
@@ -22,8 +22,8 @@ def folder(tmp_path, stack, save_tiff) -> Path:
 
 
 def read(paths, batch_size=4, first=0, last=None):
-    with open_listing(paths) as listing:
-        blocks = list(read_blocks(listing, batch_size, first, last))
+    listing = list_crops(paths)
+    blocks = list(read_blocks(listing, batch_size, first, last))
     return [name for block in blocks for name in block.image_ids], np.concatenate([block.crops for block in blocks])
 
 
@@ -35,8 +35,8 @@ def test_a_folder_is_read_to_the_bottom_in_the_order_of_the_names(folder, stack)
 
 @pytest.mark.parametrize("batch_size", [1, 3, 5, 100])
 def test_blocks_hold_the_batch_size_and_the_last_one_the_rest(folder, batch_size):
-    with open_listing([folder]) as listing:
-        blocks = list(read_blocks(listing, batch_size))
+    listing = list_crops([folder])
+    blocks = list(read_blocks(listing, batch_size))
     sizes = [len(block.crops) for block in blocks]
     assert set(sizes[:-1]) <= {batch_size}
     assert (sum(sizes), sizes[-1]) == (19, 19 % batch_size or batch_size)
@@ -44,8 +44,8 @@ def test_blocks_hold_the_batch_size_and_the_last_one_the_rest(folder, batch_size
 
 
 def test_others_and_hidden_files_are_counted(folder):
-    with open_listing([folder]) as listing:
-        assert (listing.n_files, listing.n_others) == (4, 2)
+    listing = list_crops([folder])
+    assert (listing.n_files, listing.n_others) == (4, 2)
 
 
 def test_any_mix_keeps_the_order_given(folder, tmp_path):
@@ -59,21 +59,21 @@ def test_a_part_of_the_files(folder):
     assert read([folder], first=1, last=3)[0] == ["b/10.png", "b/2.png"]
 
 
-def test_an_unreadable_file_is_told_and_the_rest_is_read(folder):
+def test_an_unreadable_file_is_named_and_the_rest_is_read(folder):
     (folder / "b" / "1.png").write_bytes(b"no image")
     (folder / "z.png").write_bytes(b"")
-    with open_listing([folder]) as listing:
-        blocks = list(read_blocks(listing, 2))
+    listing = list_crops([folder])
+    blocks = list(read_blocks(listing, 2))
     assert sum(len(block.crops) for block in blocks) == 19
-    told = [fault for block in blocks for fault in block.unreadable]
-    assert [name for name, _ in told] == ["b/1.png", "z.png"]
-    assert "zero bytes" in told[1][1]
+    faults = [fault for block in blocks for fault in block.unreadable]
+    assert [name for name, _ in faults] == ["b/1.png", "z.png"]
+    assert "zero bytes" in faults[1][1]
 
 
 def test_the_hash_is_of_names_and_sizes(folder):
     def hashed():
-        with open_listing([folder]) as listing:
-            return listing.sha256
+        listing = list_crops([folder])
+        return listing.sha256
 
     before = hashed()
     assert hashed() == before
@@ -90,13 +90,13 @@ def test_links_are_followed(folder, tmp_path):
 
 def test_a_link_without_an_end_is_refused(folder):
     (folder / "b" / "up").symlink_to(folder)
-    with pytest.raises(DataError, match="up leads to a folder that is read already"), open_listing([folder]):
-        pass
+    with pytest.raises(DataError, match="up leads to a folder that is read already"):
+        list_crops([folder])
 
 
 def test_a_name_that_comes_twice_is_refused(folder):
-    with pytest.raises(DataError, match=r"same name: got '3.PNG' twice"), open_listing([folder / "a", folder / "a"]):
-        pass
+    with pytest.raises(DataError, match=r"same name: got '3.PNG' twice"):
+        list_crops([folder / "a", folder / "a"])
 
 
 @pytest.mark.parametrize(
@@ -111,23 +111,23 @@ def test_a_name_that_comes_twice_is_refused(folder):
 def test_an_index_that_is_none_is_refused(tmp_path, content, said):
     path = tmp_path / "index.csv"
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
-    with pytest.raises(DataError, match=said), open_listing([path]):
-        pass
+    with pytest.raises(DataError, match=said):
+        list_crops([path])
 
 
 @pytest.mark.parametrize("name", ["missing", "notes.txt"])
 def test_what_is_no_crops_is_refused(tmp_path, name):
     (tmp_path / "notes.txt").write_text("")
-    with pytest.raises(DataError, match=f"{name} cannot be read as crops"), open_listing([tmp_path / name]):
-        pass
+    with pytest.raises(DataError, match=f"{name} cannot be read as crops"):
+        list_crops([tmp_path / name])
 
 
 def test_a_folder_without_images_is_refused(tmp_path):
-    with pytest.raises(DataError, match="there are no crops"), open_listing([tmp_path]):
-        pass
+    with pytest.raises(DataError, match="there are no crops"):
+        list_crops([tmp_path])
 
 
 def test_a_name_that_is_no_utf8_is_refused(tmp_path):
     (tmp_path / "\udcff.png").write_bytes(b"")
-    with pytest.raises(DataError, match="no UTF-8"), open_listing([tmp_path]):
-        pass
+    with pytest.raises(DataError, match="no UTF-8"):
+        list_crops([tmp_path])

@@ -7,11 +7,8 @@ import pytest
 
 from mitoscope.classify.tables import (
     RECORD_KEYS,
-    find_labels,
     find_record,
     find_threshold,
-    join_labels,
-    read_labels,
     read_predictions,
 )
 from mitoscope.errors import DataError
@@ -60,39 +57,6 @@ def test_unusable_predictions_are_refused(save, text, said):
         read_predictions(save(text))
 
 
-def test_labels_of_both_vocabularies(save):
-    table = read_labels(save("image_id,label,domain,other\na,AMF,breast,1\nb,NMF,,2\nc,normal,lung,3\nd,atypical,,4\n"))
-    assert list(table["label"]) == ["atypical", "normal", "normal", "atypical"]
-    assert list(table["domain"]) == ["breast", None, "lung", None]
-    assert list(table["case"]) == [None] * 4
-
-
-def test_an_unknown_label_is_refused(save):
-    with pytest.raises(DataError, match=r"unknown label: got \['AMM'\]"):
-        read_labels(save("image_id,label\na,AMM\n"))
-
-
-def test_labels_from_folders():
-    image_ids = pd.Series(["x/Atypical/1.png", "NMF/1.png", "y/normal/2.png"])
-    assert list(find_labels("folders", image_ids)["label"]) == ["atypical", "normal", "normal"]
-    for names in (["AMF/1.png", "1.png"], ["1.png"]):
-        with pytest.raises(DataError, match=r"1 crops have no label: got '1.png'"):
-            find_labels("folders", pd.Series(names))
-
-
-@pytest.mark.parametrize(
-    ("labelled", "said"),
-    [
-        (["a"], "1 predictions have no label: got 'b'"),
-        (["a", "b", "c", "d"], "2 labels have no prediction: got 'c', 'd'"),
-    ],
-)
-def test_nothing_is_scored_on_a_part(labelled, said):
-    labels = pd.DataFrame({"image_id": labelled, "label": "normal", "domain": None, "case": None})
-    with pytest.raises(DataError, match=said):
-        join_labels(pd.DataFrame({"image_id": ["a", "b"]}), labels)
-
-
 @pytest.mark.parametrize(
     ("classes", "threshold"),
     [
@@ -130,12 +94,6 @@ def test_the_record_knows_the_threshold(save):
     path.write_text(path.read_text().replace("0.2", "0.3"))
     with pytest.raises(DataError, match=r"p.csv was changed after it was made: got sha256"):
         find_record(path)
-
-
-@pytest.mark.parametrize("header", ["Domain", "CASE", " domain"])
-def test_columns_that_are_nearly_known_are_refused(save, header):
-    with pytest.raises(DataError, match="columns that are nearly known"):
-        read_labels(save(f"image_id,label,{header}\na,AMF,x\n"))
 
 
 def test_a_record_that_is_none_is_refused(save):

@@ -16,7 +16,7 @@ from fuzz.readers import READERS
 from PIL import Image
 
 from mitoscope.bundle.read import MANIFEST, read_bundle
-from mitoscope.classify.listing import open_listing
+from mitoscope.classify.listing import list_crops
 from mitoscope.classify.tables import read_predictions
 from mitoscope.command import run_command
 from mitoscope.errors import MitoscopeError, one_line
@@ -234,10 +234,10 @@ def test_a_link_out_of_the_case_is_not_followed(tmp_path, make_case):
     case = make_case()
     (case / "inputs.json").unlink()
     (case / "inputs.json").symlink_to(tmp_path / "secret.json")
-    with pytest.raises(MitoscopeError, match=r"inputs\.json lies outside of the case"):
+    with pytest.raises(MitoscopeError, match=r"inputs\.json is outside of the case"):
         read_slugs(case)
     (tmp_path / "input-2").symlink_to(case)  # as the invoke server finds /input
-    with pytest.raises(MitoscopeError, match=r"inputs\.json lies outside of the case"):
+    with pytest.raises(MitoscopeError, match=r"inputs\.json is outside of the case"):
         read_slugs(tmp_path / "input-2")
     (case / "inputs.json").unlink()
     (case / "inputs.json").symlink_to("inputs.json")  # to itself
@@ -251,7 +251,7 @@ def test_a_folder_of_images_that_is_a_link_out_of_the_case_is_not_followed(tmp_p
     (tmp_path / "elsewhere" / "s.tif").write_bytes(tiff())
     (case / IMAGES_FOLDER).rmdir()
     (case / IMAGES_FOLDER).symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(MitoscopeError, match="lies outside of the case"):
+    with pytest.raises(MitoscopeError, match="is outside of the case"):
         find_stack(case / IMAGES_FOLDER, root=case)
 
 
@@ -293,7 +293,7 @@ def test_inputs_larger_than_the_platform_writes_are_refused_unread(tmp_path):
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-1e999", "9" * 400, "9" * 5000, "true", "[]", '"\\ud800\\n"'])
-@pytest.mark.parametrize("place", ['"value": 0.4649573750653115', '"crop_px": 64', '"low": '])
+@pytest.mark.parametrize("place", ['"value": ', '"crop_px": 64', '"low": '])
 def test_a_number_that_is_none_is_refused_in_a_manifest(tmp_path, number, place):
     text = seeds.manifests()[0].decode()
     at = text.index(place)
@@ -308,7 +308,7 @@ def test_a_number_that_is_none_is_refused_in_a_manifest(tmp_path, number, place)
 @pytest.mark.parametrize("key", ["name", "architecture"])
 def test_a_name_that_no_log_can_show_is_refused_in_a_manifest(tmp_path, key, name):
     (tmp_path / MANIFEST).write_text(json.dumps({**json.loads(seeds.manifests()[0]), key: name}))
-    with pytest.raises(MitoscopeError, match="unusable name"):
+    with pytest.raises(MitoscopeError, match="names? cannot be used"):
         read_bundle(tmp_path)
 
 
@@ -343,8 +343,8 @@ def test_a_table_of_a_hundred_thousand_columns_is_refused(tmp_path):
     (tmp_path / "p.csv").write_text(",".join(map(str, range(100_000))) + "\n")
     with pytest.raises(MitoscopeError, match="more than 1000 columns"):
         read_predictions(tmp_path / "p.csv")
-    with pytest.raises(MitoscopeError, match="is no index"), open_listing([tmp_path / "p.csv"]):
-        pass
+    with pytest.raises(MitoscopeError, match="is no index"):
+        list_crops([tmp_path / "p.csv"])
     (tmp_path / "p.csv").write_text("image_id,p_atypical,class\na,0.5,atypical" + ",1" * 2000 + "\n")
     with pytest.raises(MitoscopeError, match="more than 1000 columns"):  # pandas would make names of them
         read_predictions(tmp_path / "p.csv")
@@ -368,8 +368,8 @@ def test_a_column_of_five_thousand_digits_is_no_member(tmp_path):
 @pytest.mark.parametrize("path", ["a\0.png", "x" * 200_000])
 def test_a_path_that_is_none_is_refused_in_an_index(tmp_path, path):
     (tmp_path / "index.csv").write_text(f"image_id,path\na,{path}\n")
-    with pytest.raises(MitoscopeError, match=r"zero byte|field larger"), open_listing([tmp_path / "index.csv"]):
-        pass
+    with pytest.raises(MitoscopeError, match=r"zero byte|field larger"):
+        list_crops([tmp_path / "index.csv"])
 
 
 # ---- names
@@ -405,7 +405,7 @@ def test_a_command_ends_with_one_printable_line_whatever_the_system_said(capsys)
         raise OSError("a\nb\x1b[2J")
 
     assert run_command(fail, "requirements.txt") == 1
-    assert capsys.readouterr().err == "error: a b\\x1b[2J; mend that, then run the same command again\n"
+    assert capsys.readouterr().err == "error: a b\\x1b[2J; fix the cause, then run the same command again\n"
 
 
 def test_a_picture_is_still_read(tmp_path):

@@ -1,8 +1,8 @@
-"""Arbitrary bytes and mutations of good files, the same ones at every run; `python -m fuzz` looks further."""
+"""Arbitrary bytes and mutations of good files, the same ones in every run; `python -m fuzz` searches longer."""
 
 import pytest
 from fuzz import __main__ as module
-from fuzz.readers import READERS, attempt
+from fuzz.readers import READERS, try_reader
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -43,11 +43,11 @@ def edit(content: bytes, edits: list[tuple[str, float, bytes]]) -> bytes:
 
 
 @pytest.mark.parametrize("name", READERS)
-def test_a_reader_gives_a_right_answer_or_one_line(tmp_path, name):
+def test_a_reader_returns_a_result_or_raises_one_line(tmp_path, name):
     reader = READERS[name]
     reader.prepare(tmp_path)
     good = reader.good()
-    assert all(attempt(reader, tmp_path, content) for content in good)
+    assert all(try_reader(reader, tmp_path, content) for content in good)
     outcomes = set()
 
     @settings(
@@ -59,13 +59,13 @@ def test_a_reader_gives_a_right_answer_or_one_line(tmp_path, name):
     )
     @given(st.one_of(st.binary(max_size=300), st.builds(edit, st.sampled_from(good), EDITS)))
     def hold(content: bytes) -> None:
-        outcomes.add(attempt(reader, tmp_path, content))  # where it fails, the file lies there
+        outcomes.add(try_reader(reader, tmp_path, content))  # after a failure, the file is still there
 
     hold()
-    assert False in outcomes  # or the mutations would be none
+    assert False in outcomes  # otherwise the mutations change nothing
 
 
-def test_a_reader_that_does_not_end_is_told(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)  # what is found is kept there
+def test_a_reader_that_does_not_end_is_reported(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # it keeps its files there
     monkeypatch.setattr(module, "SLOWEST_S", 0)
     assert module.fuzz("inputs", 0) == (0, [], "it did not end within 0 s")

@@ -295,7 +295,7 @@ def test_a_link_out_of_the_case_is_refused(tmp_path):
     folder.mkdir(parents=True)
     (tmp_path / "secret.tif").touch()
     (folder / "a.tif").symlink_to(tmp_path / "secret.tif")
-    with pytest.raises(InputError, match=r"'a\.tif' lies outside of the case"):
+    with pytest.raises(InputError, match=r"'a\.tif' is outside of the case"):
         find_stack(folder, root=tmp_path / "input")
 
 

@@ -3,7 +3,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
-START = "import os, signal, sys; from model.signals import end_on_signal, say; "
+START = "import os, signal, sys; from model.signals import end_on_signal, write_line; "
 
 
 def run(script: str) -> "subprocess.CompletedProcess[bytes]":
@@ -17,14 +17,14 @@ def test_a_signal_ends_the_process_and_nothing_is_raised() -> None:
     assert (done.returncode, done.stdout, done.stderr) == (7, b"", b"")
 
 
-def test_a_second_signal_says_nothing_again() -> None:
-    script = "def end(): say(sys.stderr, 'stopped'); signal.raise_signal(signal.SIGINT); return 1\n"
+def test_a_second_signal_is_ignored() -> None:
+    script = "def end(): write_line(sys.stderr, 'stopped'); signal.raise_signal(signal.SIGINT); return 1\n"
     done = run(f"\n{script}end_on_signal(end)\nsignal.raise_signal(signal.SIGTERM)")
     assert (done.returncode, done.stderr) == (1, b"stopped\n")
 
 
-def test_a_stream_that_nobody_reads_or_that_is_closed_holds_nothing_up() -> None:
+def test_a_full_or_closed_stream_does_not_block() -> None:
     full = "reader, writer = os.pipe(); os.set_blocking(writer, False); os.write(writer, bytes(1 << 20)); "
-    full += "os.set_blocking(writer, True); pipe = os.fdopen(writer, 'w'); say(pipe, 'x'); "
-    done = run(full + "pipe.close(); say(pipe, 'x'); say(None, 'x'); say(sys.stdout, 'heard')")
-    assert (done.returncode, done.stdout, done.stderr) == (0, b"heard\n", b"")
+    full += "os.set_blocking(writer, True); pipe = os.fdopen(writer, 'w'); write_line(pipe, 'x'); "
+    done = run(full + "pipe.close(); write_line(pipe, 'x'); write_line(None, 'x'); write_line(sys.stdout, 'written')")
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"written\n", b"")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mitoscope.errors import WeightsError
-from mitoscope.networks.build import build_network
+from mitoscope.networks.build import build_network, restore_network
 
 
 def test_the_paper_s_network_has_its_published_size() -> None:
@@ -28,3 +28,11 @@ def test_weights_that_cannot_be_fetched_are_an_error_not_a_random_start(monkeypa
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     with pytest.raises(WeightsError, match="pre-trained weights of efficientvit_b0.r224_in1k cannot be loaded"):
         build_network("efficientvit_b0.r224_in1k", 64, pretrained=True)
+
+
+def test_tensors_that_the_state_lacks_are_computed() -> None:
+    torch.manual_seed(0)
+    network = build_network("eva02_tiny_patch14_224", 56).eval()  # its rotary embedding is not part of its state
+    restored = restore_network("eva02_tiny_patch14_224", 56, network.state_dict(), "fold0")
+    images = torch.randn(2, 3, 56, 56)
+    torch.testing.assert_close(restored(images), network(images), atol=0, rtol=0)

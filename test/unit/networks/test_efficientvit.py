@@ -9,7 +9,7 @@ from mitoscope.networks.efficientvit import SHAPES, EfficientViT, find_shape, fo
 
 
 def trained_a_bit(architecture: str) -> nn.Module:
-    """timm's network with random weights whose batch norms are none that changes nothing, in fp32."""
+    """timm's network with random weights and batch norms that change their input, in fp32."""
     torch.manual_seed(0)
     network = build_network(architecture, 64).train()
     for module in network.modules():
@@ -41,13 +41,13 @@ def test_the_logits_are_those_of_timm(architecture: str) -> None:
     with torch.inference_mode():
         logits, expected = own(images(4)), network(images(4))
     assert logits.shape == (4, 1)
-    assert expected.std() > 0.01  # or nothing would tell one image from another
+    assert expected.std() > 0.01  # else all images would have one logit
     torch.testing.assert_close(logits, expected, atol=1e-4, rtol=0)
 
 
 def test_what_can_be_differentiated_gives_the_same_logits() -> None:
     own = restored("efficientvit_b0", trained_a_bit("efficientvit_b0"))
-    logits = own(images(2))
+    logits = own(images(2).requires_grad_())
     assert logits.requires_grad
     with torch.inference_mode():
         torch.testing.assert_close(own(images(2)), logits, atol=1e-5, rtol=0)
@@ -77,14 +77,14 @@ def test_timm_knows_no_other_network_of_the_family() -> None:
 def test_a_bias_beside_a_norm_is_refused() -> None:
     state = build_network("efficientvit_b0", 64).state_dict()
     state["stem.in_conv.conv.bias"] = torch.full((8,), 5.0)
-    with pytest.raises(WeightsError, match="a batch norm without its like"):
+    with pytest.raises(WeightsError, match="a batch norm without a matching convolution"):
         restore_network("efficientvit_b0", 64, state, "fold0")
 
 
 @pytest.mark.parametrize(
     "lost", ["head.in_conv.norm.weight", "head.in_conv.norm.running_var", "stem.in_conv.conv.weight"]
 )
-def test_a_lost_tensor_is_named(lost: str) -> None:
+def test_a_missing_tensor_is_named(lost: str) -> None:
     state = build_network("efficientvit_b0", 64).state_dict()
     del state[lost]
     with pytest.raises(WeightsError, match=r"fold0 is of another architecture: got .*(in_conv|norm)"):

@@ -223,7 +223,7 @@ def test_another_name_fails(output: Path, capsys) -> None:
     renamed = output.rename(output.with_name("result.json"))
     assert main(["check", str(renamed), "--stack", str(STACK), "--weights", str(LITE)]) == 1
     assert capsys.readouterr().out.endswith(
-        f"wrong: the file is named otherwise: got 'result.json', expected {RESULT}\n"
+        f"wrong: the file has the wrong name: got 'result.json', expected {RESULT}\n"
     )
 
 

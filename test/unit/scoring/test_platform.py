@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from mitoscope.errors import DataError
 from mitoscope.scoring.metrics.judge import find_domains, truth_and_calls
 from mitoscope.scoring.platform import find_results, platform_metrics, read_results
-from model.classification import INPUT_SLUG, OUTPUT_NAME
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
 
 Stack = dict[str, Any]
 IMAGES = [f"stack_{number}.tiff" for number in range(1, 8)]

@@ -47,13 +47,13 @@ def test_the_table_states_what_the_ensemble_says_of_changed_crops(run, crops, ti
     assert (out / "stress.svg").read_text().startswith("<?xml")
 
 
-def test_without_labels_nothing_is_said_of_accuracy(run):
+def test_without_labels_there_is_no_accuracy(run):
     code, out = run()
     assert code == 0
     assert "ROC AUC" not in (out / "stress.md").read_text()
 
 
-def test_wrong_labels_are_told_before_anything_is_scored(run, tmp_path, capsys):
+def test_wrong_labels_are_refused_before_anything_is_scored(run, tmp_path, capsys):
     (tmp_path / "labels.csv").write_text("image_id,label\na,AMM\n")
     assert run("--labels", tmp_path / "labels.csv")[0] == 1
     assert "unknown label" in capsys.readouterr().err

@@ -60,7 +60,7 @@ def test_a_tampered_file_is_refused(data: CropData, folds: Folds, tmp_path: Path
 def test_a_case_on_two_sides_is_named(data: CropData, folds: Folds) -> None:
     moved = folds.folds[1][0]
     leaking = replace(folds, folds=((*folds.folds[0], moved), folds.folds[1][1:], *folds.folds[2:]))
-    with pytest.raises(DataError, match="case slide.* stands on two sides"):
+    with pytest.raises(DataError, match="case slide.* is on two sides"):
         check_folds(leaking, data)
 
 
@@ -78,14 +78,14 @@ def test_crops_of_unknown_slides_stay_together(data: CropData) -> None:
 @pytest.mark.parametrize("hold_out", ["image_id=made/75", "image_id=made/5"])
 def test_a_hold_out_that_cuts_through_a_case_is_refused(data: CropData, hold_out: str) -> None:
     with pytest.raises(
-        DataError, match="case (other, slides unknown|slide1) stands on two sides.*hold out whole cases"
+        DataError, match="case (other, slides unknown|slide1) is on two sides.*hold out all crops of a case"
     ):
         split(data, [hold_out])
 
 
 def test_a_crop_that_stands_twice_in_a_fold_is_found(data: CropData, folds: Folds) -> None:
     doubled = replace(folds, folds=((*folds.folds[0], folds.folds[0][0]), *folds.folds[1:]))
-    with pytest.raises(DataError, match="a crop stands twice in fold 0"):
+    with pytest.raises(DataError, match="a crop is twice in fold 0"):
         check_folds(doubled, data)
 
 

@@ -1,5 +1,5 @@
-// The page's data, one object a crop. Names of crops, domains and reasons are other people's text: they only ever
-// become text nodes and attributes, never markup.
+// The page's data, one object a crop. Names of crops, domains and reasons come from outside: they become
+// text nodes and attributes, never markup.
 const data = JSON.parse(document.getElementById("data").textContent);
 const labelled = data.label !== null;
 const CLASSES = ["normal", "atypical"];

@@ -1,4 +1,4 @@
-"""Readers of the published data sets' own layouts: each gives rows of the one table and checks the counts."""
+"""Readers of the published data sets: each returns rows of the common table and checks the published counts."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +19,7 @@ class Source(Protocol):
         """One row a crop, with those columns of `table` that the data set knows; ``path`` only with crops.
 
         Raises:
-            DataError: The data set is not the published one, whole.
+            DataError: The data set is incomplete, or not the published one.
         """
 
 

@@ -88,6 +88,6 @@ class AmiBr:
                 f"{train_split} names crops that {self.table} has not",
                 got=sorted(unknown)[:3],
                 expected="the split of this very table",
-                remedy="give the published split",
+                remedy="use the published split",
             )
         return ["train" if f"{name}.png" in listed else "test" for name in names]

@@ -1,7 +1,7 @@
 """AtNorM-Br and AtNorM-MD: the two held-out sets of Banerjee et al. 2026, arXiv 2506.21444.
 
 Both are folders of github.com/DeepMicroscopy/AMi-Br_Benchmark with ``Atypical/`` and ``Normal/``; that repository's
-notebooks read them so. File names tell no slide.
+notebooks read them so. File names do not name the slide.
 """
 
 from collections.abc import Sequence
@@ -44,9 +44,9 @@ class AtnormBr:
 
 @dataclass(frozen=True)
 class AtnormMd:
-    """AtNorM-MD: a subset of MIDOG++, several cancers and species; it does not say which.
+    """AtNorM-MD: a subset of MIDOG++, several cancers and species. It does not name the cancer of a crop.
 
-    Its slides are MIDOG25's, and it does not say which, so the two cannot stand in one table (see `prepare`). Its
+    Its slides are among MIDOG25's, and it does not name them, so the two cannot be in one table (see `prepare`). Its
     published counts a class could not be checked, nor that its files are PNGs; the total is.
 
     Attributes:
@@ -68,7 +68,7 @@ class AtnormMd:
                 "AtNorM-MD is not the published one",
                 got=rows["label"].value_counts().to_dict(),
                 expected=f"{MD_TOTAL.start} to {MD_TOTAL.stop - 1} PNGs in Atypical/ and Normal/",
-                remedy="download its current version again, whole",
+                remedy="download all of its current version again",
             )
         name = "AtNorM-MD"
         return rows.assign(image_id=f"{name}/" + rows["image_id"], domain=None, source=name, cohort=name)

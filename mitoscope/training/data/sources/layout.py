@@ -6,15 +6,15 @@ from typing import Any
 
 import pandas as pd
 
-from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.classify.task import CLASS_NAMES, LABEL_NAMES
 from mitoscope.errors import DataError
 
 BREAST = "human breast cancer"
-NMF_AMF = {"NMF": "normal", "AMF": "atypical"}
+NMF_AMF = {name: LABEL_NAMES[name] for name in ("NMF", "AMF")}
 
 
 def find_parts(option: str, paths: Sequence[Path], unpacked_as: str = "") -> tuple[list[Path], Path | None]:
-    """Tell tables and crops apart among what a user names after one option, in any order.
+    """Find the tables and the folder of crops among the paths that a user names after one option, in any order.
 
     Args:
         option: The option, for the error.
@@ -74,7 +74,7 @@ def read_csv(path: Path, columns: Sequence[str], may_be_empty: Sequence[str] = (
         table = pd.read_csv(path)
     except (OSError, ValueError) as error:
         raise DataError(f"{path} cannot be read", got=error, expected="a CSV", remedy="download it again") from error
-    remedy = "give the published table"
+    remedy = "use the published table"
     if lacking := [name for name in columns if name not in table.columns]:
         raise DataError(f"{path} lacks columns", got=lacking, expected=str(list(columns)), remedy=remedy)
     empty = table[[name for name in columns if name not in may_be_empty]].isna().sum()
@@ -101,19 +101,19 @@ def to_labels(column: pd.Series, classes: Mapping[str, str], path: Path) -> pd.S
             f"{path} has unknown labels in the column {column.name}",
             got=unknown[:3],
             expected=" or ".join(classes),
-            remedy="give the published table",
+            remedy="use the published table",
         )
     return words.map(dict(classes))
 
 
 def to_votes(columns: pd.DataFrame, classes: Mapping[str, str], path: Path) -> pd.Series:
-    """The share of the experts asked who said atypical: float in [0, 1]; an empty cell is an expert not asked."""
-    said = {name: to_labels(columns[name].dropna(), classes, path) == CLASS_NAMES[1] for name in columns}
-    return pd.DataFrame(said, index=columns.index).astype(float).mean(axis=1)
+    """The share of the experts asked who chose atypical: float in [0, 1]; an empty cell is an expert not asked."""
+    votes = {name: to_labels(columns[name].dropna(), classes, path) == CLASS_NAMES[1] for name in columns}
+    return pd.DataFrame(votes, index=columns.index).astype(float).mean(axis=1)
 
 
 def to_pixels(column: pd.Series, path: Path) -> pd.Series:
-    """A column of coordinates as Int64, which can stand beside rows that know none.
+    """A column of coordinates as Int64, which also holds rows without coordinates.
 
     Raises:
         DataError: One is not a whole number.
@@ -125,7 +125,7 @@ def to_pixels(column: pd.Series, path: Path) -> pd.Series:
             f"{path} has unusable coordinates in the column {column.name}",
             got=error,
             expected="whole pixels",
-            remedy="give the published table",
+            remedy="use the published table",
         ) from error
 
 
@@ -149,7 +149,7 @@ def counted(rows: pd.DataFrame, name: str, published: Mapping[Any, int], by: Seq
         by: The columns that are counted.
 
     Raises:
-        DataError: Tells the counts that differ.
+        DataError: Names the counts that differ.
     """
     got = {key if len(by) > 1 else key[0]: len(group) for key, group in rows.groupby(list(by))}
     if wrong := {key: got.get(key, 0) for key in {**published, **got} if got.get(key) != published.get(key)}:
@@ -157,5 +157,5 @@ def counted(rows: pd.DataFrame, name: str, published: Mapping[Any, int], by: Seq
             f"{name} is not the published one",
             got=wrong,
             expected=str({key: published.get(key, 0) for key in wrong}),
-            remedy="download its current version again, whole",
+            remedy="download all of its current version again",
         )

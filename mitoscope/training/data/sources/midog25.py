@@ -45,7 +45,7 @@ class Midog25:
     scanner of those slides is misspelt as ``Hamammatsu XR`` in the published table and read as ``Hamamatsu XR``, as
     that of the other human slides is spelt.
 
-    An earlier version of the published table has 11,939 rows: two figures of slide 085.tiff stand in it twice, all
+    An earlier version of the published table has 11,939 rows: it lists two figures of slide 085.tiff twice, all
     four as 8925.png. It is refused by its counts.
 
     Attributes:

@@ -1,19 +1,18 @@
 import numpy as np
 import pytest
-from grand_challenge_metrics.stats import accuracies_from_confusion_matrix
 from sklearn.metrics import accuracy_score, recall_score, roc_auc_score
 
 from mitoscope.errors import DataError
-from mitoscope.scoring.metrics.classification import count_calls, figures, weighted_roc_auc
+from mitoscope.scoring.metrics.classification import compute_metrics, weighted_roc_auc
 
 RANDOM = np.random.default_rng(0)
 TRUTH = np.arange(400) % 4 == 0
 SCORES = RANDOM.beta(2, 5, 400) * 0.7 + TRUTH * 0.25
 
 
-def test_figures_of_a_case_worked_by_hand() -> None:
+def test_metrics_of_a_case_worked_by_hand() -> None:
     truth, scores = np.array([True, True, False, False, False]), np.array([0.9, 0.3, 0.4, 0.2, 0.1])
-    got = figures(truth, scores, 0.4)  # a score at the threshold is called atypical
+    got = compute_metrics(truth, scores, scores >= 0.4)
     assert got["sensitivity"] == 0.5
     assert got["specificity"] == pytest.approx(2 / 3)
     assert got["balanced_accuracy"] == pytest.approx((0.5 + 2 / 3) / 2)
@@ -22,38 +21,20 @@ def test_figures_of_a_case_worked_by_hand() -> None:
     assert (got["n_crops"], got["n_atypical"]) == (5, 2)
 
 
-def test_figures_are_those_of_scikit_learn() -> None:
-    got, called = figures(TRUTH, SCORES, 0.41), SCORES >= 0.41
-    assert got["accuracy"] == pytest.approx(accuracy_score(TRUTH, called))
-    assert got["sensitivity"] == pytest.approx(recall_score(TRUTH, called))
-    assert got["specificity"] == pytest.approx(recall_score(~TRUTH, ~called))
-
-
-def test_figures_of_classes_as_given_are_those_of_the_classes() -> None:
+def test_metrics_are_those_of_scikit_learn() -> None:
     called = RANDOM.random(400) < 0.5  # whatever the scores say
-    got = figures(TRUTH, SCORES, called)
+    got = compute_metrics(TRUTH, SCORES, called)
     assert got["sensitivity"] == pytest.approx(recall_score(TRUTH, called))
     assert got["specificity"] == pytest.approx(recall_score(~TRUTH, ~called))
     assert got["roc_auc"] == pytest.approx(roc_auc_score(TRUTH, SCORES))
-    assert figures(TRUTH, SCORES, SCORES >= 0.41) == figures(TRUTH, SCORES, 0.41)
+    assert got["accuracy"] == pytest.approx(accuracy_score(TRUTH, called))
 
 
-def test_accuracy_is_a_share_where_the_library_s_own_rounds_it_down() -> None:
-    called = SCORES >= 0.41
-    counts = count_calls(TRUTH, called)
-    assert counts.tolist() == [[(~called[~TRUTH]).sum(), called[~TRUTH].sum()],
-                               [(~called[TRUTH]).sum(), called[TRUTH].sum()]]  # fmt: skip
-    assert accuracies_from_confusion_matrix(counts).tolist() == [0, 0]  # it divides with //
-    assert figures(TRUTH, SCORES, 0.41)["accuracy"] == pytest.approx((called == TRUTH).mean())
-
-
-def test_figures_refuse_what_has_none() -> None:
+def test_unusable_predictions_are_refused() -> None:
     with pytest.raises(DataError, match="a class is missing"):
-        figures(TRUTH[TRUTH], SCORES[TRUTH], 0.5)
-    with pytest.raises(DataError, match="the threshold is unusable"):
-        figures(TRUTH, SCORES, np.nan)
+        compute_metrics(TRUTH[TRUTH], SCORES[TRUTH], TRUTH[TRUTH])
     with pytest.raises(DataError, match=r"the classes do not match the predictions: got int64 \(400,\) for 400 crops"):
-        figures(TRUTH, SCORES, TRUTH.astype(int))
+        compute_metrics(TRUTH, SCORES, TRUTH.astype(int))
 
 
 @pytest.mark.parametrize("decimals", [1, 2, 16], ids=["many ties", "some ties", "no ties"])

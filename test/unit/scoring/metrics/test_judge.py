@@ -4,7 +4,7 @@ import pytest
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mitoscope.errors import DataError
-from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.judge import find_domains, judge, make_groups
 
 TRUTH = np.arange(120) % 4 == 0
@@ -42,7 +42,7 @@ def test_all_crops_and_each_domain_are_judged_alike() -> None:
     got = judge(table, pooled, groups)
     assert [group.name for group in (pooled, *groups.values())] == ["all crops", "domain 2", "domain 10"]
     for rows, row in ((np.full(120, True), got["pooled"]), (DOMAIN == "2", got["domains"]["2"])):
-        for name, value in figures(TRUTH[rows], SCORES[rows], 0.4).items():
+        for name, value in compute_metrics(TRUTH[rows], SCORES[rows], SCORES[rows] >= 0.4).items():
             assert row[name] == pytest.approx(value)
         assert row["average_precision"] == pytest.approx(average_precision_score(TRUTH[rows], SCORES[rows]))
         assert row["sweep"]["threshold"] == 0.4
@@ -50,7 +50,10 @@ def test_all_crops_and_each_domain_are_judged_alike() -> None:
         assert row["intervals"]["seed"] == 7
     assert got["pooled"]["intervals"]["n_cases"] == 24
     assert got["n_without_domain"] == 5
-    assert got["members"] == {"member_0": figures(TRUTH, SCORES, 0.4), "member_1": figures(TRUTH, 1 - SCORES, 0.4)}
+    assert got["members"] == {
+        "member_0": compute_metrics(TRUTH, SCORES, SCORES >= 0.4),
+        "member_1": compute_metrics(TRUTH, 1 - SCORES, 1 - SCORES >= 0.4),
+    }
 
 
 def test_a_domain_of_one_class_keeps_what_is_defined() -> None:

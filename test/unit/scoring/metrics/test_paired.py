@@ -1,5 +1,4 @@
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +7,8 @@ import pytest
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
 from mitoscope.errors import DataError
-from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.labels import LabelTable
+from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.delong import delong
 from mitoscope.scoring.metrics.groups import Group
 from mitoscope.scoring.metrics.paired import bootstrap_lead, compare
@@ -18,7 +18,7 @@ TRUTH = np.arange(120) % 4 == 0
 FIRST = (RANDOM.beta(2, 5, 120) * 0.7 + TRUTH * 0.25).round(6)
 SECOND = (0.5 * FIRST + 0.5 * RANDOM.random(120)).round(6)
 CASE = np.array([f"slide{row // 4}" for row in range(120)], dtype=object)
-A, B = (Group("all crops", TRUTH, p, 0.4, CASE, seed=3) for p in (FIRST, SECOND))
+A, B = (Group.at_threshold("all crops", TRUTH, p, 0.4, CASE, seed=3) for p in (FIRST, SECOND))
 
 
 def test_the_lead_is_that_of_a_plain_loop_over_drawn_cases() -> None:
@@ -37,7 +37,7 @@ def test_the_lead_is_that_of_a_plain_loop_over_drawn_cases() -> None:
         rarer = min((drawn <= 1e-15).sum(), (drawn >= -1e-15).sum())
         assert got[name].p_value == pytest.approx(min(1, 2 * (1 + rarer) / 81))
         assert got[name].difference == pytest.approx(
-            figures(TRUTH, FIRST, 0.4)[name] - figures(TRUTH, SECOND, 0.4)[name]
+            compute_metrics(TRUTH, FIRST, FIRST >= 0.4)[name] - compute_metrics(TRUTH, SECOND, SECOND >= 0.4)[name]
         )
 
 
@@ -48,7 +48,7 @@ def test_a_prediction_leads_itself_by_nothing() -> None:
 
 def test_a_clear_lead_is_seen_and_turns_with_the_order() -> None:
     random = np.random.default_rng(1)
-    worse = replace(B, p_atypical=random.random(120))
+    worse = Group.at_threshold("all crops", TRUTH, random.random(120), 0.4, CASE, seed=3)
     there, back = bootstrap_lead(A, worse, n_draws=400), bootstrap_lead(worse, A, n_draws=400)
     for name in there:
         assert there[name].interval[0] > 0
@@ -58,7 +58,7 @@ def test_a_clear_lead_is_seen_and_turns_with_the_order() -> None:
 
 def test_copies_of_crops_in_one_case_are_no_new_evidence() -> None:
     def copy(group: Group, n: int, case: np.ndarray | None) -> Group:
-        return replace(group, is_atypical=np.repeat(TRUTH, n), p_atypical=np.repeat(group.p_atypical, n), case=case)
+        return Group.at_threshold("all crops", np.repeat(TRUTH, n), np.repeat(group.p_atypical, n), 0.4, case, seed=3)
 
     once = bootstrap_lead(copy(A, 1, None), copy(B, 1, None), n_draws=300)
     clustered, loose = (
@@ -89,7 +89,7 @@ def test_two_files_are_compared_crop_by_crop_whatever_their_order(
     write: tuple[Path, Path, Path], tmp_path: Path
 ) -> None:
     first, second, labels = write
-    summary = compare(first, second, str(labels), tmp_path / "out", 3)
+    summary = compare(first, second, LabelTable(labels), tmp_path / "out", 3)
     got = json.loads((tmp_path / "out" / "comparison.json").read_text())
     test = delong(TRUTH, FIRST, SECOND)
     assert got["pooled"]["delong"]["p_value"] == pytest.approx(test.p_value)
@@ -110,7 +110,7 @@ def test_two_files_are_compared_crop_by_crop_whatever_their_order(
 def test_one_case_leaves_delong_s_test_alone(write: tuple[Path, Path, Path], tmp_path: Path) -> None:
     first, second, labels = write
     pd.read_csv(labels).assign(case="slide1").to_csv(labels, index=False)
-    summary = compare(first, second, str(labels), tmp_path / "out", 0)
+    summary = compare(first, second, LabelTable(labels), tmp_path / "out", 0)
     got = json.loads((tmp_path / "out" / "comparison.json").read_text())["pooled"]
     assert got["roc_auc"]["bootstrap"] is None
     assert 0 < got["delong"]["p_value"] < 1
@@ -122,7 +122,7 @@ def test_predictions_of_other_crops_are_refused(write: tuple[Path, Path, Path], 
     first, second, labels = write
     pd.read_csv(second).iloc[1:].to_csv(second, index=False)
     with pytest.raises(DataError, match="1 labels have no prediction"):
-        compare(first, second, str(labels), tmp_path / "out", 0)
+        compare(first, second, LabelTable(labels), tmp_path / "out", 0)
     assert not (tmp_path / "out").exists()
 
 
@@ -130,6 +130,6 @@ def test_classes_that_contradict_their_probabilities_are_named(write: tuple[Path
     first, second, labels = write
     table = pd.read_csv(second)
     table.assign(p_atypical=1 - table["p_atypical"]).to_csv(second, index=False)
-    lines = compare(first, second, str(labels), tmp_path / "out", 0).splitlines()
+    lines = compare(first, second, LabelTable(labels), tmp_path / "out", 0).splitlines()
     (line,) = [line for line in lines if "no threshold gives its classes" in line]
     assert line.startswith("- B: b.csv")

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from mitoscope.errors import DataError
-from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.sweep import sweep_curve, sweep_thresholds
 
 RANDOM = np.random.default_rng(0)
@@ -11,7 +11,7 @@ SCORES = (RANDOM.beta(2, 5, 400) * 0.7 + TRUTH * 0.25).round(2)  # with ties
 
 
 def balanced(threshold: float) -> float:
-    return figures(TRUTH, SCORES, threshold)["balanced_accuracy"]
+    return compute_metrics(TRUTH, SCORES, threshold <= SCORES)["balanced_accuracy"]
 
 
 def test_the_price_is_against_the_best_of_all_thresholds() -> None:
@@ -41,7 +41,7 @@ def test_the_curve_is_the_balanced_accuracy_at_every_threshold(scores: np.ndarra
     assert (thresholds[0], thresholds[-1]) == (0, 1)
     assert (np.diff(thresholds) >= 0).all()
     for at in [*RANDOM.random(50), 0.0, 0.3, 1.0]:
-        expected = figures(TRUTH, scores, at)["balanced_accuracy"]
+        expected = compute_metrics(TRUTH, scores, scores >= at)["balanced_accuracy"]
         assert values[np.searchsorted(thresholds, at, side="left")] == pytest.approx(expected, rel=0, abs=1e-12)
 
 

@@ -3,7 +3,7 @@ import pytest
 from skimage.filters import threshold_otsu
 
 from mitoscope.errors import DataError
-from mitoscope.scoring.metrics.classification import figures
+from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.thresholds import (
     BATCH_RULES,
     THRESHOLD_RULES,
@@ -13,6 +13,7 @@ from mitoscope.scoring.metrics.thresholds import (
     one_half,
     otsu,
 )
+from mitoscope.scoring.predictions import call_atypical
 
 RANDOM = np.random.default_rng(0)
 TRUTH = np.arange(400) % 4 == 0
@@ -26,8 +27,8 @@ def cost(threshold: float, ratio: float) -> float:
 
 
 def test_no_threshold_beats_the_fitted_one() -> None:
-    best = figures(TRUTH, SCORES, max_balanced_accuracy(TRUTH, SCORES))["balanced_accuracy"]
-    every = [figures(TRUTH, SCORES, score)["balanced_accuracy"] for score in np.unique(SCORES)]
+    best = compute_metrics(TRUTH, SCORES, max_balanced_accuracy(TRUTH, SCORES) <= SCORES)["balanced_accuracy"]
+    every = [compute_metrics(TRUTH, SCORES, score <= SCORES)["balanced_accuracy"] for score in np.unique(SCORES)]
     assert best == pytest.approx(max(every))
 
 
@@ -43,8 +44,8 @@ def test_balanced_accuracy_is_the_cost_ratio_of_the_classes() -> None:
 
 
 def test_a_cost_ratio_of_one_is_the_best_accuracy() -> None:
-    best = figures(TRUTH, SCORES, cost_weighted(TRUTH, SCORES, 1))["accuracy"]
-    assert best == max(figures(TRUTH, SCORES, score)["accuracy"] for score in np.unique(SCORES))
+    best = compute_metrics(TRUTH, SCORES, cost_weighted(TRUTH, SCORES, 1) <= SCORES)["accuracy"]
+    assert best == max(compute_metrics(TRUTH, SCORES, score <= SCORES)["accuracy"] for score in np.unique(SCORES))
 
 
 def test_the_dearer_a_miss_the_lower_the_threshold() -> None:
@@ -74,7 +75,7 @@ def test_a_threshold_parts_two_scores_that_are_neighbours() -> None:
         scores, truth = np.array([0.5, high, 0.1], kind), np.array([False, True, False])
         threshold = max_balanced_accuracy(truth, scores)
         assert 0.5 < threshold <= high
-        assert figures(truth, scores, threshold)["balanced_accuracy"] == 1
+        assert compute_metrics(truth, scores, call_atypical(scores, threshold))["balanced_accuracy"] == 1
 
 
 def test_otsu_is_that_of_skimage_and_needs_no_labels() -> None:

@@ -14,7 +14,7 @@ from mitoscope.scoring.plots import plot_calibration, plot_precision_recall_curv
 
 TRUTH = np.arange(80) % 5 == 0
 SCORES = np.random.default_rng(0).beta(2, 4, 80) * 0.7 + TRUTH * 0.2
-GROUP = Group("cancer 0", TRUTH, SCORES, 0.45)
+GROUP = Group.at_threshold("cancer 0", TRUTH, SCORES, 0.45)
 
 
 @pytest.fixture
@@ -62,9 +62,10 @@ def test_the_sweep_marks_the_fixed_threshold_and_names_its_price(saved: list[Fig
 
 def test_without_a_threshold_there_is_no_price(tmp_path: Path) -> None:
     with pytest.raises(
-        DataError, match="^cancer 0: no threshold can be priced: got classes that no threshold explains"
+        DataError,
+        match="^cancer 0: the cost of the threshold cannot be computed: got classes",
     ):
-        plot_sweeps([Group("cancer 0", TRUTH, SCORES, TRUTH)], tmp_path / "sweep.svg")
+        plot_sweeps([Group("cancer 0", TRUTH, SCORES, TRUTH, None)], tmp_path / "sweep.svg")
     assert not list(tmp_path.iterdir())
 
 
@@ -83,5 +84,5 @@ def test_the_area_under_precision_and_recall_is_the_average_precision(saved: lis
 
 
 def test_where_nothing_is_called_there_is_no_precision_to_mark(saved: list[Figure], tmp_path: Path) -> None:
-    plot_precision_recall_curves([Group("cancer 0", TRUTH, SCORES, 1.0)], tmp_path / "curve.svg")
+    plot_precision_recall_curves([Group.at_threshold("cancer 0", TRUTH, SCORES, 1.0)], tmp_path / "curve.svg")
     assert len(saved[0].axes[0].lines) == 1

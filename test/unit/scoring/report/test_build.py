@@ -8,11 +8,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mitoscope.bundle.manifest import FEATURES
 from mitoscope.classify.predict import predict
 from mitoscope.cli import main
 from mitoscope.errors import DataError, WeightsError
-from mitoscope.images.stain import measure_crops
+from mitoscope.images.stain import FEATURES, measure_crops
 from mitoscope.scoring.report.build import report
 
 
@@ -39,7 +38,7 @@ def test_the_same_input_gives_the_same_bytes(scored_crops: Path, tiny_bundle: Pa
         assert secret not in first
 
 
-def test_figures_counts_and_domains_stand_above_the_crops(
+def test_metrics_counts_and_domains_stand_above_the_crops(
     scored_crops: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     page = make(scored_crops, tmp_path / "r.html", "--labels", scored_crops / "labels.csv", "--weights", tiny_bundle,
@@ -69,7 +68,7 @@ def test_without_labels_or_record_the_page_says_so(scored_crops: Path, tiny_bund
     text = text_of(make(scored_crops, tmp_path / "r.html", "--no-saliency", "--weights", tiny_bundle))
     assert "Labels none given" in text
     assert "Weights unknown" in text
-    assert "no record lies beside the predictions" in text
+    assert "there is no record beside the predictions" in text
     assert "made without Grad-CAM" in text
     assert "Balanced accuracy" not in text
     assert "What the networks see" not in text
@@ -83,7 +82,7 @@ def test_predictions_with_a_record_name_their_weights(
     shutil.copytree(scored_crops / "crops", tmp_path / "crops")
     Image.fromarray(np.zeros((128, 128, 3), np.uint8)).save(tmp_path / "crops" / "one_more.png")
     text = text_of(make(tmp_path, tmp_path / "r.html", "--no-saliency", "--weights", tiny_bundle))
-    assert "passed over 1 crops without a prediction" in capsys.readouterr().out
+    assert "skipped 1 crops without a prediction" in capsys.readouterr().out
     assert "Weights tiny Called atypical from P&nbsp;≥&nbsp;0.500 fixed, fitted on 0 nothing predictions" in text
     assert "cpu, fp32" in text
     with pytest.raises(DataError, match="predictions.csv was predicted by another bundle: got efficientvit-b0-lite"):
@@ -104,8 +103,8 @@ def test_crops_unlike_the_training_crops_are_counted_and_named(
     assert 1 <= unlike.sum() < len(unlike)
     page = make(scored_crops, tmp_path / "r.html", "--no-saliency", "--weights", strict_bundle)
     assert f"unlike the training data of tiny {unlike.sum()}" in text_of(page)
-    told = json.dumps([["sharpness"] if one else [] for one in unlike], separators=(",", ":"))
-    assert f'"unlike":{told}' in page
+    data = json.dumps([["sharpness"] if one else [] for one in unlike], separators=(",", ":"))
+    assert f'"unlike":{data}' in page
 
 
 def test_what_cannot_be_reported_is_refused(scored_crops: Path, tiny_bundle: Path, tmp_path: Path) -> None:

@@ -6,8 +6,8 @@ from mitoscope.scoring.metrics.judge import judge, make_groups
 from mitoscope.scoring.report.overview import (
     count_crops,
     count_outcomes,
-    describe_figures,
     describe_intervals,
+    describe_metrics,
     make_histogram,
 )
 
@@ -59,12 +59,12 @@ def test_ticks_are_round(largest: int, ticks: list[int]) -> None:
     assert make_histogram(table)["ticks"] == ticks
 
 
-def test_figures_carry_their_intervals_and_domains_without_a_class_a_gap() -> None:
+def test_metrics_have_their_intervals_and_domains_without_a_class_a_gap() -> None:
     judged = judge(TABLE, *make_groups(TABLE, 0.5, 0))
-    pooled = {figure["name"]: figure for figure in describe_figures(judged["pooled"])}
+    pooled = {figure["name"]: figure for figure in describe_metrics(judged["pooled"])}
     assert pooled["Sensitivity"]["value"] == pytest.approx(2 / 3)
     assert pooled["ROC AUC"]["interval"] == judged["pooled"]["intervals"]["roc_auc"]
-    skin = {figure["name"]: figure["value"] for figure in describe_figures(judged["domains"]["skin"])}
+    skin = {figure["name"]: figure["value"] for figure in describe_metrics(judged["domains"]["skin"])}
     assert skin == {"Balanced accuracy": None, "ROC AUC": None, "Sensitivity": 1.0, "Specificity": None}
 
 
@@ -73,4 +73,4 @@ def test_the_intervals_say_what_they_were_drawn_from() -> None:
     assert describe_intervals(drawn) == "95 % intervals: bootstrap of 6 whole cases, 2,000 draws."
     assert "The cases are not known" in describe_intervals({**drawn, "n_cases": 0, "n_without_case": 6})
     assert "Where the case is not known" in describe_intervals({**drawn, "n_cases": 3, "n_without_case": 3})
-    assert "All crops are of one case" in describe_intervals(None)
+    assert "All crops are of one case, so" in describe_intervals(None)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from mitoscope.bundle.manifest import InputSpec
+from mitoscope.bundle.inputs import InputSpec
 from mitoscope.bundle.read import read_bundle
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.preprocess import preprocess

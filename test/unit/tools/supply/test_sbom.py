@@ -11,7 +11,7 @@ from cyclonedx.validation.json import JsonStrictValidator
 
 from tools.supply.sbom import DPKG, read_debian, read_licence
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 LITE = ROOT / "weights/lite"
 DIGEST = "ab" * 32
 
@@ -27,7 +27,7 @@ def installed(tmp_path: Path) -> Path:
 def make(installed: Path) -> subprocess.CompletedProcess[bytes]:
     """As export.sh does: the file alone, on the standard input of a Python elsewhere."""
     command = [sys.executable, "-", "image", "1.2.3", "c0de", LITE, installed]
-    script = (ROOT / "supply/sbom.py").read_bytes()
+    script = (ROOT / "tools/supply/sbom.py").read_bytes()
     return subprocess.run(list(map(str, command)), input=script, cwd="/", capture_output=True, check=False)
 
 

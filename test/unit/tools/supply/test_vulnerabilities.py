@@ -10,7 +10,7 @@ import pytest
 
 from tools.supply.vulnerabilities import CLEAN, NOT_AUDITED, VULNERABLE, judge
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 GOOD = {"name": "good", "version": "1.0", "vulns": []}
 BAD = {"name": "bad", "version": "1.0", "vulns": [{"id": "PYSEC-2024-1", "fix_versions": ["1.1"], "description": "…"}]}
 SKIPPED = {"name": "odd", "skip_reason": "Dependency not found on PyPI and could not be audited: odd (1.0)"}

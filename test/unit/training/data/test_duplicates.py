@@ -18,14 +18,14 @@ def test_one_of_two_equal_crops_is_kept(capsys: pytest.CaptureFixture[str]) -> N
     kept = remove_duplicates(pixels(("normal", "a"), ("normal", "b"), ("normal", "a")), BY_PIXELS)
     assert kept["image_id"].tolist() == ["x/0", "x/1"]
     assert kept.index.tolist() == [0, 1]
-    assert "dropped 1 crops of x: the same pixels came before" in capsys.readouterr().out
+    assert "removed 1 crops of x: the same pixels came before" in capsys.readouterr().out
 
 
-def test_equal_crops_with_two_labels_are_all_dropped_and_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_equal_crops_with_two_labels_are_all_removed_and_reported(capsys: pytest.CaptureFixture[str]) -> None:
     table = pixels(("normal", "a"), ("atypical", "a"), ("normal", "a"), ("normal", "b"))
     assert remove_duplicates(table, BY_PIXELS)["image_id"].tolist() == ["x/3"]
     said = capsys.readouterr().out.splitlines()
-    assert said == ["dropped x/0 (normal), x/1 (atypical), x/2 (normal): two labels for the same pixels"]
+    assert said == ["removed x/0 (normal), x/1 (atypical), x/2 (normal): two labels for the same pixels"]
 
 
 def test_two_figures_are_one_at_the_same_place_of_the_same_slide_only() -> None:

@@ -9,9 +9,9 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from mitoscope.cli import main
 from mitoscope.errors import DataError, InputError
 from mitoscope.images.crops import read_crops
-from mitoscope.training.cli import main
 from mitoscope.training.data.prepare import prepare
 from mitoscope.training.data.table import read_data
 
@@ -67,7 +67,7 @@ def test_crops_stand_in_the_tables_order_without_copies(
         np.testing.assert_array_equal([crop], read_crops(Path(path)))
         assert digest == sha256(crop.tobytes()).hexdigest()
     said = capsys.readouterr().out
-    assert "dropped first/3 (atypical), second/2 (normal): two labels for the same pixels" in said
+    assert "removed first/3 (atypical), second/2 (normal): two labels for the same pixels" in said
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["crops.npy", "table.csv"]
 
 
@@ -76,17 +76,6 @@ def test_a_figure_at_a_known_place_is_not_even_read_twice(tmp_path: Path, make_s
     first, second = (Made(make_source(name, [shade]).table.assign(**place)) for name, shade in (("a", 1), ("b", 2)))
     Path(second.table["path"].iloc[0]).unlink()
     assert prepare([first, second], tmp_path / "out")["image_id"].tolist() == ["a/0"]
-
-
-def test_progress_is_told(
-    tmp_path: Path,
-    make_source: Callable[..., Made],
-    capsys: pytest.CaptureFixture[str],
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("mitoscope.training.data.prepare.TELL_EVERY", 2)
-    prepare([make_source("x", [1, 2, 3, 4, 5])], tmp_path / "out")
-    assert capsys.readouterr().out.splitlines() == ["read 2 of 5 crops", "read 4 of 5 crops"]
 
 
 def test_missing_images_are_counted_and_three_named(tmp_path: Path, make_source: Callable[..., Made]) -> None:
@@ -129,7 +118,7 @@ def test_crops_are_cut_from_the_slides_where_no_crop_is_given(
 
 def test_atnorm_md_beside_midog25_is_refused(tmp_path: Path, make_source: Callable[..., Made]) -> None:
     both = [make_source("MIDOG25", [1, 2]), make_source("AtNorM-MD", [1, 3])]
-    with pytest.raises(DataError, match="slides of AtNorM-MD .* got 1 crops that match none"):
+    with pytest.raises(DataError, match="share slides, .* got 1 crops that match none"):
         prepare(both, tmp_path / "out")
     with pytest.raises(DataError, match="got 2 crops"):
         prepare(both, tmp_path / "out", labels_only=True)
@@ -146,11 +135,11 @@ def table_1(text: str) -> str:
 def test_labels_alone_give_the_papers_table_1(
     tmp_path: Path, midog25_csv: Path, ami_br_csv: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    command = ["prepare", "--midog25", str(midog25_csv), "--ami-br", str(ami_br_csv), "--labels-only"]
+    command = ["train", "prepare", "--midog25", str(midog25_csv), "--ami-br", str(ami_br_csv), "--labels-only"]
     assert main([*command, "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert table_1(said) == TABLE_1
-    assert "dropped 1721 crops of MIDOG25: the same place of the same slide came before" in said
+    assert "removed 1721 crops of MIDOG25: the same place of the same slide came before" in said
     assert "the other two are most likely" in said
     assert "wrote the labels of 13,936 crops" in said
     table = pd.read_csv(tmp_path / "labels.csv")
@@ -167,7 +156,7 @@ def test_the_published_tables_give_the_papers_table_1(tmp_path: Path, capsys: py
     if "MITOSIS_DATA" not in os.environ:
         pytest.skip("MITOSIS_DATA, the folder with the published tables, is not set")
     labels = Path(os.environ["MITOSIS_DATA"]) / "labels"
-    command = ["prepare", "--midog25", str(labels / "MIDOG25.csv"), "--ami-br", str(labels / "AMI-BR.csv")]
+    command = ["train", "prepare", "--midog25", str(labels / "MIDOG25.csv"), "--ami-br", str(labels / "AMI-BR.csv")]
     assert main([*command, "--labels-only", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr().out
     assert table_1(said) == TABLE_1
@@ -176,9 +165,9 @@ def test_the_published_tables_give_the_papers_table_1(tmp_path: Path, capsys: py
 
 def test_a_wrong_command_is_one_line(tmp_path: Path, ami_br_csv: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", str(tmp_path / "out")]
-    assert main(["prepare", *out]) == 1
-    assert capsys.readouterr().err.startswith("error: no data set is named")
-    assert main(["prepare", "--ami-br", str(ami_br_csv), *out]) == 1
+    assert main(["train", "prepare", *out]) == 1
+    assert capsys.readouterr().err.startswith("error: prepare needs a data set")
+    assert main(["train", "prepare", "--ami-br", str(ami_br_csv), *out]) == 1
     said = capsys.readouterr().err
     assert "3720 crops have no image" in said
     assert said.count("\n") == 1

@@ -1,4 +1,6 @@
 import fcntl
+import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +14,8 @@ from typing import cast
 import pytest
 
 from mitoscope.errors import DataError
-from mitoscope.training.study.launch import FitJob, run_local
-
-ROOT = Path(__file__).resolve().parents[3]
+from mitoscope.provenance import PACKAGE
+from mitoscope.training.study.launch import ROOT, FitJob, run_local
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def test_a_job_is_one_fit_of_the_command_line() -> None:
     job = FitJob(Path("/data"), Path("/study/folds.json"), 3, Path("/study/fold3"), "lite", ("epochs=2", "seed=1"))
     assert job.name == "study fold 3"
     assert " ".join(job.command[1:]) == (
-        "-m train fit --data /data --folds /study/folds.json --fold 3 --out /study/fold3 --preset lite "
+        "-m mitoscope train fit --data /data --folds /study/folds.json --fold 3 --out /study/fold3 --preset lite "
         "--set epochs=2 --set seed=1"
     )
 
@@ -95,3 +96,21 @@ def test_a_user_s_number_of_threads_is_kept(monkeypatch: pytest.MonkeyPatch, cap
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     launch("import os; print(os.environ['OMP_NUM_THREADS'])")
     assert capfd.readouterr().out == "job 0 | 7\n"
+
+
+def test_jobs_find_the_package_where_it_is_installed(tmp_path: Path) -> None:
+    package = tmp_path / "site-packages" / "mitoscope"
+    shutil.copytree(PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    program = "from types import SimpleNamespace; import sys; from mitoscope.training.study.launch import run_local\n"
+    program += "job = 'import mitoscope; print(mitoscope.__file__)'\n"
+    program += "run_local([SimpleNamespace(name='job', command=[sys.executable, '-c', job])], 1)"
+    (tmp_path / "elsewhere").mkdir()
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path / "elsewhere",
+        env={**os.environ, "PYTHONPATH": str(package.parent)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == f"job | {package / '__init__.py'}\n", done.stderr

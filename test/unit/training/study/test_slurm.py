@@ -63,10 +63,10 @@ def test_all_fits_are_one_array(slurm: Path, tmp_path: Path, capsys: pytest.Capt
     assert not (slurm / "submitted.1").exists()
     queue = json.loads((logs / "queue.json").read_text())
     assert queue == {str(job.out): f"7_{fold}" for fold, job in enumerate(jobs)}
-    said = capsys.readouterr().out
-    assert "scancel 7" in said
-    assert "study fold 1 | PENDING (Resources)\n" in said
-    assert said.count("| finished") == 3
+    shown = capsys.readouterr().out
+    assert "scancel 7" in shown
+    assert "study fold 1 | PENDING (Resources)\n" in shown
+    assert shown.count("| finished") == 3
 
 
 def test_what_is_in_the_queue_is_waited_for_before_the_rest_is_submitted(
@@ -80,8 +80,8 @@ def test_what_is_in_the_queue_is_waited_for_before_the_rest_is_submitted(
     finish(jobs[2], logs, "7_1")
     (slurm / "queue").write_text("5_0 RUNNING node1;55_1 RUNNING node1\n5_0 RUNNING node1\n\n")
     run_slurm(jobs, logs, Resources(), poll_s=0)
-    said = capsys.readouterr().out
-    assert said.index("study fold 0 | finished") < said.index("as job 7")
+    shown = capsys.readouterr().out
+    assert shown.index("study fold 0 | finished") < shown.index("as job 7")
     assert "--array=0-1%2" in (slurm / "submitted.0").read_text()
     assert json.loads((logs / "queue.json").read_text()) == {
         str(job.out): number for job, number in zip(jobs, ("5_0", "7_0", "7_1"), strict=True)
@@ -98,7 +98,7 @@ def test_fits_that_are_all_in_the_queue_are_not_put_there_again(slurm: Path, tmp
     assert not (slurm / "submitted.0").exists()
 
 
-def test_the_first_failure_is_told_with_its_last_line_when_all_have_ended(
+def test_the_first_failure_is_reported_with_its_last_line_when_all_have_ended(
     slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     logs, jobs = tmp_path / "study" / "slurm", make_jobs(tmp_path / "study", 3)
@@ -109,10 +109,10 @@ def test_the_first_failure_is_told_with_its_last_line_when_all_have_ended(
     (slurm / "queue").write_text("\n7_1 RUNNING node1;7_2 RUNNING node2\n7_2 RUNNING node2\n\n")
     with pytest.raises(DataError, match="study fold 0 failed: got error: the loss is no number, .*7_0_0_log.out"):
         run_slurm(jobs, logs, Resources(), poll_s=0)
-    said = capsys.readouterr().out
-    assert "study fold 0 | failed: error: the loss is no number\n" in said
-    assert "study fold 1 | failed: no line\n" in said
-    assert "study fold 2 | finished\n" in said
+    shown = capsys.readouterr().out
+    assert "study fold 0 | failed: error: the loss is no number\n" in shown
+    assert "study fold 1 | failed: no line\n" in shown
+    assert "study fold 2 | finished\n" in shown
 
 
 def test_a_run_folder_that_another_fit_finished_is_not_taken_for_done(slurm: Path, tmp_path: Path) -> None:
@@ -130,9 +130,9 @@ def test_a_controller_that_is_away_is_waited_for(
     finish(job, logs, "7")
     (slurm / "queue").write_text("\n7 RUNNING node1\ndown\ndown\n7 RUNNING node1\n\n")
     run_slurm([job], logs, Resources(), poll_s=0)
-    said = capsys.readouterr().out
-    assert said.count("got controller is away") == 1
-    assert said.endswith("study fold 0 | finished\n")
+    shown = capsys.readouterr().out
+    assert shown.count("got controller is away") == 1
+    assert shown.endswith("study fold 0 | finished\n")
 
 
 def test_without_slurm_there_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from mitoscope.training.study.slurm_job import Resources, SlurmFit
 START = """
 import sys, time
 from pathlib import Path
-from train import slurm_job
+from mitoscope.training.study import slurm_job
 slurm_job.WATCH_S = 0.1
 slurm_job._hold(Path(sys.argv[1]))
 print("holds", flush=True)
@@ -28,6 +28,7 @@ def start(run: Path, restart: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow  # two processes that import Lightning
 def test_a_later_start_ends_an_earlier_one_that_is_still_alive(tmp_path: Path) -> None:
     with start(tmp_path / "run", 0) as first:
         assert first.stdout is not None
@@ -35,7 +36,7 @@ def test_a_later_start_ends_an_earlier_one_that_is_still_alive(tmp_path: Path) -
         with start(tmp_path / "run", 1) as second:
             assert second.stdout is not None
             assert second.stdout.readline() == "holds\n"
-            assert first.stdout.readline() == "another start of this fit has its folder now: stopping\n"
+            assert first.stdout.readline() == "another start of this fit owns its folder now: stopping\n"
             assert first.wait(10) == 1
             assert second.poll() is None
             second.kill()
@@ -43,13 +44,12 @@ def test_a_later_start_ends_an_earlier_one_that_is_still_alive(tmp_path: Path) -
 
 def test_what_is_put_in_the_queue_again_is_the_same_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    fit = SlurmFit.of(FitJob(Path("data"), Path("folds.json"), 3, Path("fold3"), "smoke", ("epochs=3",)))
+    fit = SlurmFit(FitJob(Path("data"), Path("folds.json"), 3, Path("fold3"), "smoke", ("epochs=3",)).absolute())
     monkeypatch.chdir(ROOT)
     submission = pickle.loads(pickle.dumps(fit)).checkpoint()
     assert submission.function == fit
     assert not submission.args
-    assert fit.run == tmp_path / "fold3"
-    assert fit.arguments[:3] == ("fit", "--data", str(tmp_path / "data"))
+    assert (fit.job.out, fit.job.data) == (tmp_path / "fold3", tmp_path / "data")
 
 
 @pytest.mark.parametrize("setting", [{"time_min": 1}, {"gpus_per_node": 2}, {"cpus_per_task": 0}, {"mem_gb": -1.0}])

@@ -1,0 +1,49 @@
+"""The command `mitoscope`: reads the arguments, calls the library, prints one clear line when something is wrong."""
+
+import argparse
+import sys
+
+from mitoscope.cli.commands import ADDERS
+from mitoscope.command import PrintVersion, escape_unencodable, run_command
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command.
+
+    Args:
+        arguments: As on the command line, without the program's name; None: those of this process.
+
+    Returns:
+        The exit code: 0 on success, another number with one line on stderr otherwise.
+    """
+    if arguments is None:
+        escape_unencodable()
+        arguments = sys.argv[1:]
+    is_training = arguments[:1] == ["train"]
+    options = build_parser(with_training=is_training).parse_args(arguments)
+    return run_command(lambda: options.command(options), "train" if is_training else "")
+
+
+def build_parser(*, with_training: bool) -> argparse.ArgumentParser:
+    """The parser of all commands.
+
+    Args:
+        with_training: Add the commands of `train`, too. They import packages that a container does not have.
+    """
+    parser = argparse.ArgumentParser(
+        prog="mitoscope",
+        description="Find atypical mitotic figures in histology, and measure how well.",
+        epilog="Run 'mitoscope COMMAND --help' for the options of a command. Not for clinical use.",
+    )
+    parser.add_argument("--version", action=PrintVersion, nargs=0, help="print the version and exit")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+    for add in ADDERS:
+        add(commands)
+    train = commands.add_parser(
+        "train", add_help=with_training, help="train a classifier from public data sets (needs mitoscope[train])"
+    )
+    if with_training:
+        from mitoscope.training.cli import add_commands
+
+        add_commands(train)
+    return parser

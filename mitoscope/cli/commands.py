@@ -1,0 +1,202 @@
+"""One function a command: its options, and what it calls. A command imports nothing that another one needs."""
+
+import argparse
+from pathlib import Path
+
+from mitoscope.cli.options import (
+    Commands,
+    add_command,
+    add_crops,
+    add_device,
+    add_labels,
+    add_model,
+    add_out,
+    add_seed,
+    add_weights,
+    get_labels,
+    parse_positive,
+    parse_shard,
+    parse_share,
+    take_options,
+)
+from mitoscope.errors import DataError
+
+
+def add_classify(commands: Commands) -> None:
+    def run(options: argparse.Namespace) -> int:
+        from mitoscope.classify.predict import predict
+
+        names = ("weights", "base", "device", "precision", "prevalence", "shard", "batch_size", "strict")
+        return predict(options.crops, options.out, **take_options(options, *names))
+
+    command = add_command(commands, "classify", run, "write P(atypical) and a class for each crop to a CSV",
+                   "Classify crops of mitotic figures as normal or atypical. Writes predictions.csv (image_id, "
+                   "p_atypical, class, one column for each network) and a record of how it was made, "
+                   "predictions.csv.json. Exit code 3: some files cannot be read.")  # fmt: skip
+    add_crops(command)
+    add_out(command, "FILE", "the CSV to write; replaced if it exists")
+    add_model(command)
+    command.add_argument("--prevalence", type=parse_share, metavar="S",
+                         help="share of atypical figures where the crops come from, such as 0.15, if it is known: the "
+                              "probabilities then hold for it; classes do not change")  # fmt: skip
+    command.add_argument("--shard", type=parse_shard, default=(1, 1), metavar="i/N",
+                         help="classify only the i-th of N parts; join them with 'mitoscope merge'")  # fmt: skip
+    command.add_argument("--batch-size", type=parse_positive, default=256, metavar="N",
+                         help="crops in memory at once; does not change the result (default: %(default)s)")  # fmt: skip
+    command.add_argument("--strict", action=argparse.BooleanOptionalAction, default=True,
+                         help="write nothing if a crop cannot be read; --no-strict: classify the others")  # fmt: skip
+
+
+def add_merge(commands: Commands) -> None:
+    def run(options: argparse.Namespace) -> int:
+        from mitoscope.classify.shards import merge
+
+        return merge(options.shards, options.out)
+
+    command = add_command(commands, "merge", run, "join the parts that 'classify --shard' wrote",
+                   "Join the parts that 'classify --shard' wrote. The result is the same file as without "
+                   "--shard.")  # fmt: skip
+    command.add_argument("shards", type=Path, nargs="+", metavar="CSV", help="all parts, in any order")
+    add_out(command, "FILE", "the CSV to write; replaced if it exists")
+
+
+def add_evaluate(commands: Commands) -> None:
+    command = add_command(commands, "evaluate", _evaluate, "compare predictions with labels: metrics, pictures",
+                   "Compare predictions with labels. Writes metrics.json (as the challenge does), figures.json (all "
+                   "metrics with 95 % intervals), summary.md and pictures.")  # fmt: skip
+    what = command.add_mutually_exclusive_group(required=True)
+    what.add_argument("--predictions", type=Path, metavar="CSV", help="written by 'classify'; needs --labels")
+    what.add_argument("--predictions-json", type=Path, metavar="JSON",
+                      help="the challenge platform's predictions.json; needs --ground-truth")  # fmt: skip
+    add_labels(command)
+    command.add_argument("--ground-truth", type=Path, metavar="JSON", help="the platform's ground_truth.json")
+    command.add_argument("--threshold", type=float, metavar="T",
+                         help="call a crop atypical from this P(atypical) on, instead of the classes in the "
+                              "file")  # fmt: skip
+    add_seed(command)
+    add_out(command, "DIR", "the folder for the results")
+
+
+def _evaluate(options: argparse.Namespace) -> None:
+    from mitoscope.scoring.evaluate import evaluate, evaluate_platform
+    from mitoscope.scoring.labels import parse_labels
+
+    given, needed, unused = (
+        ("--predictions-json", "--ground-truth", ("--labels", "--threshold"))
+        if options.predictions_json
+        else ("--predictions", "--labels", ("--ground-truth",))
+    )
+    values = {name: getattr(options, name[2:].replace("-", "_")) for name in (needed, *unused)}
+    for name in unused:
+        if values[name] is not None:
+            raise DataError(
+                f"{name} cannot be combined with {given}", got=values[name], expected="none", remedy="remove it"
+            )
+    if values[needed] is None:
+        raise DataError(f"{given} needs {needed}", got="none", expected=needed, remedy="add it")
+    if options.predictions_json:
+        print(evaluate_platform(options.predictions_json, options.ground_truth, options.out, options.seed))
+    else:
+        print(evaluate(options.predictions, parse_labels(options.labels), options.out, options.threshold, options.seed))
+    print(f"wrote {options.out}")
+
+
+def add_compare(commands: Commands) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from mitoscope.scoring.labels import parse_labels
+        from mitoscope.scoring.metrics.paired import compare
+
+        first, second = options.predictions
+        print(compare(first, second, parse_labels(options.labels), options.out, options.seed))
+        print(f"wrote {options.out}")
+
+    command = add_command(commands, "compare", run, "test whether one prediction is better than another",
+                   "Compare two predictions of the same crops: differences in ROC AUC and balanced accuracy with "
+                   "95 % intervals and p-values.")  # fmt: skip
+    command.add_argument("predictions", type=Path, nargs=2, metavar="CSV", help="two files that 'classify' wrote")
+    add_labels(command, required=True)
+    add_seed(command)
+    add_out(command, "DIR", "the folder for the results")
+
+
+def add_report(commands: Commands) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from mitoscope.scoring.report.build import report
+
+        more = take_options(options, "weights", "base", "device", "saliency")
+        report(options.predictions, options.crops, options.out, labels=get_labels(options), **more)
+        print(f"wrote {options.out}")
+
+    command = add_command(commands, "report", run, "write a web page with the metrics and every crop",
+                   "Write one HTML file with metrics, plots and every crop. It needs no network.")  # fmt: skip
+    command.add_argument("--predictions", type=Path, required=True, metavar="CSV", help="written by 'classify'")
+    add_crops(command)
+    add_labels(command)
+    add_out(command, "FILE", "the HTML file to write; replaced if it exists")
+    add_model(command, precision=False)
+    command.add_argument("--saliency", action=argparse.BooleanOptionalAction, default=True,
+                         help="show for each crop where the networks look (Grad-CAM, the slowest part)")  # fmt: skip
+
+
+def add_stress(commands: Commands) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from mitoscope.scoring.stress import stress
+
+        more = take_options(options, "weights", "base", "device", "precision")
+        print(stress(options.crops, options.out, labels=get_labels(options), **more))
+        print(f"wrote {options.out}")
+
+    command = add_command(commands, "stress", run, "measure how much changes of the images change the result",
+                   "Classify crops as they are, and with stain, blur, compression, position and rotation changed. "
+                   "Writes how far the probabilities move.")  # fmt: skip
+    add_crops(command)
+    add_labels(command)
+    add_model(command)
+    add_out(command, "DIR", "the folder for the results")
+
+
+def add_check(commands: Commands) -> None:
+    def run(options: argparse.Namespace) -> int:
+        from mitoscope.scoring.check import check
+
+        more = take_options(options, "weights", "expected", "tolerance", "class_margin")
+        return check(options.output_json, options.stack, **more)
+
+    command = add_command(commands, "check", run, "check a container's output against the rules of the platform",
+                   "Check the JSON that a container wrote against the rules of the challenge platform. Prints ok, or "
+                   "one line for each fault.")  # fmt: skip
+    command.add_argument("output_json", type=Path, metavar="OUTPUT_JSON", help="what the container wrote")
+    command.add_argument("--stack", type=Path, required=True, metavar="FILE", help="the images: a TIFF or MHA file")
+    add_weights(command)
+    command.add_argument("--expected", type=Path, metavar="JSON", help="the expected output, to compare with")
+    command.add_argument("--tolerance", type=float, default=1e-4, metavar="D",
+                         help="largest difference from an expected confidence (default: %(default)s)")  # fmt: skip
+    command.add_argument("--class-margin", type=float, default=0.0, metavar="D",
+                         help="allow another class where the expected confidence is this close to the threshold "
+                              "(default: %(default)s)")  # fmt: skip
+
+
+def add_selftest(commands: Commands) -> None:
+    """Add ``selftest``."""
+
+    def run(options: argparse.Namespace) -> int:
+        from mitoscope.classify.selftest import run_selftest
+        from mitoscope.files import write_json
+
+        checks, result = run_selftest(options.weights, options.device)
+        print(*checks, sep="\n")
+        if options.out is not None:
+            write_json(options.out, result)
+            print(f"wrote {options.out}")
+        return 1 if any(check.good is False for check in checks) else 0
+
+    command = add_command(commands, "selftest", run, "check this machine: precision and speed, in a minute",
+                          "Classify sixteen drawn crops that come with mitoscope. Prints what this machine is, how "
+                          "far each precision moves the probabilities, and the speed. Exit code 1: a check "
+                          "failed.")  # fmt: skip
+    add_weights(command)
+    add_device(command)
+    command.add_argument("--out", type=Path, metavar="FILE", help="write the results here too, as JSON")
+
+
+ADDERS = (add_classify, add_merge, add_evaluate, add_compare, add_report, add_stress, add_check, add_selftest)

@@ -1,0 +1,99 @@
+"""Options that several commands share."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mitoscope.scoring.labels import LabelSource
+
+Commands = Any  # add_subparsers returns a private type
+
+
+def add_command(
+    commands: Commands, name: str, run: Callable[[argparse.Namespace], int | None], summary: str, description: str
+) -> argparse.ArgumentParser:
+    """A command; summary is its line in the list of all commands."""
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=summary, description=description)
+    parser.set_defaults(command=run)
+    return parser
+
+
+def add_crops(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--crops", type=Path, nargs="+", required=True, metavar="PATH",
+                         help="folders of crops, image files, or CSVs with the columns image_id and path")  # fmt: skip
+
+
+def add_labels(command: argparse.ArgumentParser, *, required: bool = False) -> None:
+    command.add_argument("--labels", metavar="CSV|folders", required=required,
+                         help="a CSV with image_id and label (and, if known, domain and case); or the word folders, if "
+                              "the crops are in folders named Atypical and Normal")  # fmt: skip
+
+
+def add_model(command: argparse.ArgumentParser, *, precision: bool = True) -> None:
+    """--weights, --base, --device and --precision: the networks, and where they run."""
+    add_weights(command)
+    command.add_argument("--base", type=Path, metavar="FILE|DIR",
+                         help="the base network, if the weights are adapters that come without it")  # fmt: skip
+    add_device(command)
+    if precision:
+        command.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
+                             help="auto: the fastest that the weights' own measurements allow "
+                                  "(default: %(default)s)")  # fmt: skip
+
+
+def add_device(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
+                         help="auto: the GPU if there is one (default: %(default)s)")  # fmt: skip
+
+
+def add_weights(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--weights", type=Path, metavar="DIR",
+                         help="the folder of the weights (default: those that come with mitoscope)")  # fmt: skip
+
+
+def add_seed(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--seed", type=int, default=0, help="random seed of the intervals (default: %(default)s)")
+
+
+def add_out(command: argparse.ArgumentParser, metavar: str, text: str) -> None:
+    command.add_argument("--out", type=Path, required=True, metavar=metavar, help=text)
+
+
+def take_options(options: argparse.Namespace, *names: str) -> dict[str, Any]:
+    """The options of these names, for a function whose arguments have the same names."""
+    return {name: getattr(options, name) for name in names}
+
+
+def get_labels(options: argparse.Namespace) -> "LabelSource | None":
+    """Where the labels are; None without --labels."""
+    from mitoscope.scoring.labels import parse_labels
+
+    return None if options.labels is None else parse_labels(options.labels)
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """``i/N``, counted from 1."""
+    number, _, count = text.partition("/")
+    if not (number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count)):
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected i/N with i from 1 to N, such as 2/8")
+    return int(number), int(count)
+
+
+def parse_share(text: str) -> float:
+    """A number between 0 and 1, both excluded."""
+    try:
+        share = float(text)
+    except ValueError:
+        share = 0.0
+    if not 0 < share < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number between 0 and 1, such as 0.15")
+    return share
+
+
+def parse_positive(text: str) -> int:
+    """A whole number from 1 on."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number, 1 or more")
+    return int(text)

@@ -1,0 +1,134 @@
+"""EfficientNet-Lite as inference runs it: what timm's module computes, in fewer operations and without timm.
+
+Tan and Le, *EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks*, ICML 2019 (arXiv 1905.11946);
+the Lite variants leave out squeeze-and-excitation and use ReLU6. Training builds timm's ``tf_efficientnet_lite*``,
+whose weights are read here; a test holds both to the same logits.
+"""
+
+import math
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from mitoscope.networks.layers import Conv, Dense, Runtime, State, fold_norm
+
+NORM_EPS = 1e-3
+STEM, HEAD = 32, 1280  # channels, in every Lite
+# Of each stage: blocks, side of the kernel, stride, expansion, channels; before scaling.
+STAGES = (
+    (1, 3, 1, 1, 16),
+    (2, 3, 2, 6, 24),
+    (2, 5, 2, 6, 40),
+    (3, 3, 2, 6, 80),
+    (3, 5, 1, 6, 112),
+    (4, 5, 2, 6, 192),
+    (1, 3, 1, 6, 320),
+)
+SCALES = {  # of channels and of depth
+    "tf_efficientnet_lite0": (1.0, 1.0),
+    "tf_efficientnet_lite1": (1.0, 1.1),
+    "tf_efficientnet_lite2": (1.1, 1.2),
+    "tf_efficientnet_lite3": (1.2, 1.4),
+    "tf_efficientnet_lite4": (1.4, 1.8),
+}
+
+
+def find_runtime(architecture: str) -> Runtime | None:
+    """For a timm model name, with or without the dot that names weights; None for another family's."""
+    scales = SCALES.get(architecture.partition(".")[0])
+    return None if scales is None else Runtime(lambda: EfficientNetLite(*scales), fold_norms)
+
+
+class EfficientNetLite(nn.Module):
+    """float (N, 3, S, S) → float (N, 1), the logit of the positive class. It takes `fold_norms`' weights.
+
+    Attributes:
+        feature_info: Each stage's module by name and its number of channels, in timm's words.
+
+    Args:
+        width: Factor on the channels of the stages.
+        depth: Factor on the blocks of all stages but the first and the last.
+    """
+
+    def __init__(self, width: float, depth: float) -> None:
+        super().__init__()
+        self.conv_stem = Conv(3, STEM, 3, "relu6", stride=2, same=True)
+        stages, self.feature_info, c_in = [], [], STEM
+        for number, (count, side, stride, expand, channels) in enumerate(STAGES):
+            c_out = _round_channels(channels * width)
+            fixed = number in (0, len(STAGES) - 1)
+            blocks = []
+            for k in range(count if fixed else math.ceil(count * depth)):
+                blocks.append(Block(c_in, c_out, side, stride if k == 0 else 1, expand))
+                c_in = c_out
+            stages.append(nn.Sequential(*blocks))
+            self.feature_info.append({"module": f"blocks.{number}", "num_chs": c_out})
+        self.blocks = nn.Sequential(*stages)
+        self.conv_head = Conv(c_in, HEAD, 1, "relu6")
+        self.classifier = Dense(HEAD, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        logit: Tensor = self.classifier(self.conv_head(self.blocks(self.conv_stem(x))).mean(dim=(2, 3)))
+        return logit
+
+
+class Block(nn.Module):
+    """Expand, depthwise convolution, project; adds its input where the grid and the channels stay.
+
+    Args:
+        c_in: Channels of the input.
+        c_out: Channels of the output.
+        side: Of the depthwise kernel, in pixels.
+        stride: 2 halves the grid.
+        expand: Channels in between, as a multiple of `c_in`; 1 leaves the expansion out.
+    """
+
+    def __init__(self, c_in: int, c_out: int, side: int, stride: int, expand: int) -> None:
+        super().__init__()
+        c_mid = c_in * expand
+        if expand > 1:
+            self.conv_pw = Conv(c_in, c_mid, 1, "relu6")
+        self.conv_dw = Conv(c_mid, c_mid, side, "relu6", stride=stride, groups=c_mid, same=True)
+        self.project = Conv(c_mid, c_out, 1)  # timm calls it conv_pw in the first stage, conv_pwl in the others
+        self.adds = stride == 1 and c_in == c_out
+
+    def forward(self, x: Tensor) -> Tensor:
+        out = x
+        for conv in self.children():
+            out = conv(out)
+        return out.add_(x) if self.adds else out
+
+
+def _round_channels(channels: float, divisor: int = 8) -> int:
+    """To a multiple of 8, never down by more than a tenth; as the paper's authors do."""
+    rounded = max(divisor, int(channels + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * channels else rounded
+
+
+def fold_norms(state: State) -> dict[str, Tensor]:
+    """timm's weights → those of `EfficientNetLite`: every batch norm becomes part of the convolution before it.
+
+    Raises:
+        KeyError: A norm lacks one of its tensors, or has no convolution.
+        RuntimeError: Its tensors are of another shape than the convolution's.
+    """
+    folded = {f"classifier.{kind}": state[f"classifier.{kind}"] for kind in ("weight", "bias")}
+    for conv, norm, name in _pairs(state):
+        tensors = fold_norm(state, conv, norm, NORM_EPS)
+        folded |= {f"{name}.{kind}": tensors[f"{conv}.{kind}"] for kind in ("weight", "bias")}
+    surplus = {key for key in state if not key.startswith(("conv_", "bn", "blocks.", "classifier."))}
+    return folded | {key: state[key] for key in surplus}
+
+
+def _pairs(state: State) -> Iterator[tuple[str, str, str]]:
+    """Each convolution, the norm after it, and what the convolution is called here."""
+    yield "conv_stem", "bn1", "conv_stem"
+    yield "conv_head", "bn2", "conv_head"
+    for block in sorted({key.rpartition(".conv_dw.")[0] for key in state if ".conv_dw." in key}):
+        if f"{block}.conv_pwl.weight" in state:
+            yield f"{block}.conv_pw", f"{block}.bn1", f"{block}.conv_pw"
+            yield f"{block}.conv_dw", f"{block}.bn2", f"{block}.conv_dw"
+            yield f"{block}.conv_pwl", f"{block}.bn3", f"{block}.project"
+        else:
+            yield f"{block}.conv_dw", f"{block}.bn1", f"{block}.conv_dw"
+            yield f"{block}.conv_pw", f"{block}.bn2", f"{block}.project"

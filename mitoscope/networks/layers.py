@@ -1,0 +1,127 @@
+"""The layers that inference networks share, and the folding of batch norms into convolutions."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+RELU6 = (0.0, 6.0)
+State = Mapping[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Runtime:
+    """How inference runs a network without timm.
+
+    Attributes:
+        build: Makes the module, without weights.
+        fold: timm's tensors → the module's. Raises KeyError or RuntimeError where they are another network's.
+    """
+
+    build: Callable[[], nn.Module]
+    fold: Callable[[State], dict[str, Tensor]]
+
+
+class Conv(nn.Conv2d):
+    """A convolution that keeps the grid, but for its stride, and the activation after it, if any.
+
+    On a CPU oneDNN applies the activation while the result is in its registers, by the operator that torch's own
+    compiler calls; nothing can be differentiated through that.
+
+    Args:
+        c_in: Channels of the input.
+        c_out: Channels of the output.
+        side: Of the kernel, in pixels.
+        after: ``"gelu"`` (its tanh form), ``"hardswish"``, ``"relu6"`` or ``"none"``.
+        stride: 2 halves the grid.
+        groups: As `torch.nn.Conv2d` has them.
+        bias: Whether it adds one.
+        same: Pad as TensorFlow does: where the padding is odd, one more on the right and below.
+    """
+
+    def __init__(
+        self,
+        c_in: int,
+        c_out: int,
+        side: int,
+        after: str = "none",
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        same: bool = False,
+    ) -> None:
+        uneven = same and stride > 1
+        padding = 0 if uneven else side // 2
+        super().__init__(c_in, c_out, side, stride=stride, padding=padding, groups=groups, bias=bias)
+        self.after, self.uneven = after, uneven
+
+    def reset_parameters(self) -> None:
+        """Nothing: the weights come from a file."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.uneven:
+            x = F.pad(x, _same_padding(x, self.kernel_size[0], self.stride[0]))
+        differentiated = x.requires_grad or self.weight.requires_grad
+        if x.device.type != "cpu" or differentiated or not has_fused(x.dtype):
+            return activate(super().forward(x), self.after)
+        name, numbers = ("hardtanh", [*RELU6]) if self.after == "relu6" else (self.after, [])
+        fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
+            x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups, name, numbers, "tanh"
+        )
+        return fused
+
+
+def _same_padding(x: Tensor, side: int, stride: int) -> list[int]:
+    """Padding on the left, right, above and below of (N, C, H, W), so that the grid becomes ceil(side / stride)."""
+    missing = [max((-(-size // stride) - 1) * stride + side - size, 0) for size in (x.shape[3], x.shape[2])]
+    return [part for total in missing for part in (total // 2, total - total // 2)]
+
+
+@cache
+def has_fused(dtype: torch.dtype) -> bool:
+    """Whether oneDNN's fused operator computes in a precision on this CPU."""
+    return dtype == torch.float32 or (dtype == torch.bfloat16 and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported()))
+
+
+class Dense(nn.Linear):
+    """A fully connected layer, float (N, features)."""
+
+    def reset_parameters(self) -> None:
+        """Nothing: the weights come from a file; torch would import for 0.3 s to draw random ones without memory."""
+
+
+def activate(x: Tensor, name: str) -> Tensor:
+    """One of the activations that `Conv` names."""
+    if name == "gelu":
+        return F.gelu(x, approximate="tanh")
+    if name == "relu6":
+        return F.relu6(x)
+    return F.hardswish(x) if name == "hardswish" else x
+
+
+def fold_norm(state: State, conv: str, norm: str, eps: float) -> dict[str, Tensor]:
+    """Make a batch norm part of the convolution before it.
+
+    Args:
+        state: A network's tensors.
+        conv: The convolution's name, such as ``"stem.conv"``; it must have no bias.
+        norm: The norm's name.
+        eps: What the norm adds to the variance.
+
+    Returns:
+        The convolution's weight and bias, fp32, by their names.
+
+    Raises:
+        KeyError: A tensor of the two is missing, or the convolution has a bias.
+        RuntimeError: The norm has another number of channels than the convolution.
+    """
+    if f"{conv}.bias" in state:
+        raise KeyError(f"{conv}.bias beside a norm")
+    parts = (f"{conv}.weight", *(f"{norm}.{name}" for name in ("weight", "bias", "running_mean", "running_var")))
+    weight, gain, shift, mean, variance = (state[name].float() for name in parts)
+    scale = gain / (variance + eps).sqrt()
+    return {f"{conv}.weight": weight * scale.view(-1, 1, 1, 1), f"{conv}.bias": shift - mean * scale}

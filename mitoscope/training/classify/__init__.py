@@ -1,0 +1,1 @@
+"""Training of the classifier: is a mitotic figure normal or atypical?"""

@@ -1,0 +1,109 @@
+"""Prepared crops → batches of tensors. `prepare` decoded them; a batch is read from the memory map."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from mitoscope.training.classify.settings import ClassifyConfig
+from mitoscope.training.data.table import SUBCLASSES, CropData
+
+Batch = dict[str, Tensor]
+
+
+class CropDataset(Dataset[Batch]):
+    """Some rows of a data folder. Indexed with a list, it returns a whole batch."""
+
+    def __init__(self, data: CropData, rows: np.ndarray, vote_weight: float = 0.0) -> None:
+        self.crops, self.rows = data.crops, rows
+        table = data.table.iloc[rows]
+        label = data.is_atypical[rows].astype(np.float32)
+        votes = table["atypical_votes"].to_numpy(np.float32)
+        votes = np.where(np.isnan(votes), label, votes)
+        self.labels = torch.from_numpy(label).long()
+        self.targets = torch.from_numpy((1 - vote_weight) * label + vote_weight * votes).float()
+        self.subclasses = torch.from_numpy(_subclass_shares(table["subclass_1"].tolist(), table["subclass_2"].tolist()))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitems__(self, indices: list[int]) -> Batch:
+        """The batch of the given positions; see `mitoscope.training.classify.module.FoldModule` for its shapes."""
+        chosen = torch.tensor(indices)
+        return {
+            "crops": torch.from_numpy(self.crops[self.rows[indices]]),
+            "targets": self.targets[chosen],
+            "subclasses": self.subclasses[chosen],
+            "labels": self.labels[chosen],
+        }
+
+    def __getitem__(self, index: int) -> Batch:
+        return self.__getitems__([index])
+
+
+class EpochSampler(Sampler[int]):
+    """Draws an epoch's crops by a seed and the epoch's number alone, so that resuming changes nothing.
+
+    Args:
+        labels: int64 (N,), 1 for atypical.
+        atypical_share: Share of atypical crops among those drawn, with replacement; 0: every crop once, shuffled.
+        seed: Of the draws.
+    """
+
+    def __init__(self, labels: Tensor, atypical_share: float, seed: int) -> None:
+        self.labels, self.atypical_share, self.seed, self.epoch = labels, atypical_share, seed, 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __iter__(self) -> Iterator[int]:
+        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
+        if not self.atypical_share:
+            return iter(torch.randperm(len(self), generator=generator).tolist())
+        return iter(torch.multinomial(self.weights(), len(self), replacement=True, generator=generator).tolist())
+
+    def weights(self) -> Tensor:
+        """float64 (N,), summing to 1: the chance of each crop in each draw."""
+        n_atypical = int(self.labels.sum())
+        each = torch.tensor(
+            [(1 - self.atypical_share) / (len(self.labels) - n_atypical), self.atypical_share / n_atypical],
+            dtype=torch.float64,
+        )
+        return each[self.labels]
+
+
+def training_batches(dataset: CropDataset, config: ClassifyConfig, seed: int) -> "DataLoader[Batch]":
+    """Batches of weighted draws. The last, smaller one is left out: batch norm needs more than one crop."""
+    sampler = EpochSampler(dataset.labels, config.part.atypical_share, seed)
+    size = min(config.batch_size, len(dataset))
+    own = torch.Generator()  # otherwise a resumed run draws from the global one at other moments
+    return DataLoader(dataset, size, sampler=sampler, collate_fn=_as_is, drop_last=True, generator=own)
+
+
+def validation_batches(dataset: CropDataset) -> "DataLoader[Batch]":
+    """Every crop once, in the table's order."""
+    return DataLoader(dataset, 64, collate_fn=_as_is, generator=torch.Generator())
+
+
+def _as_is(batch: Any) -> Any:  # noqa: ANN401 - DataLoader passes a list here; this data set returns whole batches
+    """The data set already returns whole batches."""
+    return batch
+
+
+def _subclass_shares(first: list[object], second: list[object]) -> np.ndarray:
+    """float32 (N, 8): the mean of the two experts' one-hot sub-classes; all 0 where neither is known."""
+    shares = np.zeros((len(first), len(SUBCLASSES)), dtype=np.float32)
+    for expert in (first, second):
+        for row, name in enumerate(expert):
+            if isinstance(name, str):  # NaN where unknown
+                shares[row, SUBCLASSES.index(name)] += 1
+    total = shares.sum(axis=1, keepdims=True)
+    np.divide(shares, total, out=shares, where=total > 0)
+    return shares

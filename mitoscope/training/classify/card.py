@@ -1,0 +1,93 @@
+"""A bundle's model card: README.md beside its manifest."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from mitoscope.bundle.manifest import Bundle
+from mitoscope.markdown import render_table
+from mitoscope.training.classify.tables import COLUMNS, Results, overview_rows
+from mitoscope.training.presets import fill_defaults
+from mitoscope.training.pretrained import PACKAGES
+
+CARD = """# {name}
+
+{networks} that a mitotic figure is *atypical*.
+
+- Input: the central {crop_px} × {crop_px} px of a 128 × 128 px H&E crop at about {mpp:g} µm/px, resized to
+  {size_px} × {size_px} px.
+- Output: {output}. A crop is called atypical from {threshold:.4f} on.
+- **Not for clinical use.** For research on crops like those below. Nothing here was validated on patients.
+- Trained on: {data}. {start}.
+  The weights are a moving average, taken after the {kept} epoch.
+- Threshold: rule `{rule}`, fitted on {fitted_on}.
+- Rounding, against fp32: {rounding}.
+- The manifest holds the stain and sharpness of the training crops. Inference names the crops that lie outside of them.
+- Licence of these weights: MIT. The licences of the data are given above.
+
+{table}
+
+Out of fold: each crop is predicted by the one network that never saw its slide{flattered}. Held out: crops that were
+never trained on and never used to place the threshold; duplicates with the same pixels are removed. All metrics are
+those of the weights as stored here, computed in fp32.
+
+{training}
+"""
+
+
+def render_card(bundle: Bundle, results: Results) -> str:
+    """The model card, in Markdown.
+
+    Args:
+        bundle: As it will be written, with its rounding.
+        results: As `mitoscope.training.classify.evaluate.summarise` returns them.
+    """
+    config, count = fill_defaults(bundle.training["config"]), len(bundle.members)
+    sources = (f"{item['name']} ({item['crops']:,} crops, {item['licence']})" for item in bundle.training["data"])
+    one = f"One {bundle.architecture} network that gives the probability"
+    several = f"{count} {bundle.architecture} networks, one for each fold, that together give the probability"
+    fitted = f"the out-of-fold predictions of {bundle.threshold.n_crops:,} crops"
+    return CARD.format(
+        name=bundle.name,
+        networks=one if count == 1 else several,
+        crop_px=bundle.input.crop_px,
+        size_px=bundle.input.size_px,
+        mpp=bundle.input.mpp,
+        output="the network's probability" if count == 1 else f"the mean of the {count} probabilities",
+        threshold=bundle.threshold.value,
+        data=", ".join(sources),
+        start=_describe_start(config),
+        kept=config["keep"],
+        rule=bundle.threshold.rule,
+        fitted_on=fitted if bundle.threshold.fitted_on == "out-of-fold" else bundle.threshold.fitted_on,
+        rounding=_describe_rounding(bundle),
+        table=render_table(COLUMNS, list(overview_rows(results))),
+        flattered=", although that network's epoch was chosen on these crops" if config["keep"] == "best" else "",
+        training=_describe_training(bundle),
+    )
+
+
+def _describe_start(config: Mapping[str, Any]) -> str:
+    """The weights that training started from."""
+    if config["init"]:
+        return f"Started from {config['init']} (SHA-256 {config['init_sha256']})"
+    if not config["pretrained"]:
+        return "Trained from scratch, without pre-trained weights"
+    package = PACKAGES.get(config["architecture"])
+    return f"Started from ImageNet weights, of {f'the package {package}' if package else 'timm'}"
+
+
+def _describe_rounding(bundle: Bundle) -> str:
+    """How far each measured precision moves the probabilities."""
+    measured = [
+        f"{precision} changes a probability by at most {rounding.largest_change:.4f} "
+        f"and the class of {rounding.flipped:.1%} of {rounding.n_crops:,} crops"
+        for precision, rounding in bundle.rounding.items()
+    ]
+    return ";\n  ".join(measured) or "not measured"
+
+
+def _describe_training(bundle: Bundle) -> str:
+    """How long training took, where that is recorded, and by which commit."""
+    seconds = bundle.training.get("fold_seconds")
+    took = f"Training took {sum(seconds) / 60:.0f} minutes of all processes together. " if seconds else ""
+    return f"{took}Trained by commit {bundle.training['commit']}."

@@ -1,0 +1,91 @@
+"""A finished study as a bundle: its manifest, its tensors, and a classifier of them before anything is written."""
+
+from pathlib import Path
+
+import numpy as np
+import safetensors.torch
+from torch import Tensor
+
+from mitoscope.bundle.inputs import InputSpec
+from mitoscope.bundle.manifest import Bundle, Calibration, Member, Threshold
+from mitoscope.classify.calibrate import calibrate
+from mitoscope.classify.classifier import Classifier
+from mitoscope.errors import DataError
+from mitoscope.networks.device import choose_device
+from mitoscope.scoring.metrics.classification import compute_metrics
+from mitoscope.scoring.metrics.platt import fit_platt
+from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
+from mitoscope.scoring.predictions import call_atypical
+from mitoscope.training.classify.out_of_fold import OutOfFold
+from mitoscope.training.study.study import Study
+
+LICENCES = {"AMi-Br": "MIT (DeepMicroscopy/AMi-Br)"}
+
+
+def describe_bundle(study: Study, predictions: OutOfFold, rule: str, name: str, folder: Path) -> Bundle:
+    """The manifest of a study's bundle; nothing is written.
+
+    Calibration and threshold are fitted on the out-of-fold predictions, the threshold on the calibrated scale.
+
+    Args:
+        study: A finished study.
+        predictions: Its out-of-fold predictions.
+        rule: One of `mitoscope.scoring.metrics.thresholds.THRESHOLD_RULES`.
+        name: The bundle's name, after the architecture's.
+        folder: Where the bundle is to be written.
+
+    Raises:
+        DataError: The rule cannot be fitted on these predictions.
+    """
+    calibration = _fit_calibration(predictions)
+    p_atypical = calibrate(predictions.p_atypical, calibration)
+    threshold = THRESHOLD_RULES[rule](predictions.is_atypical, p_atypical)
+    config = study.record["config"]
+    sources = study.data.table["source"].iloc[predictions.rows].value_counts()
+    architecture = config["architecture"].partition(".")[0]  # the tag names pre-trained weights
+    return Bundle(
+        folder=folder,
+        name=f"{architecture.replace('_', '-')}-{name}",
+        architecture=architecture,
+        input=InputSpec(**config["input"]),
+        calibration=calibration,
+        threshold=Threshold(threshold, rule, "nothing" if rule == "one_half" else "out-of-fold", len(predictions)),
+        members=tuple(_describe_member(predictions, p_atypical, fold, threshold) for fold in study.members),
+        training={
+            "commit": ", ".join(study.record["commits"]),
+            "config": config,
+            "fold_seconds": study.record["fold_seconds"],
+            "folds_sha256": study.folds.sha256,
+            "data": [
+                {"name": name, "crops": int(count), "licence": LICENCES.get(str(name), "see its publisher")}
+                for name, count in sources.items()
+            ],
+        },
+    )
+
+
+def _fit_calibration(predictions: OutOfFold) -> Calibration | None:
+    """Platt's; None, with a warning, for networks that are no better than chance."""
+    try:
+        return fit_platt(predictions.is_atypical, predictions.p_atypical)
+    except DataError as error:
+        print(f"warning   the bundle is not calibrated: {error}", flush=True)
+        return None
+
+
+def _describe_member(predictions: OutOfFold, p_atypical: np.ndarray, fold: int, threshold: float) -> Member:
+    """One member with its out-of-fold metrics, calibrated; `write_bundle` computes the hash."""
+    own = predictions.fold == fold
+    scores = compute_metrics(predictions.is_atypical[own], p_atypical[own], call_atypical(p_atypical[own], threshold))
+    metrics = {key: scores[key] for key in ("balanced_accuracy", "roc_auc")}
+    return Member(f"fold{fold}.safetensors", "", fold=fold, metrics=metrics)
+
+
+def read_states(study: Study) -> list[dict[str, Tensor]]:
+    """Each member's tensors, fp32, as `mitoscope.training.fit` wrote them."""
+    return [safetensors.torch.load_file(study.folder / f"fold{k}" / "member.safetensors") for k in study.members]
+
+
+def load_classifier(study: Study, bundle: Bundle) -> Classifier:
+    """The study's members in fp32, on the GPU when there is one, without a bundle on disk."""
+    return Classifier.of(bundle, iter(read_states(study)), choose_device("auto"), "fp32")

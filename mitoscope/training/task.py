@@ -1,0 +1,36 @@
+"""What a task brings to the fit loop."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import lightning as L
+import pandas as pd
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+
+class MemberModule(L.LightningModule):
+    """A network in training. Its averaged weights are published."""
+
+    def published_state(self) -> dict[str, Tensor]:
+        """The tensors to publish, by timm's names; contiguous, on the CPU."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class MemberFit:
+    """One member, ready to be trained.
+
+    Attributes:
+        module: The network with its loss and optimiser.
+        training: Batches of one epoch.
+        validation: Batches of the validation fold.
+        score: The logged metric that chooses the best epoch and stops early; higher is better.
+        predict: Published tensors → the table validation.csv, by the code that inference runs.
+    """
+
+    module: MemberModule
+    training: "DataLoader[dict[str, Tensor]]"
+    validation: "DataLoader[dict[str, Tensor]]"
+    score: str
+    predict: Callable[[Mapping[str, Tensor]], pd.DataFrame]

@@ -1,0 +1,40 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mitoscope.bundle.manifest import Calibration
+from mitoscope.bundle.read import read_bundle
+from mitoscope.classify.calibrate import calibrate, set_prevalence
+from mitoscope.errors import WeightsError
+
+P = np.array([0.0, 1e-9, 0.2, 0.5, 0.9, 1.0])
+KNOWN = Calibration("platt", 0.5, -0.3, "out-of-fold", 100, 0.2)
+
+
+def test_the_order_stays_and_certainty_too() -> None:
+    got = calibrate(P, KNOWN)
+    assert (np.diff(got) > 0).all()
+    assert (got[0], got[-1]) == (0, 1)
+    assert got[3] == pytest.approx(1 / (1 + np.exp(0.3)))
+
+
+def test_no_calibration_changes_nothing() -> None:
+    assert calibrate(P, None) is P
+
+
+def test_another_prevalence_changes_probabilities_and_no_class(tiny_bundle: Path) -> None:
+    bundle = replace(read_bundle(tiny_bundle), calibration=KNOWN)
+    other = set_prevalence(bundle, 0.4)
+    before, after = calibrate(P, bundle.calibration), calibrate(P, other.calibration)
+    np.testing.assert_array_equal(before >= bundle.threshold.value, after >= other.threshold.value)
+    odds_before, odds_after = before[2] / (1 - before[2]), after[2] / (1 - after[2])
+    assert odds_after / odds_before == pytest.approx((0.4 / 0.6) / (0.2 / 0.8))  # Bayes, by hand
+    back = set_prevalence(other, 0.2)
+    assert back.threshold.value == pytest.approx(bundle.threshold.value)
+
+
+def test_without_calibration_there_is_no_prevalence(tiny_bundle: Path) -> None:
+    with pytest.raises(WeightsError, match="--prevalence needs calibrated weights"):
+        set_prevalence(read_bundle(tiny_bundle), 0.1)
