@@ -151,7 +151,7 @@ def _render(rows: Sequence[dict[str, Any]], plain: dict[str, float], n_crops: in
         flips = [f"{row['mean_shift']:+.3f}", f"{100 * row['flipped']:.1f} %"]
         shares = [render_share(row[key]) for key in ACCURACY] if plain else []
         lines.append([row["kind"], _strength(row), *changes, *flips, *shares])
-    return f"{n_crops:,} crops; p is P(atypical), the mean of the members.\n\n{render_table(head, lines)}\n"
+    return f"{n_crops:,} crops; p is P(atypical).\n\n{render_table(head, lines)}\n"
 
 
 def _strength(row: dict[str, Any]) -> str:

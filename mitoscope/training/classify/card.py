@@ -19,6 +19,7 @@ CARD = """# {name}
 - **Not for clinical use.** For research on crops like those below. Nothing here was validated on patients.
 - Trained on: {data}. {start}.
   The weights are a moving average, taken after the {kept} epoch.
+- Calibration: {calibration}.
 - Threshold: rule `{rule}`, fitted on {fitted_on}.
 - Rounding, against fp32: {rounding}.
 - The manifest holds the stain and sharpness of the training crops. Inference names the crops that lie outside of them.
@@ -45,6 +46,7 @@ def render_card(bundle: Bundle, results: Results) -> str:
     sources = (f"{item['name']} ({item['crops']:,} crops, {item['licence']})" for item in bundle.training["data"])
     one = f"One {bundle.architecture} network that gives the probability"
     several = f"{count} {bundle.architecture} networks, one for each fold, that together give the probability"
+    mean = "probability of the network" if count == 1 else f"mean of the {count} probabilities"
     fitted = f"the out-of-fold predictions of {bundle.threshold.n_crops:,} crops"
     return CARD.format(
         name=bundle.name,
@@ -52,7 +54,8 @@ def render_card(bundle: Bundle, results: Results) -> str:
         crop_px=bundle.input.crop_px,
         size_px=bundle.input.size_px,
         mpp=bundle.input.mpp,
-        output="the network's probability" if count == 1 else f"the mean of the {count} probabilities",
+        output=f"{'the calibrated' if bundle.calibration else 'the'} {mean}",
+        calibration=_describe_calibration(bundle, results),
         threshold=bundle.threshold.value,
         data=", ".join(sources),
         start=_describe_start(config),
@@ -74,6 +77,22 @@ def _describe_start(config: Mapping[str, Any]) -> str:
         return "Trained from scratch, without pre-trained weights"
     package = PACKAGES.get(config["architecture"])
     return f"Started from ImageNet weights, of {f'the package {package}' if package else 'timm'}"
+
+
+def _describe_calibration(bundle: Bundle, results: Results) -> str:
+    """How the probabilities were calibrated, and their errors before and after."""
+    fitted = bundle.calibration
+    if fitted is None:
+        return "none; the probabilities are the networks' own, not frequencies"
+    parts = {"out of fold": results["out_of_fold"], **results["held_out"]}
+    errors = [
+        f"{part['calibration']['before']['ece']:.3f} before and {part['calibration']['after']['ece']:.3f} after on {name}"
+        for name, part in parts.items()
+    ]
+    return (
+        f"Platt's, scale {fitted.scale:.3f} and offset {fitted.offset:.3f}, for a share of {fitted.prevalence:.3f} "
+        f"atypical figures.\n  Expected calibration error: {'; '.join(errors)}"
+    )
 
 
 def _describe_rounding(bundle: Bundle) -> str:
