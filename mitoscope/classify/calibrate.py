@@ -5,7 +5,9 @@ from dataclasses import replace
 import numpy as np
 
 from mitoscope.bundle.manifest import Bundle, Calibration
-from mitoscope.errors import WeightsError
+from mitoscope.errors import DataError, WeightsError
+
+LEAST_PREVALENCE, MOST_PREVALENCE = 0.001, 0.999  # beyond, six decimals hardly tell the crops apart
 
 
 def calibrate(p: np.ndarray, calibration: Calibration | None) -> np.ndarray:
@@ -32,11 +34,19 @@ def set_prevalence(bundle: Bundle, prevalence: float) -> Bundle:
 
     Args:
         bundle: A calibrated one.
-        prevalence: The share of atypical figures where the crops come from, in (0, 1).
+        prevalence: The share of atypical figures where the crops come from, from 0.001 to 0.999.
 
     Raises:
+        DataError: The prevalence is out of range.
         WeightsError: The bundle is not calibrated: there is no prevalence that its probabilities hold for.
     """
+    if not LEAST_PREVALENCE <= prevalence <= MOST_PREVALENCE:
+        raise DataError(
+            "the prevalence cannot be used",
+            got=prevalence,
+            expected=f"a number from {LEAST_PREVALENCE} to {MOST_PREVALENCE}",
+            remedy="give the share of atypical figures, such as 0.15, or leave --prevalence out",
+        )
     known = bundle.calibration
     if known is None:
         raise WeightsError(

@@ -21,7 +21,7 @@ from mitoscope.classify.outliers import check_features
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.classify.task import check_task
 from mitoscope.errors import DeviceError
-from mitoscope.networks.build import restore_network
+from mitoscope.networks.build import find_runtime, restore_network
 from mitoscope.networks.device import DTYPES, choose_device, choose_precision
 from mitoscope.networks.lora import merge_adapter
 
@@ -66,6 +66,7 @@ class Classifier:
         Raises:
             WeightsError: The bundle is missing, broken, or made for another task; or a prevalence is given, and the
                 bundle is not calibrated.
+            DataError: The prevalence is out of range.
             DeviceError: This machine lacks the device or the precision, or the GPU's memory is full.
         """
         bundle = read_bundle(find_bundle(None if weights is None else Path(weights)))
@@ -100,7 +101,7 @@ class Classifier:
         if shared is None:
             return cls.of(bundle, (state for _, state in parsed), device, precision)
         of_base = parse_member(shared, "the base")
-        return cls.of(bundle, (merge_adapter(of_base, state, path) for path, state in parsed), device, precision)
+        return cls.of(bundle, _merge_adapters(bundle, of_base, parsed, device, precision), device, precision)
 
     @classmethod
     def of(
@@ -178,6 +179,34 @@ class Classifier:
         images = preprocess(crops, self.bundle.input, self.device).to(DTYPES[self.precision])
         logits = torch.stack([member(images).squeeze(1) for member in self.members])  # (M, B)
         return logits.double().sigmoid().cpu().numpy()
+
+
+def _merge_adapters(
+    bundle: Bundle,
+    base: Mapping[str, Tensor],
+    adapters: Iterator[tuple[str, Mapping[str, Tensor]]],
+    device: torch.device,
+    precision: str,
+) -> Iterator[Mapping[str, Tensor]]:
+    """The members' tensors; they share the base's unchanged ones, which are converted and moved once.
+
+    Adapters are added to the base as it was read, so that nothing is rounded before the sum. Networks whose batch norms
+    are folded get tensors of their own from `restore_network`, which must not fold rounded ones.
+    """
+    shared = {}
+    if find_runtime(bundle.architecture) is None:
+        shared = {name: _place_tensor(tensor, device, DTYPES[precision]) for name, tensor in base.items()}
+    for path, adapter in adapters:
+        merged = merge_adapter(base, adapter, path)
+        yield {
+            name: shared.get(name, tensor) if tensor is base.get(name) else tensor for name, tensor in merged.items()
+        }
+
+
+def _place_tensor(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """As `Module.to` does it, so that it has nothing left to do."""
+    layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+    return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, memory_format=layout)
 
 
 def check_bundle(bundle: Bundle) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import math
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -49,7 +50,7 @@ def predict(
         base: The base network of a bundle of adapters that does not hold it.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
-        prevalence: The share of atypical figures where the crops come from, in (0, 1); see `set_prevalence`.
+        prevalence: The share of atypical figures where the crops come from, from 0.001 to 0.999; see `set_prevalence`.
         shard: (i, N): of the files, in order, the i-th of N parts of equal size, i from 1 on.
         batch_size: Crops held in memory at once, rounded up to whole forward passes; does not change the result.
         strict: Write nothing when a file cannot be read. Otherwise the rest is written, and OUT.unreadable.csv lists
@@ -93,13 +94,31 @@ def predict(
 def encode_rows(image_ids: list[str], p_members: np.ndarray, classifier: Classifier) -> list[list[str]]:
     """The rows of predictions.csv: image_id, p_atypical, class and the members, calibrated, rounded to `DECIMALS`.
 
-    The class follows from the rounded probability, so that the file does not contradict itself.
+    The class follows from the unrounded probability: another prevalence moves probability and threshold alike, and
+    would change classes if it were rounded first. A probability that rounding moves across the threshold is rounded
+    the other way, so that the file does not contradict itself.
     """
-    p_atypical = classifier.combine(p_members).round(DECIMALS)
+    p_atypical = classifier.combine(p_members)
+    atypical = p_atypical >= classifier.threshold
+    p_written = _round_beside(p_atypical, classifier.threshold)
     return [
-        [image_id, _digits(p), CLASS_NAMES[int(p >= classifier.threshold)], *map(_digits, members)]
-        for image_id, p, members in zip(image_ids, p_atypical, classifier.calibrate(p_members).T, strict=True)
+        [image_id, _digits(p), CLASS_NAMES[int(called)], *map(_digits, members)]
+        for image_id, p, called, members in zip(
+            image_ids, p_written, atypical, classifier.calibrate(p_members).T, strict=True
+        )
     ]
+
+
+def _round_beside(p: np.ndarray, threshold: float) -> np.ndarray:
+    """Round to `DECIMALS`, each probability on its own side of the threshold."""
+    unit = 10**DECIMALS
+    near = math.ceil(threshold * unit)
+    lowest = next(k for k in (near - 1, near, near + 1) if k / unit >= threshold)  # that is at the threshold or above
+    rounded = p.round(DECIMALS)
+    beside: np.ndarray = np.where(
+        p >= threshold, np.maximum(rounded, lowest / unit), np.minimum(rounded, (lowest - 1) / unit)
+    )
+    return beside
 
 
 def _digits(p: float) -> str:

@@ -82,14 +82,11 @@ def parse_shard(text: str) -> tuple[int, int]:
 
 
 def parse_share(text: str) -> float:
-    """A number between 0 and 1, both excluded."""
+    """A number; `set_prevalence` checks its range."""
     try:
-        share = float(text)
+        return float(text)
     except ValueError:
-        share = 0.0
-    if not 0 < share < 1:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number between 0 and 1, such as 0.15")
-    return share
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number, such as 0.15") from None
 
 
 def parse_positive(text: str) -> int:

@@ -9,12 +9,18 @@ from torch import Tensor, nn
 from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError, describe_memory_error
 from mitoscope.networks import efficientnet, efficientvit
+from mitoscope.networks.layers import Runtime
 
 RUNTIMES = (efficientvit.find_runtime, efficientnet.find_runtime)  # families that inference runs without timm
 
 
+def find_runtime(architecture: str) -> Runtime | None:
+    """How inference runs a timm model without timm; None if timm runs it."""
+    return next(filter(None, (find(architecture) for find in RUNTIMES)), None)
+
+
 def build_network(architecture: str, size_px: int, *, pretrained: bool = False) -> nn.Module:
-    """Build a network with one output: the logit of *atypical*.
+    """Build a network with one output: the logit of the positive class.
 
     Args:
         architecture: A timm model name, ``efficientvit_l2.r256_in1k`` or ``efficientvit_b0`` here.
@@ -69,7 +75,7 @@ def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor]
     Raises:
         WeightsError: The tensors belong to another architecture.
     """
-    runtime = next(filter(None, (find(architecture) for find in RUNTIMES)), None)
+    runtime = find_runtime(architecture)
     with torch.device("meta"):  # skip the random initialisation: the weights are replaced
         network = runtime.build() if runtime else build_network(architecture, size_px)
     try:
@@ -89,7 +95,7 @@ def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor]
     network.load_state_dict(tensors, strict=True, assign=True)
     if any(buffer.is_meta for buffer in network.buffers()):  # computed, not stored, by Swin and others
         network = build_network(architecture, size_px)
-        network.load_state_dict(tensors, strict=True)
+        network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval().requires_grad_(False)
 
 

@@ -4,7 +4,7 @@ import torch
 
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.errors import DeviceError
-from mitoscope.networks.efficientvit import find_shape
+from mitoscope.networks.build import find_runtime
 
 DTYPES = {"fp32": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 MOST_FLIPPED = 0.005  # ``auto`` takes a precision that changes at most this share of the classes
@@ -27,8 +27,8 @@ def choose_precision(precision: str, device: torch.device, bundle: Bundle) -> st
     """Choose the precision for ``"auto"``, or check a named one: fp16 needs a GPU, bf16 on a GPU needs Ampere.
 
     ``"auto"`` is fp32 unless the manifest holds a measurement by which a coarser precision changes at most one class in
-    two hundred. Then it is fp16 on a GPU, or bf16 on a CPU with bf16 arithmetic, for the L series only: the small
-    networks gain nothing.
+    two hundred. Then it is fp16 on a GPU, or bf16 on a CPU with bf16 arithmetic, for networks that gain
+    from it (`Runtime.gains_from_bf16`).
     """
     if precision == "auto":
         coarse = "fp16" if device.type == "cuda" else "bf16"
@@ -50,5 +50,5 @@ def choose_precision(precision: str, device: torch.device, bundle: Bundle) -> st
 
 def _bf16_pays(bundle: Bundle) -> bool:
     """Whether this CPU computes these networks faster in bf16."""
-    shape = find_shape(bundle.architecture)
-    return shape is not None and shape.large and torch.cpu._is_avx512_bf16_supported()
+    runtime = find_runtime(bundle.architecture)
+    return runtime is not None and runtime.gains_from_bf16 and torch.cpu._is_avx512_bf16_supported()

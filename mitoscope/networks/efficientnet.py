@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from torch import Tensor, nn
 
-from mitoscope.networks.layers import Conv, Dense, Runtime, State, fold_norm
+from mitoscope.networks.layers import Conv, Dense, Runtime, State, fold_norm, list_folded
 
 NORM_EPS = 1e-3
 STEM, HEAD = 32, 1280  # channels, in every Lite
@@ -108,16 +108,22 @@ def _round_channels(channels: float, divisor: int = 8) -> int:
 def fold_norms(state: State) -> dict[str, Tensor]:
     """timm's weights → those of `EfficientNetLite`: every batch norm becomes part of the convolution before it.
 
+    Tensors that belong to nothing keep their names, so that they are found to be surplus.
+
     Raises:
-        KeyError: A norm lacks one of its tensors, or has no convolution.
+        KeyError: A norm lacks one of its tensors or has no convolution, or a surplus tensor has a folded one's name.
         RuntimeError: Its tensors are of another shape than the convolution's.
     """
     folded = {f"classifier.{kind}": state[f"classifier.{kind}"] for kind in ("weight", "bias")}
+    used = set(folded)
     for conv, norm, name in _pairs(state):
+        used |= list_folded(conv, norm)
         tensors = fold_norm(state, conv, norm, NORM_EPS)
         folded |= {f"{name}.{kind}": tensors[f"{conv}.{kind}"] for kind in ("weight", "bias")}
-    surplus = {key for key in state if not key.startswith(("conv_", "bn", "blocks.", "classifier."))}
-    return folded | {key: state[key] for key in surplus}
+    surplus = {key: tensor for key, tensor in state.items() if key not in used}
+    if twice := folded.keys() & surplus.keys():
+        raise KeyError(f"{min(twice)} beside the tensors that it is made of")
+    return folded | surplus
 
 
 def _pairs(state: State) -> Iterator[tuple[str, str, str]]:

@@ -7,11 +7,12 @@ logits. What it is worth stands in docs/adr/0009.
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from mitoscope.networks.layers import Conv, Dense, Runtime, State, activate, fold_norm
+from mitoscope.networks.layers import Conv, Dense, Runtime, State, activate, fold_norm, list_folded
 
 ATTENTION_EPS = 1e-5
 
@@ -67,11 +68,14 @@ def find_runtime(architecture: str) -> Runtime | None:
     shape = find_shape(architecture)
     if shape is None:
         return None
-    return Runtime(lambda: EfficientViT(shape), lambda state: fold_norms(state, shape.norm_eps))
+    fold = partial(fold_norms, eps=shape.norm_eps)
+    return Runtime(lambda: EfficientViT(shape), fold, gains_from_bf16=shape.large)
 
 
 class EfficientViT(nn.Module):
-    """float (N, 3, S, S), S a multiple of 32 → float (N, 1), the logit of *atypical*. It takes `fold_norms`' weights.
+    """float (N, 3, S, S), S a multiple of 32 → float (N, 1), the logit of the positive class.
+
+    It takes `fold_norms`' weights.
 
     Attributes:
         feature_info: Each stage's module by name and its number of channels, in timm's words.
@@ -220,13 +224,23 @@ def fold_norms(state: State, eps: float) -> dict[str, Tensor]:
         eps: What the norms add to the variance.
 
     Returns:
-        Tensors by the names of `EfficientViT`: fp32 where a norm was folded, else those of `state`.
+        Tensors by the names of `EfficientViT`: fp32 where a norm was folded, else those of `state`. Tensors that belong
+        to nothing are among them, so that they are found to be surplus.
 
     Raises:
-        KeyError: A norm lacks one of its tensors, or follows no convolution.
+        KeyError: A norm lacks one of its tensors or follows no convolution, or two tensors have the same name.
         RuntimeError: Its tensors are of another shape than the convolution's.
     """
-    folded = {name: tensor for name, tensor in state.items() if ".norm." not in name}
+    folded = dict(state)
     for layer in (name.removesuffix(".norm.running_var") for name in state if name.endswith(".norm.running_var")):
-        folded |= fold_norm(state, f"{layer}.conv", f"{layer}.norm", eps)
-    return {name.replace(".main.", ".").replace(".conv.", "."): tensor for name, tensor in folded.items()}
+        tensors = fold_norm(state, f"{layer}.conv", f"{layer}.norm", eps)
+        for name in list_folded(f"{layer}.conv", f"{layer}.norm"):
+            folded.pop(name, None)
+        folded |= tensors
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in folded.items():
+        own = name.replace(".main.", ".").replace(".conv.", ".")
+        if own in renamed:
+            raise KeyError(f"two tensors for {own}")
+        renamed[own] = tensor
+    return renamed

@@ -18,11 +18,14 @@ class Runtime:
 
     Attributes:
         build: Makes the module, without weights.
-        fold: timm's tensors → the module's. Raises KeyError or RuntimeError where they are another network's.
+        fold: timm's tensors → the module's, and surplus ones under their own names. Raises KeyError or RuntimeError
+            where they are another network's.
+        gains_from_bf16: Whether a CPU with bf16 arithmetic computes it faster in bf16.
     """
 
     build: Callable[[], nn.Module]
     fold: Callable[[State], dict[str, Tensor]]
+    gains_from_bf16: bool = False
 
 
 class Conv(nn.Conv2d):
@@ -101,6 +104,12 @@ def activate(x: Tensor, name: str) -> Tensor:
     if name == "relu6":
         return F.relu6(x)
     return F.hardswish(x) if name == "hardswish" else x
+
+
+def list_folded(conv: str, norm: str) -> set[str]:
+    """The names of the tensors that `fold_norm` replaces."""
+    kinds = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+    return {f"{conv}.weight", *(f"{norm}.{kind}" for kind in kinds)}
 
 
 def fold_norm(state: State, conv: str, norm: str, eps: float) -> dict[str, Tensor]:

@@ -27,13 +27,21 @@ def merge_adapter(base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], nam
         Tensors by name; adapted matrices in fp32.
 
     Raises:
-        WeightsError: A factor has no partner, no layer in the base, or another shape.
+        WeightsError: A factor has no partner, no layer in the base, or another shape; or the adapter also replaces the
+            whole layer.
     """
     merged = {**base, **{key: tensor for key, tensor in adapter.items() if not key.endswith((A, B))}}
     for key in adapter:
         if not key.endswith((A, B)):
             continue
         layer = key[: -len(A)]
+        if f"{layer}.weight" in adapter:
+            raise WeightsError(
+                f"{name} changes a layer in two ways",
+                got=f"{layer}.weight and {key}",
+                expected="either the whole tensor or two factors",
+                remedy=RESTORE,
+            )
         weight, a, b = base.get(f"{layer}.weight"), adapter.get(layer + A), adapter.get(layer + B)
         if weight is None or a is None or b is None or not _fit(weight, a, b):
             raise WeightsError(

@@ -109,7 +109,7 @@ def _publish(options: argparse.Namespace) -> None:
     from mitoscope.training.study.study import read_study
 
     source = "--study" if options.study else "--bundle"
-    unused = ("hold_out",) if options.study else ("threshold_rule",)
+    unused = ("hold_out", "base") if options.study else ("threshold_rule",)
     for name in unused:
         if value := getattr(options, name):
             option = f"--{name.replace('_', '-')}"
@@ -124,7 +124,7 @@ def _publish(options: argparse.Namespace) -> None:
             raise DataError(
                 "--bundle needs --data", got="none", expected="a folder that prepare wrote", remedy="add it"
             )
-        print(republish(options.bundle, read_data(options.data), options.hold_out, options.out))
+        print(republish(options.bundle, read_data(options.data), options.hold_out, options.out, options.base))
     print(f"wrote {options.out}")
 
 
@@ -185,6 +185,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--study", type=Path, metavar="DIR", help="written by run")
     source.add_argument("--bundle", type=Path, metavar="DIR",
                         help="publish these weights again, with today's format and card; needs --data")  # fmt: skip
+    publish.add_argument("--base", type=Path, metavar="FILE|DIR",
+                         help="with --bundle: the base network of adapters that come without it")  # fmt: skip
     publish.set_defaults(command=_publish)
 
     for command in (fit, run):

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +18,15 @@ import safetensors.torch
 import torch
 from PIL import Image
 
-from mitoscope.bundle.read import read_bundle
+from mitoscope.bundle.manifest import Base
+from mitoscope.bundle.members import parse_member, write_bundle
+from mitoscope.bundle.read import read_bundle, read_content
 from mitoscope.classify.calibrate import calibrate
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.outliers import describe_crops
 from mitoscope.cli import main
 from mitoscope.errors import DataError
+from mitoscope.files import hash_file
 from mitoscope.images.stain import measure_crops
 from mitoscope.scoring.metrics.platt import fit_platt
 from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
@@ -195,11 +199,38 @@ def test_a_bundle_published_again_keeps_its_weights_and_threshold(
     }
 
 
+def test_adapters_without_their_base_are_published_again_with_the_user_s(
+    bundle: Path,
+    data_folder: Path,
+    tmp_path: Path,
+    cli: Callable[..., tuple[int, str]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    full = read_bundle(bundle)
+    states = [parse_member(read_content(full, member), member.file) for member in full.members]
+    base = tmp_path / "base.safetensors"
+    base.write_bytes(safetensors.torch.save(states[0]))
+    members = tuple(replace(member, kind="adapter") for member in full.members)
+    known = Base(hash_file(base), "not to be passed on", None, "a base")
+    again = tmp_path / "again"
+    old = write_bundle(replace(full, folder=tmp_path / "old", members=members, base=known, rounding={}), states).folder
+    again.mkdir()
+    monkeypatch.chdir(again)
+    options = ["publish", "--bundle", old, "--data", data_folder, "--hold-out", *HOLD_OUT, "--out", "."]
+    code, line = cli(*options)
+    assert (code, "the bundle lacks its base" in line) == (1, True)
+    assert cli(*options, "--base", base) == (0, "wrote .")
+    written = read_bundle(again)
+    assert written.rounding == full.rounding
+    assert written.files == read_bundle(old).files
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--study", "x", "--hold-out", "lung"], "--hold-out cannot be combined with --study"),
         (["--bundle", "x", "--threshold-rule", "otsu"], "--threshold-rule cannot be combined with --bundle"),
+        (["--study", "x", "--base", "y"], "--base cannot be combined with --study"),
         (["--bundle", "x"], "--bundle needs --data"),
     ],
 )

@@ -46,11 +46,12 @@ def publish(study: Study, out: Path, rule: str) -> str:
         WeightsError: The folder holds something else than a bundle.
     """
     predictions = read_out_of_fold(study)
+    out = out.resolve()  # "." has no name
     described = describe_bundle(study, predictions, rule, out.name, out)
     return _write(described, read_states(study), study.data, study.folds, predictions)
 
 
-def republish(folder: Path, data: CropData, hold_out: list[str], out: Path) -> str:
+def republish(folder: Path, data: CropData, hold_out: list[str], out: Path, base: Path | None = None) -> str:
     """Write a bundle again: the same weights, threshold and provenance, with today's format, measurements and card.
 
     Args:
@@ -58,6 +59,7 @@ def republish(folder: Path, data: CropData, hold_out: list[str], out: Path) -> s
         data: The crops that it was trained on, and those that were held out.
         hold_out: As `mitoscope train run` got it, see `mitoscope.training.folds.split`.
         out: The new bundle's folder; may be the same.
+        base: The base network of a bundle of adapters that does not hold it: its file or folder.
 
     Returns:
         As `publish`.
@@ -77,9 +79,9 @@ def republish(folder: Path, data: CropData, hold_out: list[str], out: Path) -> s
         )
     states = [parse_member(read_content(bundle, member), member.file) for member in bundle.members]
     stored = read_base(bundle) if bundle.base and bundle.base.file else None
-    base = None if stored is None else parse_member(stored, "the base")
-    predictions = predict_out_of_fold(Classifier.load(folder, precision="fp32"), data, folds)
-    return _write(replace(bundle, folder=out), states, data, folds, predictions, base)
+    own = None if stored is None else parse_member(stored, "the base")
+    predictions = predict_out_of_fold(Classifier.load(folder, precision="fp32", base=base), data, folds)
+    return _write(replace(bundle, folder=out.resolve()), states, data, folds, predictions, own, base)
 
 
 def _write(
@@ -88,26 +90,30 @@ def _write(
     data: CropData,
     folds: Folds,
     predictions: OutOfFold,
-    base: State | None = None,
+    own: State | None = None,
+    base: Path | None = None,
 ) -> str:
-    """Write a trial, check and measure it, then write the bundle with what was measured; returns the card's table."""
+    """Write a trial, check and measure it, then write the bundle with what was measured; returns the card's table.
+
+    own: the base that the bundle holds; base: where the base is that the bundle does not hold.
+    """
     crops = data.crops[predictions.rows]
     steps = 2 + len(PRECISIONS)
     # An older bundle is replaced only by one that passed its trial.
     with TemporaryDirectory() as scratch, progress(steps, unit="steps", what="publishing") as bar:
-        trial = write_bundle(replace(described, folder=Path(scratch) / described.folder.name), states, base).folder
-        classifier = Classifier.load(trial, precision="fp32")
+        trial = write_bundle(replace(described, folder=Path(scratch) / described.folder.name), states, own).folder
+        classifier = Classifier.load(trial, precision="fp32", base=base)
         written = predict_out_of_fold(classifier, data, folds)
         _check_members(described, written, predictions)
         bar.update()
         rounding = {}
         for precision in PRECISIONS:
-            rounding[precision] = measure_rounding(trial, crops, precision)
+            rounding[precision] = measure_rounding(trial, crops, precision, base)
             bar.update()
         results = summarise(data, folds, classifier, written, predict_held_out(data, folds, classifier))
         bar.update()
     bundle = replace(described, rounding=rounding, training_crops=describe_crops(measure_crops(crops)))
-    write_bundle(bundle, states, base, files={"README.md": render_card(bundle, results)})
+    write_bundle(bundle, states, own, files={"README.md": render_card(bundle, results)})
     return render_table(COLUMNS, list(overview_rows(results)))
 
 

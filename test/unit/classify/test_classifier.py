@@ -228,3 +228,36 @@ def test_an_adapter_of_another_base_is_refused(
     folder = write_bundle(replace(bundle, folder=tmp_path / "adapters"), changes, base).folder
     with pytest.raises(WeightsError, match=r"adapter1.safetensors is (an adapter )?of another (base|architecture)"):
         Classifier.load(folder, device="cpu")
+
+
+def test_a_layer_that_is_replaced_and_adapted_is_refused(
+    adapters: tuple[Bundle, dict, list[dict]], tmp_path: Path
+) -> None:
+    bundle, base, changes = adapters
+    changes[1]["head.classifier.4.weight"] = base["head.classifier.4.weight"].clone()
+    folder = write_bundle(replace(bundle, folder=tmp_path / "adapters"), changes, base).folder
+    with pytest.raises(WeightsError, match=r"adapter1.safetensors changes a layer in two ways"):
+        Classifier.load(folder, device="cpu")
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_adapters_share_the_converted_base(
+    adapters: tuple[Bundle, dict, list[dict]], tmp_path: Path, stack: np.ndarray, precision: str
+) -> None:
+    bundle, _, _ = adapters
+    base = {name: tensor.half() for name, tensor in build_network("test_vit", 64).state_dict().items()}
+    layer = "blocks.0.attn.qkv"
+    out, inner = base[f"{layer}.weight"].shape
+    changes = [
+        {f"{layer}.lora_a": torch.full((2, inner), k / 64), f"{layer}.lora_b": torch.full((out, 2), 0.125)}
+        for k in (1, 2)
+    ]
+    vit = replace(bundle, folder=tmp_path / "vit", architecture="test_vit")
+    folder = write_bundle(vit, changes, base).folder
+    classifier = Classifier.load(folder, device="cpu", precision=precision)
+    first, second = (member.state_dict() for member in classifier.members)
+    own = {name for name in first if first[name].data_ptr() != second[name].data_ptr()}
+    assert own == {f"{layer}.weight"}
+    merged = base[f"{layer}.weight"].float() + changes[0][f"{layer}.lora_b"] @ changes[0][f"{layer}.lora_a"]
+    torch.testing.assert_close(first[f"{layer}.weight"], merged.to(first[f"{layer}.weight"].dtype), atol=0, rtol=0)
+    assert np.isfinite(classifier.predict_members(stack)).all()

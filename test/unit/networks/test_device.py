@@ -71,3 +71,11 @@ def test_a_device_or_precision_that_this_machine_lacks_is_refused(bundle: Bundle
         assert choose_device("auto") == CPU
         with pytest.raises(DeviceError, match="--device cuda cannot be used"):
             choose_device("cuda")
+
+
+def test_bf16_on_a_gpu_older_than_ampere_is_refused(bundle: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (7, 5))
+    with pytest.raises(DeviceError, match="--precision bf16 cannot be used"):
+        choose_precision("bf16", CUDA, bundle)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (8, 0))
+    assert choose_precision("bf16", CUDA, bundle) == "bf16"
