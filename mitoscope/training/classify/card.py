@@ -85,13 +85,13 @@ def _describe_calibration(bundle: Bundle, results: Results) -> str:
     if fitted is None:
         return "none; the probabilities are the networks' own, not frequencies"
     parts = {"out of fold": results["out_of_fold"], **results["held_out"]}
-    errors = [
-        f"{part['calibration']['before']['ece']:.3f} before and {part['calibration']['after']['ece']:.3f} after on {name}"
-        for name, part in parts.items()
+    changes = [
+        f"{errors['before']['ece']:.3f} before and {errors['after']['ece']:.3f} after on {name}"
+        for name, errors in ((name, part["calibration"]) for name, part in parts.items())
     ]
     return (
         f"Platt's, scale {fitted.scale:.3f} and offset {fitted.offset:.3f}, for a share of {fitted.prevalence:.3f} "
-        f"atypical figures.\n  Expected calibration error: {'; '.join(errors)}"
+        f"atypical figures.\n  Expected calibration error: {'; '.join(changes)}"
     )
 
 
