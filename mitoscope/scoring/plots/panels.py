@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mitoscope.errors import DataError
-from mitoscope.scoring.metrics.calibration import calibrate
+from mitoscope.scoring.metrics.calibration import measure_calibration
 from mitoscope.scoring.metrics.classification import count_calls
 from mitoscope.scoring.metrics.groups import Group
 from mitoscope.scoring.metrics.sweep import Sweep, sweep_curve, sweep_thresholds
@@ -65,7 +65,7 @@ def plot_sweeps(groups: Sequence[Group], path: Path) -> None:
 
 def _draw_calibration(axes: Axes, group: Group) -> None:
     """Draw one reliability diagram."""
-    bins = calibrate(group.is_atypical, group.p_atypical).bins
+    bins = measure_calibration(group.is_atypical, group.p_atypical).bins
     said, share = np.array([(each.mean_p_atypical, each.share_atypical) for each in bins]).T
     low, high = np.array([each.interval for each in bins]).T
     part = np.array([each.n_crops for each in bins]) / len(group.is_atypical)
@@ -91,7 +91,7 @@ def _draw_sweep(axes: Axes, group: Group) -> None:
 
 def _calibration_title(group: Group) -> str:
     """What stands above one reliability diagram."""
-    ece = calibrate(group.is_atypical, group.p_atypical).ece
+    ece = measure_calibration(group.is_atypical, group.p_atypical).ece
     return f"{textwrap.fill(group.name, 20)}\nECE {ece:.3f}"
 
 
