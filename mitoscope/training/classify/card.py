@@ -52,7 +52,7 @@ def render_card(bundle: Bundle, results: Results) -> str:
         crop_px=bundle.input.crop_px,
         size_px=bundle.input.size_px,
         mpp=bundle.input.mpp,
-        output="the network's probability" if count == 1 else f"the mean of the {count} probabilities",
+        output=_describe_output(bundle),
         threshold=bundle.threshold.value,
         data=", ".join(sources),
         start=_describe_start(config),
@@ -64,6 +64,14 @@ def render_card(bundle: Bundle, results: Results) -> str:
         flattered=", although that network's epoch was chosen on these crops" if config["keep"] == "best" else "",
         training=_describe_training(bundle),
     )
+
+
+def _describe_output(bundle: Bundle) -> str:
+    """What the probability is made of."""
+    count, calibrated = len(bundle.members), "calibrated " if bundle.calibration else ""
+    if count == 1:
+        return f"the network's {calibrated}probability"
+    return f"the {calibrated}mean of the {count} probabilities"
 
 
 def _describe_start(config: Mapping[str, Any]) -> str:
