@@ -12,6 +12,7 @@
 # Environment: IMAGE  the image's name (default atypical-mitosis-classifier)
 #              DIST   the folder to write to (default dist)
 
+# The scripts stand alone: each can be copied by itself.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 image=${IMAGE:-atypical-mitosis-classifier}

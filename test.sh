@@ -17,6 +17,7 @@
 #              EXPECTED  the folder of the expected output, compared with any bundle
 #                        (default test/expected/interf0)
 
+# The scripts stand alone: each can be copied by itself.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 image=${IMAGE:-atypical-mitosis-classifier}

@@ -35,7 +35,7 @@ class Bin:
 
 
 @dataclass(frozen=True)
-class Calibration:
+class Reliability:
     """How far the probabilities are from the labels.
 
     Attributes:
@@ -53,7 +53,7 @@ class Calibration:
     bins: tuple[Bin, ...]
 
 
-def calibrate(is_atypical: Array, p_atypical: Array) -> Calibration:
+def measure_calibration(is_atypical: Array, p_atypical: Array) -> Reliability:
     """Compare the probabilities with the labels, in ten bins of equal width.
 
     Args:
@@ -68,7 +68,7 @@ def calibrate(is_atypical: Array, p_atypical: Array) -> Calibration:
     bins = tuple(_fill(int(k), is_atypical[number == k], p_atypical[number == k]) for k in np.unique(number))
     distances = [each.n_crops * abs(each.mean_p_atypical - each.share_atypical) for each in bins]
     share = float(is_atypical.mean())
-    return Calibration(
+    return Reliability(
         ece=sum(distances) / len(is_atypical),
         brier=float(brier_score_loss(is_atypical, p_atypical)),
         brier_of_share=share * (1 - share),

@@ -9,7 +9,7 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from mitoscope.classify.tables import member_columns
 from mitoscope.classify.task import CLASS_NAMES
-from mitoscope.scoring.metrics.calibration import calibrate
+from mitoscope.scoring.metrics.calibration import measure_calibration
 from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.groups import Group, spell_domain
 from mitoscope.scoring.metrics.sweep import sweep_thresholds
@@ -99,7 +99,7 @@ def _describe(group: Group) -> dict[str, Any]:
         **group.metrics,
         "average_precision": float(average_precision_score(truth, p)),
         "intervals": asdict(group.intervals) if group.intervals else None,
-        "calibration": asdict(calibrate(truth, p)),
+        "calibration": asdict(measure_calibration(truth, p)),
         "sweep": None if threshold is None else asdict(sweep_thresholds(truth, p, threshold)),
     }
 

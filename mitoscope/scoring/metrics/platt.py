@@ -19,7 +19,7 @@ def fit_platt(is_atypical: Array, p_atypical: Array, fitted_on: str = "out-of-fo
 
     Args:
         is_atypical: bool (N,), both classes.
-        p_atypical: float (N,) in [0, 1]. Best out of fold: on training crops a network is too sure.
+        p_atypical: float (N,) in [0, 1]. Out of fold if possible: on training crops a network is overconfident.
         fitted_on: What they are, for the manifest.
 
     Raises:

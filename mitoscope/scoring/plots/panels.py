@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from mitoscope.errors import DataError
-from mitoscope.scoring.metrics.calibration import calibrate
+from mitoscope.scoring.metrics.calibration import measure_calibration
 from mitoscope.scoring.metrics.classification import count_calls
 from mitoscope.scoring.metrics.groups import Group
 from mitoscope.scoring.metrics.sweep import Sweep, sweep_curve, sweep_thresholds
@@ -65,15 +65,15 @@ def plot_sweeps(groups: Sequence[Group], path: Path) -> None:
 
 def _draw_calibration(axes: Axes, group: Group) -> None:
     """Draw one reliability diagram."""
-    bins = calibrate(group.is_atypical, group.p_atypical).bins
-    said, share = np.array([(each.mean_p_atypical, each.share_atypical) for each in bins]).T
+    bins = measure_calibration(group.is_atypical, group.p_atypical).bins
+    predicted, share = np.array([(each.mean_p_atypical, each.share_atypical) for each in bins]).T
     low, high = np.array([each.interval for each in bins]).T
     part = np.array([each.n_crops for each in bins]) / len(group.is_atypical)
     edges, widths = [each.low for each in bins], [each.high - each.low for each in bins]
     axes.bar(edges, part, widths, align="edge", color="0.88", zorder=0)
     axes.plot([0, 1], [0, 1], color="0.7", linewidth=0.8, linestyle=":")
-    axes.vlines(said, low, high, color=PALETTE[0], linewidth=0.9)
-    axes.plot(said, share, color=PALETTE[0], linewidth=0.9, marker="o", markersize=2.5)
+    axes.vlines(predicted, low, high, color=PALETTE[0], linewidth=0.9)
+    axes.plot(predicted, share, color=PALETTE[0], linewidth=0.9, marker="o", markersize=2.5)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), aspect="equal")
     axes.set_xticks(*TICKS)
     axes.set_yticks(*TICKS)
@@ -90,13 +90,13 @@ def _draw_sweep(axes: Axes, group: Group) -> None:
 
 
 def _calibration_title(group: Group) -> str:
-    """What stands above one reliability diagram."""
-    ece = calibrate(group.is_atypical, group.p_atypical).ece
+    """The title of one reliability diagram."""
+    ece = measure_calibration(group.is_atypical, group.p_atypical).ece
     return f"{textwrap.fill(group.name, 20)}\nECE {ece:.3f}"
 
 
 def _price_title(group: Group) -> str:
-    """What stands above one sweep."""
+    """The title of one sweep."""
     sweep = _sweep(group)
     price = f"● threshold {sweep.threshold:.3f}\ncosts {sweep.price_points:.1f} points"
     return f"{textwrap.fill(group.name, 20)}\n{price}\n┊ best {sweep.best_threshold:.3f}"
@@ -130,7 +130,7 @@ def _draw_confusion_matrix(axes: Axes, group: Group) -> None:
 
 
 def _panel_title(group: Group) -> str:
-    """What stands above one panel."""
+    """The title of one panel."""
     threshold = group.threshold
     return (
         f"{textwrap.fill(group.name, 20)}\n{'classes as given' if threshold is None else f'threshold {threshold:.3f}'}"

@@ -89,7 +89,7 @@ def draw_panels(
         groups: 1 to 14, from left to right and from top to bottom.
         path: The picture, as for `plot_confusion_matrices`.
         draw: Draws one panel.
-        describe: What stands above a panel.
+        describe: The title of a panel.
         axis_names: The names of the axes of all panels: below and on the left.
 
     Raises:

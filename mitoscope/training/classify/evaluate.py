@@ -11,7 +11,7 @@ from mitoscope.files import write_json, write_text
 from mitoscope.progress import progress
 from mitoscope.provenance import describe_machine, read_commit
 from mitoscope.scoring.metrics.bootstrap import bootstrap, bootstrap_rule
-from mitoscope.scoring.metrics.calibration import calibrate
+from mitoscope.scoring.metrics.calibration import measure_calibration
 from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.groups import Group
 from mitoscope.scoring.metrics.thresholds import BATCH_RULES, THRESHOLD_RULES, Rule
@@ -181,7 +181,7 @@ def _held_out(
 def _compare_calibration(is_atypical: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[str, dict[str, float]]:
     """Calibration error and Brier scores of the networks' own probabilities and of the calibrated ones."""
     return {
-        name: {key: value for key, value in asdict(calibrate(is_atypical, p)).items() if key != "bins"}
+        name: {key: value for key, value in asdict(measure_calibration(is_atypical, p)).items() if key != "bins"}
         for name, p in (("before", before), ("after", after))
     }
 

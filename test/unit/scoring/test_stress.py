@@ -30,14 +30,14 @@ def run(tmp_path, tiny_bundle, crops):
     return run
 
 
-def test_the_table_states_what_the_ensemble_says_of_changed_crops(run, crops, tiny_bundle):
+def test_the_table_states_the_probabilities_of_changed_crops(run, crops, tiny_bundle):
     code, out = run("--labels", "folders")
     assert code == 0
     record = json.loads((out / "stress.json").read_text())
     (row,) = [row for row in record["perturbations"] if (row["kind"], row["strength"]) == ("blur", 2.0)]
     pixels = np.stack([np.asarray(Image.open(path)) for path in sorted(crops.rglob("*.png"))])
-    ensemble = Classifier.load(tiny_bundle, device="cpu")
-    before, after = ensemble.predict_proba(pixels), ensemble.predict_proba(blur(pixels, 2.0))
+    classifier = Classifier.load(tiny_bundle, device="cpu")
+    before, after = classifier.predict_proba(pixels), classifier.predict_proba(blur(pixels, 2.0))
     assert row["mean_change"] == pytest.approx(np.abs(after - before).mean(), abs=1e-5)
     assert row["max_change"] == pytest.approx(np.abs(after - before).max(), abs=1e-5)
     assert row["mean_shift"] == pytest.approx((after - before).mean(), abs=1e-5)

@@ -3,11 +3,11 @@ import pytest
 from sklearn.calibration import calibration_curve
 
 from mitoscope.errors import DataError
-from mitoscope.scoring.metrics.calibration import calibrate
+from mitoscope.scoring.metrics.calibration import measure_calibration
 
 
 def test_a_case_worked_by_hand() -> None:
-    got = calibrate(np.array([False, True, True, True]), np.array([0.1, 0.15, 0.8, 1.0]))
+    got = measure_calibration(np.array([False, True, True, True]), np.array([0.1, 0.15, 0.8, 1.0]))
     low, high, top = got.bins
     assert (low.low, low.high, low.n_crops, low.n_atypical, low.share_atypical) == (0.1, 0.2, 2, 1, 0.5)
     assert low.mean_p_atypical == pytest.approx(0.125)
@@ -19,7 +19,7 @@ def test_a_case_worked_by_hand() -> None:
 
 def test_a_tenth_belongs_to_the_bin_that_begins_with_it() -> None:
     p = np.arange(11) / 10
-    got = calibrate(p > 0.45, p)
+    got = measure_calibration(p > 0.45, p)
     assert [each.n_crops for each in got.bins] == [1] * 9 + [2]
     assert [each.low for each in got.bins] == [k / 10 for k in range(10)]
 
@@ -29,7 +29,7 @@ def test_the_bins_are_those_of_scikit_learn() -> None:
     p = random.random(500)
     truth = random.random(500) < p
     share, said = calibration_curve(truth, p, n_bins=10)
-    got = calibrate(truth, p)
+    got = measure_calibration(truth, p)
     assert [each.share_atypical for each in got.bins] == pytest.approx(share)
     assert [each.mean_p_atypical for each in got.bins] == pytest.approx(said)
     assert sum(each.n_crops for each in got.bins) == 500
@@ -39,7 +39,7 @@ def test_probabilities_that_mean_what_they_say_have_a_small_error_and_bold_ones_
     random = np.random.default_rng(0)
     p = random.random(20_000)
     truth = random.random(20_000) < p
-    honest, bold = calibrate(truth, p), calibrate(truth, (p > 0.5) * 0.98 + 0.01)
+    honest, bold = measure_calibration(truth, p), measure_calibration(truth, (p > 0.5) * 0.98 + 0.01)
     assert honest.ece < 0.02
     assert bold.ece > 0.2
     assert honest.brier < bold.brier
@@ -48,7 +48,7 @@ def test_probabilities_that_mean_what_they_say_have_a_small_error_and_bold_ones_
 
 def test_the_interval_of_a_share_is_wilson_s() -> None:
     truth = np.arange(20) % 4 == 0  # 5 of 20
-    (only,) = calibrate(truth, np.full(20, 0.25)).bins
+    (only,) = measure_calibration(truth, np.full(20, 0.25)).bins
     z, n, share = 1.959963984540054, 20, 0.25
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)
     reach = z / (1 + z * z / n) * np.sqrt(share * (1 - share) / n + z * z / (4 * n * n))
@@ -57,4 +57,4 @@ def test_the_interval_of_a_share_is_wilson_s() -> None:
 
 def test_what_has_no_calibration_is_refused() -> None:
     with pytest.raises(DataError, match="a class is missing"):
-        calibrate(np.array([True, True]), np.array([0.1, 0.2]))
+        measure_calibration(np.array([True, True]), np.array([0.1, 0.2]))

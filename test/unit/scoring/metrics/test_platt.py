@@ -3,7 +3,7 @@ import pytest
 
 from mitoscope.classify.calibrate import calibrate
 from mitoscope.errors import DataError
-from mitoscope.scoring.metrics.calibration import calibrate as measure
+from mitoscope.scoring.metrics.calibration import measure_calibration
 from mitoscope.scoring.metrics.platt import fit_platt
 
 
@@ -20,8 +20,8 @@ def test_what_is_too_sure_becomes_a_frequency() -> None:
     assert fitted.scale == pytest.approx(0.5, abs=0.02)
     assert fitted.offset == pytest.approx(-0.25, abs=0.05)
     is_atypical, p = too_sure(20_000, 1)  # others than it was fitted on
-    assert measure(is_atypical, p).ece > 0.05
-    assert measure(is_atypical, calibrate(p, fitted)).ece < 0.02
+    assert measure_calibration(is_atypical, p).ece > 0.05
+    assert measure_calibration(is_atypical, calibrate(p, fitted)).ece < 0.02
     assert fitted.prevalence == pytest.approx(is_atypical.mean(), abs=0.02)
 
 

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from sklearn.metrics import average_precision_score
 
 from mitoscope.errors import DataError
-from mitoscope.scoring.metrics.calibration import calibrate
+from mitoscope.scoring.metrics.calibration import measure_calibration
 from mitoscope.scoring.metrics.groups import Group
 from mitoscope.scoring.metrics.sweep import sweep_thresholds
 from mitoscope.scoring.plots import plot_calibration, plot_precision_recall_curves, plot_sweeps
@@ -32,7 +32,7 @@ def saved(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
 def test_the_reliability_diagram_shows_each_bin(saved: list[Figure], tmp_path: Path) -> None:
     plot_calibration([GROUP], tmp_path / "calibration.svg")
     axes: Axes = saved[0].axes[0]
-    calibration = calibrate(TRUTH, SCORES)
+    calibration = measure_calibration(TRUTH, SCORES)
     diagonal, curve = axes.lines
     assert diagonal.get_xydata().tolist() == [[0, 0], [1, 1]]
     expected = [(each.mean_p_atypical, each.share_atypical) for each in calibration.bins]

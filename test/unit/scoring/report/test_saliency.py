@@ -37,7 +37,7 @@ class Brightness(nn.Module):
         return self.head(patches.flatten(1).mean(dim=1, keepdim=True))
 
 
-def make_ensemble(folder: Path, members: list[nn.Module], spec: InputSpec) -> Classifier:
+def make_classifier(folder: Path, members: list[nn.Module], spec: InputSpec) -> Classifier:
     bundle = replace(read_bundle(folder), input=spec)
     return Classifier(bundle, [member.eval() for member in members], torch.device("cpu"), "fp32")
 
@@ -48,7 +48,7 @@ def test_the_map_lies_over_the_central_square(layout: str, tiny_bundle: Path) ->
     crops = np.zeros((2, 128, 128, 3), np.uint8)
     crops[0, 32 + 8 : 32 + 16, 32 + 40 : 32 + 48] = 255  # row 1, column 5 of the 8 × 8 cells
     crops[1, :32] = 255  # outside of what the networks see
-    maps = Saliency(make_ensemble(tiny_bundle, [Brightness(layout), Brightness(layout)], spec)).maps(crops)
+    maps = Saliency(make_classifier(tiny_bundle, [Brightness(layout), Brightness(layout)], spec)).maps(crops)
     expected = np.zeros((8, 8), np.float32)
     expected[1, 5] = 1 / 64  # gradient of the mean × brightness
     assert maps[0] == pytest.approx(expected, abs=1e-7)
@@ -60,7 +60,7 @@ def test_members_are_averaged_and_may_speak_against(tiny_bundle: Path) -> None:
     members = [Brightness("channels first") for _ in range(2)]
     with torch.no_grad():
         members[1].head.weight.fill_(-3.0)
-    maps = Saliency(make_ensemble(tiny_bundle, members, spec)).maps(np.full((1, 128, 128, 3), 255, np.uint8))
+    maps = Saliency(make_classifier(tiny_bundle, members, spec)).maps(np.full((1, 128, 128, 3), 255, np.uint8))
     assert maps == pytest.approx(np.full((1, 8, 8), (1 - 3) / 2 / 64), abs=1e-6)
 
 
@@ -85,13 +85,13 @@ def test_real_networks_give_the_map_of_the_paper(
     else:
         activation = held[0]
     expected = (gradient.mean(dim=(2, 3), keepdim=True) * activation).sum(dim=1).detach().numpy()
-    ensemble = make_ensemble(tiny_bundle, [network], spec)
-    before = ensemble.predict_members(stack)
-    maps = Saliency(ensemble).maps(stack[:3])
+    classifier = make_classifier(tiny_bundle, [network], spec)
+    before = classifier.predict_members(stack)
+    maps = Saliency(classifier).maps(stack[:3])
     assert maps.shape == (3, 8, 8)
     assert np.abs(expected).max(axis=(1, 2)).min() > 0
     assert maps == pytest.approx(expected, rel=1e-3, abs=1e-4 * float(np.abs(expected).max()))
-    assert (ensemble.predict_members(stack) == before).all()
+    assert (classifier.predict_members(stack) == before).all()
 
 
 def test_a_crop_has_the_same_map_in_any_company(tiny_bundle: Path, stack: np.ndarray) -> None:
@@ -104,7 +104,7 @@ def test_a_crop_has_the_same_map_in_any_company(tiny_bundle: Path, stack: np.nda
 def test_a_network_without_a_fine_grid_is_refused(tiny_bundle: Path) -> None:
     network = build_network("vit_tiny_patch16_224", 64)  # 4 × 4 patches
     with pytest.raises(DataError, match=r"no map can be drawn of a VisionTransformer: got stages of shape \[\(1, 17, "):
-        Saliency(make_ensemble(tiny_bundle, [network], InputSpec(size_px=64)))
+        Saliency(make_classifier(tiny_bundle, [network], InputSpec(size_px=64)))
 
 
 def test_quantised_maps_go_from_the_lowest_to_the_highest_value() -> None:
