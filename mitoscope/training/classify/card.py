@@ -69,14 +69,6 @@ def render_card(bundle: Bundle, results: Results) -> str:
     )
 
 
-def _describe_output(bundle: Bundle) -> str:
-    """What the probability is made of."""
-    count, calibrated = len(bundle.members), "calibrated " if bundle.calibration else ""
-    if count == 1:
-        return f"the network's {calibrated}probability"
-    return f"the {calibrated}mean of the {count} probabilities"
-
-
 def _describe_start(config: Mapping[str, Any]) -> str:
     """The weights that training started from."""
     if config["init"]:
