@@ -34,7 +34,7 @@ def read_commit() -> str:
 
 def describe_machine() -> dict[str, Any]:
     """The processor, how many of its cores this process may use, and the GPUs."""
-    import torch  # here: evaluate and compare need the commit alone, and would wait for it
+    import torch  # here: evaluate and compare need only the commit; importing torch would delay them
 
     models = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
     processor = models[0].partition(":")[2].strip() if models else platform.processor()

@@ -123,7 +123,7 @@ def _blocks(files: Iterable[File], batch_size: int) -> Iterator[Block]:
 
 
 def _list_path(path: Path) -> tuple[list[File], int]:
-    """The files that one path stands for, and how many others were passed over."""
+    """The files that one path stands for, and how many others were skipped."""
     if path.is_dir():
         return _walk(path)
     if path.suffix.lower() == ".csv":

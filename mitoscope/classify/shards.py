@@ -25,7 +25,7 @@ def unreadable_of(out: Path) -> Path:
 
 @dataclass(frozen=True)
 class Draft:
-    """A prediction while it is written, in a folder of its own beside where it is to lie.
+    """A prediction that is being written, in a temporary folder beside its target.
 
     Attributes:
         out: predictions.csv, as it is to be.
@@ -105,7 +105,7 @@ def check_shard(out: Path, mark: dict[str, Any]) -> None:
     """Refuse to write a shard over another one of the same prediction.
 
     Raises:
-        DataError: Another one lies there.
+        DataError: It holds another shard.
     """
     try:
         record = read_record(record_of(out))

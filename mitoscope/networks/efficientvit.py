@@ -2,7 +2,7 @@
 
 Cai et al., *EfficientViT: Multi-Scale Linear Attention for High-Resolution Dense Prediction*, ICCV 2023
 (arXiv 2205.14756). Training builds timm's modules; their weights are read here, and a test holds both to the same
-logits. What it is worth stands in docs/adr/0009.
+logits. docs/adr/0009 shows what it saves.
 """
 
 from collections import OrderedDict
@@ -19,7 +19,7 @@ ATTENTION_EPS = 1e-5
 
 @dataclass(frozen=True)
 class Shape:
-    """What tells one network of the family from another; the figures are timm's.
+    """What differs between the networks of the family; the numbers are timm's.
 
     Attributes:
         widths: Channels of the stem and of the four stages.

@@ -85,7 +85,7 @@ def _checkpoint(run: Path) -> Path | None:
             f"{path} is damaged",
             got=damaged,
             expected="a complete checkpoint",
-            remedy=f"delete {run} and run the same command again: this member starts anew",
+            remedy=f"delete {run} and run the same command again; this member then starts from the beginning",
         )
     return path
 

@@ -1,4 +1,4 @@
-"""What no program of this kind can undercut on this machine: bare imports, the weights' bytes, the arithmetic."""
+"""Lower bounds on this machine: bare imports, reading the weights, the arithmetic."""
 
 import subprocess
 import sys

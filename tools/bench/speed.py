@@ -117,7 +117,7 @@ def _ratio(rounds: list[dict[str, Round]], one: str, other: str, what: str) -> f
 
 
 def run(arguments: list[str], read: Callable[[str], Round]) -> Round:
-    """One process to its end: seconds from exec on, by stage as its log tells, and peak resident memory."""
+    """One process to its end: seconds from exec on, by stage from its log, and peak resident memory."""
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, text=True)
     assert process.stdout is not None

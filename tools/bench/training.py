@@ -3,7 +3,7 @@
     python -m tools.bench.training --preset l2 --set pretrained=false
 
 A whole step gathers a batch from the memory map, moves it, augments it and trains; the bare network trains on one
-random tensor that already lies on the device. Both run in one process, in turn, in several rounds; medians are kept.
+random tensor that is already on the device. Both run in one process, in turn, in several rounds; medians are kept.
 """
 
 import argparse

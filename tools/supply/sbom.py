@@ -1,6 +1,6 @@
 """The image's software bill of materials, as CycloneDX 1.6.
 
-export.sh runs this file alone in the image, on its standard input: the list is of what lies in the image, not of what
+export.sh runs this file alone in the image, on its standard input: the list is of what is in the image, not of what
 was meant to, and nobody needs more than Docker for it. Hence the standard library only. The same image gives the same
 bytes: there is neither a time nor a random serial number in it.
 """
@@ -75,7 +75,7 @@ def describe_distribution(distribution: Distribution, wheels: dict[str, tuple[st
     if locked.partition("+")[0] != version.partition("+")[0]:
         raise SystemExit(
             f"error: the image holds what is not locked: got {name} {version}, expected {locked or 'no such package'}; "
-            "build the image anew with ./build.sh"
+            "build the image again with ./build.sh"
         )
     purl = f"pkg:pypi/{name}@{version.replace('+', '%2B')}"
     return {

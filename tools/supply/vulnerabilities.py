@@ -34,7 +34,7 @@ def judge(stdout: str, stderr: str) -> tuple[int, list[str]]:
         return NOT_AUDITED, [f"NOT AUDITED: the service was not reached: {reason[:300]}"]
     skipped = [each["skip_reason"] for each in dependencies if "skip_reason" in each]
     found = [
-        f"{each['name']} {each['version']}: {one['id']}, mended in {', '.join(one['fix_versions']) or 'no version yet'}"
+        f"{each['name']} {each['version']}: {one['id']}, fixed in {', '.join(one['fix_versions']) or 'no version yet'}"
         for each in dependencies
         for one in each.get("vulns", [])
     ]

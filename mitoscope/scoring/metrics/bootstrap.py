@@ -33,7 +33,7 @@ class Intervals:
         n_draws: Draws that count.
         n_redrawn: Draws that lacked a class and were replaced.
         seed: Of the draws.
-        threshold_refitted: The threshold was fitted anew in each draw, so the last three intervals hold its
+        threshold_refitted: The threshold was fitted again in each draw, so the last three intervals hold its
             uncertainty too; otherwise it was held fixed.
     """
 

@@ -13,7 +13,7 @@ N_BINS = 10
 
 @dataclass(frozen=True)
 class Bin:
-    """The crops whose probability lies in one tenth of [0, 1].
+    """The crops whose probability is in one tenth of [0, 1].
 
     Attributes:
         low: The lowest probability that belongs to it.

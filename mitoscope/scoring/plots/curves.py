@@ -22,7 +22,7 @@ from mitoscope.scoring.plots.style import (
 
 
 def plot_roc_curves(groups: Sequence[Group], path: Path) -> None:
-    """Draw one ROC curve a group, its AUC with a 95 % interval clustered by case, and where its threshold lies on it.
+    """Draw one ROC curve a group, its AUC with a 95 % interval clustered by case, and its threshold marked on it.
 
     Where no threshold explains the classes, there is no such point. A group of one case has no interval.
 
@@ -41,7 +41,7 @@ def plot_precision_recall_curves(groups: Sequence[Group], path: Path) -> None:
     """Draw one precision-recall curve a group, with its average precision and the share of atypical crops.
 
     That share is the precision of calling every crop atypical, and so the yardstick of the curve. The point is where
-    the threshold lies; there is none where no threshold explains the classes, or nothing is called atypical.
+    the threshold is; there is none where no threshold explains the classes, or nothing is called atypical.
 
     Args:
         groups: 1 to 14, in the order of the legend.

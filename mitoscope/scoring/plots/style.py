@@ -24,7 +24,7 @@ POINT: dict[str, Any] = {
     "markeredgewidth": 0.6,
     "linestyle": "",
 }
-# Okabe and Ito's, chosen to be told apart with any colour vision; without yellow, which is lost on white.
+# Okabe and Ito's, easy to distinguish with any colour vision; without yellow, which is lost on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 METADATA = {".svg": {"Date": None}, ".png": {"Software": None}}  # nothing that differs from run to run
 STYLE: dict[Any, Any] = {  # matplotlib's types know each key by name

@@ -19,7 +19,7 @@ def render(data: Mapping[str, Any], words: Mapping[str, Any]) -> str:
 
     Args:
         data: For the page's script; numbers, texts, lists and dicts.
-        words: For the template. Text in it is escaped, whoever wrote it.
+        words: For the template. Text in it is always escaped.
 
     Returns:
         HTML; the same input gives the same bytes.

@@ -1,6 +1,6 @@
 """Where the networks looked: Grad-CAM (Selvaraju et al., ICCV 2017), by captum.
 
-A network of this project has one output, the logit of *atypical*; the map is of that. The paper drops what lies below
+A network of this project has one output, the logit of *atypical*; the map is of that. The paper drops what is below
 zero; here the whole range is kept, see `quantise`.
 """
 

@@ -20,7 +20,7 @@ SKIPPED = {"name": "odd", "skip_reason": "Dependency not found on PyPI and could
     ("dependencies", "code", "said"),
     [
         ([GOOD], CLEAN, ["1 packages, no known vulnerability"]),
-        ([GOOD, BAD], VULNERABLE, ["bad 1.0: PYSEC-2024-1, mended in 1.1"]),
+        ([GOOD, BAD], VULNERABLE, ["bad 1.0: PYSEC-2024-1, fixed in 1.1"]),
         ([GOOD, SKIPPED], NOT_AUDITED, ["NOT AUDITED: the service knew 1 of 2 packages; Dependency not found"]),
         ([BAD, SKIPPED], VULNERABLE, ["bad 1.0: PYSEC", "NOT AUDITED: the service knew 1 of 2 packages"]),
         ([], NOT_AUDITED, ["NOT AUDITED: the service knew 0 of 0 packages"]),
