@@ -3,8 +3,8 @@
     python -m tools.bench.reference --input CASE --output RESULT --weights PICKLES
 
 fp32 pickles by ``torch.load``, timm's modules in the default layout, every page resized by PIL and normalised by
-itself, batch 1, one member after another, the result written by ``json.dump``. It checks nothing. Written from scratch, and
-used for nothing else; `tools.bench.bundles` makes its pickles. Its last line is its seconds by stage, as JSON.
+itself, batch 1, one member after another, the result written by ``json.dump``. It checks nothing. Written from scratch,
+and used for nothing else; `tools.bench.bundles` makes its pickles. Its last line is its seconds by stage, as JSON.
 """
 
 import argparse

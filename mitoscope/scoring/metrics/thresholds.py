@@ -43,9 +43,10 @@ def max_balanced_accuracy(is_atypical: Array, p_atypical: Array) -> float:
 def cost_weighted(is_atypical: Array, p_atypical: Array, cost_ratio: float = COST_RATIO) -> float:
     """The threshold of least cost on these predictions, where a missed atypical crop costs more than a false alarm.
 
-    The default is a convention, not a measurement. A reader dismisses a false alarm at a glance. Nobody searches for crops
-    that were missed. So one miss costs as much as ten false alarms. That calls a crop atypical from a chance of 1 in 11 on if the probabilities are calibrated. Balanced
-    accuracy implies a ratio of 5.4 on the paper's Table 1 (3.2 to 11.5 by cancer) and 3.5 on AMi-Br; unlike it, this
+    The default is a convention, not a measurement. A reader dismisses a false alarm at a glance. Nobody searches for
+    crops that were missed. So one miss costs as much as ten false alarms. If the probabilities are calibrated, that
+    calls a crop atypical from a chance of 1 in 11 on. Balanced accuracy implies a ratio of 5.4 on the paper's Table 1
+    (3.2 to 11.5 by cancer) and 3.5 on AMi-Br; unlike it, this
     ratio does not follow how many atypical crops the fitted data happen to hold.
 
     Args:
