@@ -1,0 +1,1 @@
+"""Detectors: fields with labelled points → a bundle."""

@@ -1,0 +1,54 @@
+import pytest
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from mitoscope.networks.rtmdet import SIZES, RTMDet
+
+
+def count(module: torch.nn.Module) -> int:
+    return sum(tensor.numel() for tensor in module.parameters())
+
+
+def test_the_small_one_has_the_published_size() -> None:
+    with torch.device("meta"):
+        network, image = RTMDet(SIZES["rtmdet_s"], 80), torch.empty(1, 3, 640, 640)
+    parts = [count(part) for part in (network.backbone, network.neck, network.bbox_head)]
+    assert parts == [4_378_320, 3_883_200, 625_404]
+    with FlopCounterMode(display=False) as counter:
+        network(image)
+    assert counter.get_total_flops() / 2e9 == pytest.approx(14.76, abs=0.01)  # GMAC
+
+
+def test_its_tensors_are_named_as_in_mmdet_checkpoints() -> None:
+    with torch.device("meta"):
+        names = RTMDet(SIZES["rtmdet_s"], 1).state_dict()
+    for name, shape in {
+        "backbone.stem.0.conv.weight": (16, 3, 3, 3),
+        "backbone.stage2.1.blocks.1.conv2.depthwise_conv.conv.weight": (64, 1, 5, 5),
+        "backbone.stage4.1.conv2.conv.weight": (512, 1024, 1, 1),
+        "backbone.stage4.2.attention.fc.bias": (512,),
+        "neck.top_down_blocks.0.final_conv.bn.running_var": (256,),
+        "neck.out_convs.2.conv.weight": (128, 512, 3, 3),
+        "bbox_head.cls_convs.2.1.conv.weight": (128, 128, 3, 3),
+        "bbox_head.reg_convs.1.0.bn.weight": (128,),
+        "bbox_head.rtm_cls.0.weight": (1, 128, 1, 1),
+        "bbox_head.rtm_reg.2.bias": (4,),
+    }.items():
+        assert tuple(names[name].shape) == shape
+
+
+def test_the_grids_share_convolutions_but_not_norms() -> None:
+    head = RTMDet(SIZES["rtmdet_tiny"], 1).bbox_head
+    first, second = (head.cls_convs.get_submodule(f"{k}.0") for k in (0, 2))
+    assert first.conv is second.conv
+    assert first.bn is not second.bn
+
+
+def test_it_starts_from_the_prior_and_gives_pixels() -> None:
+    torch.manual_seed(0)
+    network = RTMDet(SIZES["rtmdet_tiny"], 2).eval()
+    with torch.no_grad():
+        logits, distances = network(torch.zeros(1, 3, 64, 96))
+    assert [tuple(grid.shape) for grid in logits] == [(1, 2, 8, 12), (1, 2, 4, 6), (1, 2, 2, 3)]
+    assert [tuple(grid.shape) for grid in distances] == [(1, 4, 8, 12), (1, 4, 4, 6), (1, 4, 2, 3)]
+    assert logits[0].sigmoid().mean() == pytest.approx(0.01, abs=0.001)
