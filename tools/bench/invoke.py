@@ -23,12 +23,12 @@ import torch
 
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.preprocess import preprocess
+from mitoscope.classify.selftest import clock
 from mitoscope.images.crops import find_stack, read_stack
 from mitoscope.memory import keep_freed_memory
 from mitoscope.networks.device import DTYPES
 from mitoscope.provenance import describe_machine, read_commit
 from model.classification import IMAGES_FOLDER
-from tools.bench.limits import clock
 from tools.bench.result import print_result
 
 ROOT = Path(__file__).resolve().parents[2]

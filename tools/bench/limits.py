@@ -2,27 +2,14 @@
 
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch.utils.flop_counter import FlopCounterMode
 
 from mitoscope.bundle.manifest import Bundle
-from mitoscope.networks.build import build_network
+from mitoscope.classify.selftest import SIDE, clock
 
-SIDE = 2048  # of the square matrices that are multiplied
 COPIED_BYTES = 2**28
-
-
-def clock(work: Callable[[], object]) -> float:
-    """Seconds that some work takes; a GPU's is waited for."""
-    started = time.perf_counter()
-    work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 def time_imports(modules: str) -> float:
@@ -33,16 +20,6 @@ def time_imports(modules: str) -> float:
 def time_reading(bundle: Bundle) -> float:
     """Seconds to read the members' bytes; where they were read before, from memory."""
     return clock(lambda: [(bundle.folder / member.file).read_bytes() for member in bundle.members])
-
-
-def count_flops(bundle: Bundle) -> float:
-    """Floating-point operations of one crop through all members; a multiplication and an addition are two."""
-    with torch.device("meta"):
-        network = build_network(bundle.architecture, bundle.input.size_px).eval()
-        image = torch.empty(1, 3, bundle.input.size_px, bundle.input.size_px)
-    with FlopCounterMode(display=False) as counter:
-        network(image)
-    return float(counter.get_total_flops() * len(bundle.members))
 
 
 def measure_rates(dtype: torch.dtype, device: torch.device, rounds: int = 8) -> dict[str, Any]:

@@ -26,6 +26,7 @@ import torch
 from mitoscope.bundle.find import find_bundle
 from mitoscope.bundle.read import read_bundle
 from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.selftest import clock, count_flops
 from mitoscope.images.crops import find_stack, read_stack
 from mitoscope.memory import keep_freed_memory
 from mitoscope.networks.device import DTYPES
@@ -61,7 +62,7 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
         write_pickles(bundle, pickles)
         stack = measure_stack(options, pickles, Path(name))
         classifier, bulk = measure_bulk(options, pickles)
-    flops = limits.count_flops(bundle)
+    flops = count_flops(bundle)
     rates = limits.measure_rates(DTYPES[classifier.precision], classifier.device)
     n_crops = bulk.pop("crops")
     return {
@@ -152,7 +153,7 @@ def measure_bulk(options: argparse.Namespace, pickles: Path) -> tuple[Classifier
         "reference": lambda: reference.predict_proba(networks, settings, crops, options.device),
         "ours": lambda: classifier.predict_members(crops, repeatable=True),
     }
-    rounds = [{name: {"s": limits.clock(work)} for name, work in works.items()} for _ in range(options.rounds + 1)][1:]
+    rounds = [{name: {"s": clock(work)} for name, work in works.items()} for _ in range(options.rounds + 1)][1:]
     rates = {f"{name}_crops_per_s": len(crops) / statistics.median(one[name]["s"] for one in rounds) for name in works}
     return classifier, {"crops": len(crops), **rates, "ours_over_reference": _ratio(rounds, "reference", "ours", "s")}
 
