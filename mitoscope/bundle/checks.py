@@ -12,6 +12,11 @@ def is_number(value: object) -> bool:
     return isinstance(value, int | float) and math.isfinite(value)
 
 
+def fault(what: str, *, got: object, expected: str) -> WeightsError:
+    """The error for a broken bundle; the remedy is always the same."""
+    return WeightsError(what, got=got, expected=expected, remedy=RESTORE)
+
+
 def unusable(what: str, got: object, expected: str) -> WeightsError:
     """The error for a manifest that cannot be used."""
-    return WeightsError(f"{what} cannot be used", got=got, expected=expected, remedy=RESTORE)
+    return fault(f"{what} cannot be used", got=got, expected=expected)

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from mitoscope.bundle.checks import RESTORE
+from mitoscope.bundle.checks import fault
 from mitoscope.bundle.read import MANIFEST
 from mitoscope.errors import WeightsError
 from mitoscope.files import describe_folder
@@ -41,9 +41,9 @@ def find_bundle(weights: Path | None = None) -> Path:
         if path.exists()
     ]
     if len(attached) > 1:
-        raise _fault("the model tarball is ambiguous", got=[str(path) for path in attached], expected="one manifest")
+        raise fault("the model tarball is ambiguous", got=[str(path) for path in attached], expected="one manifest")
     if not attached and MODEL_TARBALL.is_dir() and any(MODEL_TARBALL.iterdir()):
-        raise _fault(
+        raise fault(
             "the model tarball holds no bundle",
             got=describe_folder(MODEL_TARBALL),
             expected=f"{MANIFEST} in it or one folder below",
@@ -52,9 +52,4 @@ def find_bundle(weights: Path | None = None) -> Path:
         if (folder / MANIFEST).exists():
             return folder
     places = ", ".join(map(str, [MODEL_TARBALL, BAKED, *DEFAULTS]))
-    raise _fault("no weights bundle", got="no manifest.json", expected=f"one in {places}")
-
-
-def _fault(what: str, *, got: object, expected: str) -> WeightsError:
-    """The error whose remedy is to restore or name a bundle."""
-    return WeightsError(what, got=got, expected=expected, remedy=RESTORE)
+    raise fault("no weights bundle", got="no manifest.json", expected=f"one in {places}")

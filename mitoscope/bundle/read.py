@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from mitoscope.bundle.checks import RESTORE
+from mitoscope.bundle.checks import fault
 from mitoscope.bundle.formats import FORMATS, from_json
 from mitoscope.bundle.manifest import Base, Bundle, Member
 from mitoscope.errors import WeightsError
@@ -34,10 +34,10 @@ def read_bundle(folder: Path) -> Bundle:
     try:
         manifest = read_json(folder / MANIFEST, MANIFEST_BYTES)
     except (OSError, ValueError) as error:
-        raise _fault(f"{folder / MANIFEST} cannot be read", got=error, expected="UTF-8 JSON") from error
+        raise fault(f"{folder / MANIFEST} cannot be read", got=error, expected="UTF-8 JSON") from error
     if not isinstance(manifest, dict) or manifest.get("format") not in FORMATS:
         got = manifest.get("format") if isinstance(manifest, dict) else type(manifest).__name__
-        raise _fault(f"{folder / MANIFEST} has an unknown format", got=got, expected="format 1 or 2")
+        raise fault(f"{folder / MANIFEST} has an unknown format", got=got, expected="format 1 or 2")
     if CHECKSUM in manifest and manifest[CHECKSUM] != (found := hash_manifest(manifest)):
         raise WeightsError(
             f"{folder / MANIFEST} was altered",
@@ -49,10 +49,10 @@ def read_bundle(folder: Path) -> Bundle:
         bundle = from_json(manifest, folder)
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:  # the last: a 400-digit integer
         expected = f"the fields of format {manifest['format']}"
-        raise _fault(f"{folder / MANIFEST} is malformed", got=repr(error), expected=expected) from error
+        raise fault(f"{folder / MANIFEST} is malformed", got=repr(error), expected=expected) from error
     files = sorted(path.name for path in folder.glob("*.safetensors"))
     if files != sorted(bundle.files):
-        raise _fault(f"{folder} holds other members", got=files, expected=str(sorted(bundle.files)))
+        raise fault(f"{folder} holds other members", got=files, expected=str(sorted(bundle.files)))
     return bundle
 
 
@@ -109,10 +109,10 @@ def _read(path: Path, sha256: str) -> bytes:
     try:
         content = read_file(path, MEMBER_BYTES)
     except OSError as error:
-        raise _fault(f"{path} cannot be read", got=error, expected="a readable file") from error
+        raise fault(f"{path} cannot be read", got=error, expected="a readable file") from error
     digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
-        raise _fault(f"{path} was altered or swapped", got=f"sha256 {digest}", expected=f"sha256 {sha256}")
+        raise fault(f"{path} was altered or swapped", got=f"sha256 {digest}", expected=f"sha256 {sha256}")
     return content
 
 
@@ -126,8 +126,3 @@ def read_ahead(bundle: Bundle) -> Iterator[bytes]:
     reading: deque[Future[bytes]] = deque(pool.submit(read_content, bundle, member) for member in bundle.members)
     pool.shutdown(wait=False)
     return (reading.popleft().result() for _ in bundle.members)
-
-
-def _fault(what: str, *, got: object, expected: str) -> WeightsError:
-    """The error for a broken bundle; the remedy is always the same."""
-    return WeightsError(what, got=got, expected=expected, remedy=RESTORE)

@@ -28,7 +28,7 @@ from mitoscope.files import read_json
 from mitoscope.images.crops import read_crops
 from mitoscope.memory import keep_freed_memory
 from mitoscope.networks.build import build_network
-from mitoscope.networks.device import choose_device, choose_precision
+from mitoscope.networks.device import DTYPES, choose_device, choose_precision
 from mitoscope.provenance import PACKAGE, describe_machine, read_commit
 
 CHECKOUT = PACKAGE.parent / "test"
@@ -162,7 +162,7 @@ def measure_speed(classifier: Classifier, crops: np.ndarray) -> tuple[Check, dic
     classifier.predict_members(crops)
     seconds = min(clock(lambda: classifier.predict_members(many)) for _ in range(ROUNDS))
     flops = count_flops(classifier.bundle)
-    rate = measure_matrix_rate(classifier)
+    rate = measure_matrix_rate(DTYPES[classifier.precision], classifier.device)
     crops_per_s = len(many) / seconds
     share = crops_per_s * flops / rate
     large = flops / len(classifier.bundle.members) > 5e9
@@ -210,8 +210,7 @@ def count_flops(bundle: Bundle) -> float:
     return float(counter.get_total_flops() * len(bundle.members))
 
 
-def measure_matrix_rate(classifier: Classifier) -> float:
-    """Operations a second of a matrix product on the classifier's device, in its precision; the best of some."""
-    dtype = next(classifier.members[0].parameters()).dtype
-    a, b = (torch.randn(SIDE, SIDE, device=classifier.device).to(dtype) for _ in range(2))
-    return 2 * SIDE**3 / min(clock(lambda: a @ b) for _ in range(8))
+def measure_matrix_rate(dtype: torch.dtype, device: torch.device, rounds: int = 8) -> float:
+    """Operations a second of a matrix product; the best of some rounds."""
+    a, b = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
+    return 2 * SIDE**3 / min(clock(lambda: a @ b) for _ in range(rounds))

@@ -59,7 +59,7 @@ class Separable(nn.Module):
 
 
 class Block(nn.Module):
-    """3 × 3, then `Separable`; adds its input if it is told to."""
+    """3 × 3, then `Separable`; adds its input if `add` is set."""
 
     def __init__(self, channels: int, add: bool) -> None:
         super().__init__()

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from mitoscope.bundle.manifest import Bundle
-from mitoscope.classify.selftest import SIDE, clock
+from mitoscope.classify.selftest import clock, measure_matrix_rate
 
 COPIED_BYTES = 2**28
 
@@ -24,10 +24,9 @@ def time_reading(bundle: Bundle) -> float:
 
 def measure_rates(dtype: torch.dtype, device: torch.device, rounds: int = 8) -> dict[str, Any]:
     """The best rates seen of a matrix product in a precision, and of a copy in memory."""
-    a, b = (torch.randn(SIDE, SIDE, device=device).to(dtype) for _ in range(2))
     source = torch.ones(COPIED_BYTES // 4, device=device)
     target = torch.empty_like(source)
     return {
-        "matrix_gflops": 2 * SIDE**3 / 1e9 / min(clock(lambda: a @ b) for _ in range(rounds)),
+        "matrix_gflops": measure_matrix_rate(dtype, device, rounds) / 1e9,
         "copy_gbytes_per_s": COPIED_BYTES / 1e9 / min(clock(lambda: target.copy_(source)) for _ in range(rounds)),
     }
