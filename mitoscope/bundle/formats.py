@@ -1,6 +1,6 @@
 """A manifest as JSON: format 2 is written; format 2 and format 1 (five full members, atypical or normal) are read."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def from_json(manifest: Mapping[str, Any], folder: Path) -> Bundle:
             **fields,
             "input": InputSpec(**{**shape, "mean": tuple(shape["mean"]), "std": tuple(shape["std"])}),
             "threshold": Threshold(**fields["threshold"]),
-            "members": tuple(Member(**member) for member in fields["members"]),
+            "members": tuple(_member(**member) for member in fields["members"]),
             "classes": tuple(fields["classes"]),
             "base": _optional(Base, fields.get("base")),
             "calibration": _optional(Calibration, fields.get("calibration")),
@@ -43,6 +43,11 @@ def from_json(manifest: Mapping[str, Any], folder: Path) -> Bundle:
             "training_crops": None if crops is None else _training_crops(**crops),
         },
     )
+
+
+def _member(orientations: Sequence[int] = (), **fields: Any) -> Member:  # noqa: ANN401 - checked by Member
+    """Decode a member."""
+    return Member(**fields, orientations=tuple(orientations))
 
 
 def _training_crops(n_crops: int, features: Mapping[str, Mapping[str, float]]) -> TrainingCrops:

@@ -123,6 +123,8 @@ class Member:
         kind: ``"full"``, or ``"adapter"``: the difference from the bundle's base.
         fold: The fold that validated it; None without one.
         metrics: By name, such as ``roc_auc`` out of fold.
+        orientations: Those in which it sees a crop, 0 to 7, starting from the standard one; its probability is their
+            mean (`mitoscope.classify.orientation`). Empty: the crop as it comes.
     """
 
     file: str
@@ -130,6 +132,7 @@ class Member:
     kind: str = "full"
     fold: int | None = None
     metrics: Mapping[str, float] = field(default_factory=dict)
+    orientations: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         good = (
@@ -140,9 +143,12 @@ class Member:
             and (self.fold is None or isinstance(self.fold, int))
             and isinstance(self.metrics, Mapping)
             and all(is_number(value) for value in self.metrics.values())
+            and all(type(number) is int and 0 <= number < 8 for number in self.orientations)
+            and len(set(self.orientations)) == len(self.orientations)
         )
         if not good:
-            raise unusable("a member", self, "file NAME.safetensors, sha256, kind full or adapter, fold, metrics")
+            expected = "file NAME.safetensors, sha256, kind full or adapter, fold, metrics, different orientations 0 to 7"
+            raise unusable("a member", self, expected)
 
 
 @dataclass(frozen=True)
@@ -194,6 +200,8 @@ class Bundle:
             raise unusable("the list of members", files[:9], f"1 to {MEMBER_LIMIT} members, different files")
         if any(member.kind == "adapter" for member in self.members) != (self.base is not None):
             raise unusable("the base", self.base, "one where there are adapters, else null")
+        if len({bool(member.orientations) for member in self.members}) > 1:
+            raise unusable("the members' orientations", [m.orientations for m in self.members], "some each, or none")
         if not isinstance(self.training, Mapping):
             raise unusable("the provenance", self.training, "an object")
 

@@ -17,6 +17,7 @@ from mitoscope.bundle.manifest import Bundle
 from mitoscope.bundle.members import parse_member
 from mitoscope.bundle.read import read_ahead, read_base, read_bundle
 from mitoscope.classify.calibrate import calibrate, set_prevalence
+from mitoscope.classify.orientation import find_standard, to_standard, turn
 from mitoscope.classify.outliers import check_features
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.classify.task import check_task
@@ -176,9 +177,19 @@ class Classifier:
     @torch.inference_mode()
     def _forward(self, crops: np.ndarray) -> np.ndarray:
         """One batch through all members: uint8 (B, 128, 128, 3) → float64 (M, B)."""
-        images = preprocess(crops, self.bundle.input, self.device).to(DTYPES[self.precision])
-        logits = torch.stack([member(images).squeeze(1) for member in self.members])  # (M, B)
-        return logits.double().sigmoid().cpu().numpy()
+        seen = [member.orientations for member in self.bundle.members]
+        pixels = torch.as_tensor(crops)
+        if any(seen):
+            pixels = to_standard(pixels, find_standard(pixels))
+        images = preprocess(pixels, self.bundle.input, self.device).to(DTYPES[self.precision])
+        p_members = [_forward_member(*each, images) for each in zip(self.members, seen, strict=True)]
+        return torch.stack(p_members).cpu().numpy()
+
+
+def _forward_member(member: nn.Module, orientations: Sequence[int], images: Tensor) -> Tensor:
+    """One member's probabilities, the mean over its orientations: float (B, 3, S, S) → float64 (B,)."""
+    views = (turn(images, orientation) for orientation in orientations or (0,))
+    return torch.stack([member(view).squeeze(1).double().sigmoid() for view in views]).mean(dim=0)
 
 
 def _merge_adapters(

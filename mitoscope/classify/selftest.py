@@ -207,7 +207,7 @@ def count_flops(bundle: Bundle) -> float:
         image = torch.empty(1, 3, bundle.input.size_px, bundle.input.size_px)
     with FlopCounterMode(display=False) as counter:
         network(image)
-    return float(counter.get_total_flops() * len(bundle.members))
+    return float(counter.get_total_flops() * sum(len(member.orientations) or 1 for member in bundle.members))
 
 
 def measure_matrix_rate(dtype: torch.dtype, device: torch.device, rounds: int = 8) -> float:

@@ -14,6 +14,7 @@ from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
 from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.orientation import find_standard, from_standard, to_standard, turn, turn_back
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.errors import DataError
 from mitoscope.images import CROP_PX
@@ -43,8 +44,9 @@ class Saliency:
             classifier.device,
             DTYPES[classifier.precision],
         )
-        blank = self._prepare(np.zeros((1, CROP_PX, CROP_PX, 3), dtype=np.uint8))
+        blank = self._prepare(torch.zeros((1, CROP_PX, CROP_PX, 3), dtype=torch.uint8))
         self._probes = [_Probe(network, *_choose_stage(network, blank)) for network in classifier.members]
+        self._orientations = [member.orientations for member in classifier.bundle.members]
 
     def maps(self, crops: np.ndarray) -> np.ndarray:
         """Compute which parts of each crop the logit of *atypical* depends on.
@@ -62,11 +64,17 @@ class Saliency:
 
     def _mean_map(self, crops: np.ndarray) -> np.ndarray:
         """One batch: float32 (B, H, W)."""
-        images = self._prepare(crops)
-        mean: np.ndarray = torch.stack([probe.map(images) for probe in self._probes]).mean(dim=0).cpu().numpy()
+        pixels = torch.as_tensor(crops)
+        flips = find_standard(pixels) if any(self._orientations) else torch.zeros(3, len(pixels), dtype=torch.bool)
+        images = self._prepare(to_standard(pixels, flips))
+        maps = [
+            torch.stack([turn_back(probe.map(turn(images, seen)), seen) for seen in orientations or (0,)]).mean(dim=0)
+            for probe, orientations in zip(self._probes, self._orientations, strict=True)
+        ]
+        mean: np.ndarray = from_standard(torch.stack(maps).mean(dim=0).cpu(), flips).numpy()
         return mean
 
-    def _prepare(self, crops: np.ndarray) -> Tensor:
+    def _prepare(self, crops: Tensor) -> Tensor:
         """The networks' input."""
         return preprocess(crops, self._input, self._device).to(self._dtype)
 

@@ -10,6 +10,7 @@ from mitoscope.bundle.inputs import InputSpec
 from mitoscope.bundle.manifest import Bundle, Calibration, Member, Threshold
 from mitoscope.classify.calibrate import calibrate
 from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.orientation import choose_orientations
 from mitoscope.errors import DataError
 from mitoscope.networks.device import choose_device
 from mitoscope.scoring.metrics.classification import compute_metrics
@@ -50,7 +51,10 @@ def describe_bundle(study: Study, predictions: OutOfFold, rule: str, name: str, 
         input=InputSpec(**config["input"]),
         calibration=calibration,
         threshold=Threshold(threshold, rule, "nothing" if rule == "one_half" else "out-of-fold", len(predictions)),
-        members=tuple(_describe_member(predictions, p_atypical, fold, threshold) for fold in study.members),
+        members=tuple(
+            _describe_member(predictions, p_atypical, fold, threshold, config.get("orientations", 0))
+            for fold in study.members
+        ),
         training={
             "commit": ", ".join(study.record["commits"]),
             "config": config,
@@ -73,12 +77,15 @@ def _fit_calibration(predictions: OutOfFold) -> Calibration | None:
         return None
 
 
-def _describe_member(predictions: OutOfFold, p_atypical: np.ndarray, fold: int, threshold: float) -> Member:
+def _describe_member(
+    predictions: OutOfFold, p_atypical: np.ndarray, fold: int, threshold: float, orientations: int
+) -> Member:
     """One member with its out-of-fold metrics, calibrated; `write_bundle` computes the hash."""
     own = predictions.fold == fold
     scores = compute_metrics(predictions.is_atypical[own], p_atypical[own], call_atypical(p_atypical[own], threshold))
     metrics = {key: scores[key] for key in ("balanced_accuracy", "roc_auc")}
-    return Member(f"fold{fold}.safetensors", "", fold=fold, metrics=metrics)
+    seen = choose_orientations(fold, orientations)
+    return Member(f"fold{fold}.safetensors", "", fold=fold, metrics=metrics, orientations=seen)
 
 
 def read_states(study: Study) -> list[dict[str, Tensor]]:

@@ -23,6 +23,8 @@ class ClassifySettings:
             mixes none.
         subclass_weight: Weight of the auxiliary loss on the two experts' eight sub-classes.
         drop_rate: Dropout before the classifier.
+        orientations: In how many orientations a member sees a crop, see `mitoscope.classify.orientation`; 0: the crop
+            as it comes.
     """
 
     task: ClassVar[str] = "classify"
@@ -36,6 +38,7 @@ class ClassifySettings:
     mixup_alpha: float = 0.0
     subclass_weight: float = 0.5
     drop_rate: float = 0.2
+    orientations: int = 0
 
     def __post_init__(self) -> None:
         rules = {
@@ -46,6 +49,7 @@ class ClassifySettings:
             "mixup_alpha": self.mixup_alpha >= 0,
             "subclass_weight": self.subclass_weight >= 0,
             "drop_rate": 0 <= self.drop_rate < 1,
+            "orientations": 0 <= self.orientations <= 8,
         }
         check_ranges(self, rules, "the setting", "--set")
 
@@ -53,9 +57,13 @@ class ClassifySettings:
 ClassifyConfig = FitConfig[ClassifySettings]
 
 BASES: dict[str, ClassifyConfig] = {
-    "lite": FitConfig(ClassifySettings()),
-    "lite0": FitConfig(
-        ClassifySettings(input=InputSpec(crop_px=64, size_px=128, mean=(127 / 255,) * 3, std=(128 / 255,) * 3)),
+    "b0": FitConfig(ClassifySettings()),
+    "lite": FitConfig(
+        ClassifySettings(
+            input=InputSpec(crop_px=64, size_px=128, mean=(127 / 255,) * 3, std=(128 / 255,) * 3),
+            augment=AugmentConfig(stain_scale=0.3, stain_shift=0.045),
+            orientations=1,
+        ),
         architecture="tf_efficientnet_lite0",
         pretrained=True,
         epochs=14,
@@ -116,7 +124,7 @@ def _ablations(base: ClassifyConfig, cnn: str, vit: str) -> dict[str, ClassifyCo
 # L2 has 61 M, its counterparts 49 M and 86 M, all three from ImageNet-1k. timm initialises the one-output head of the
 # EfficientNet family (and MobileNet) with weights up to 1, thirty times too large: they hardly learn from scratch.
 COUNTERPARTS = {
-    "lite": ("regnetx_002", "vit_tiny_patch16_224"),
+    "b0": ("regnetx_002", "vit_tiny_patch16_224"),
     "l2": ("convnext_small.fb_in1k", "deit_base_patch16_224.fb_in1k"),
 }
 PRESETS: dict[str, ClassifyConfig] = BASES | {

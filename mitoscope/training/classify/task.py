@@ -9,6 +9,7 @@ from torch import Tensor
 
 from mitoscope.bundle.manifest import Bundle, Member, Threshold
 from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.orientation import choose_orientations
 from mitoscope.networks.device import choose_device
 from mitoscope.training.classify.batches import CropDataset, training_batches, validation_batches
 from mitoscope.training.classify.module import FoldModule
@@ -32,7 +33,7 @@ def make_member(config: ClassifyConfig, data: CropData, folds: Folds, fold: int)
     loader = training_batches(CropDataset(data, trained, config.part.vote_weight), config, seed)
 
     def predict(state: Mapping[str, Tensor]) -> pd.DataFrame:
-        return _predict(config, state, data, validated)
+        return _predict(config, state, data, validated, fold)
 
     return MemberFit(
         module=FoldModule(config, total_steps=len(loader) * config.epochs, seed=seed),
@@ -43,7 +44,9 @@ def make_member(config: ClassifyConfig, data: CropData, folds: Folds, fold: int)
     )
 
 
-def _predict(config: ClassifyConfig, state: Mapping[str, Tensor], data: CropData, rows: np.ndarray) -> pd.DataFrame:
+def _predict(
+    config: ClassifyConfig, state: Mapping[str, Tensor], data: CropData, rows: np.ndarray, fold: int
+) -> pd.DataFrame:
     """image_id, label and p_atypical of some crops, as a bundle of this one member would predict them in fp32."""
     bundle = Bundle(
         folder=Path(),
@@ -51,7 +54,7 @@ def _predict(config: ClassifyConfig, state: Mapping[str, Tensor], data: CropData
         architecture=config.architecture,
         input=config.part.input,
         threshold=Threshold(0.5, "one_half", "nothing", 0),
-        members=(Member("member.safetensors", ""),),
+        members=(Member("member.safetensors", "", orientations=choose_orientations(fold, config.part.orientations)),),
     )
     (p_atypical,) = Classifier.of(bundle, iter([state]), choose_device("auto"), "fp32").predict_members(
         data.crops[rows]
