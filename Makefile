@@ -59,7 +59,7 @@ benchmark: data  ## the benchmark table; needs DATA=FOLDER
 
 # One change to the preset for each row, on the benchmark's split; MEMBERS=5 fits all five folds of each.
 MEMBERS   ?= 1
-ABLATIONS := lite lite-focal lite-no-stain lite-half-stain lite-double-stain lite-no-weighted-sampling lite-cnn lite-vit
+ABLATIONS := b0 b0-focal b0-no-stain b0-half-stain b0-double-stain b0-no-weighted-sampling b0-cnn b0-vit
 ablations: data  ## one change to the recipe at a time; needs DATA=FOLDER
 	for preset in $(ABLATIONS); do \
 	    $(BIN)/mitoscope train run --data runs/data --out runs/ablations/$$preset --preset $$preset \
@@ -69,7 +69,7 @@ ablations: data  ## one change to the recipe at a time; needs DATA=FOLDER
 
 # Each of three cohorts is left out once, with an input of 96 px: 15 networks.
 leave-one-out: data  ## one cohort left out at a time; needs DATA=FOLDER
-	$(BIN)/mitoscope train run --data runs/data --out runs/leave-one-out --preset lite --set epochs=30 \
+	$(BIN)/mitoscope train run --data runs/data --out runs/leave-one-out --preset b0 --set epochs=30 \
 	    --set input.size_px=96 --leave-one-out cohort
 	$(BIN)/mitoscope train evaluate --study runs/leave-one-out --out docs/results/leave-one-out
 
