@@ -147,7 +147,9 @@ class Member:
             and len(set(self.orientations)) == len(self.orientations)
         )
         if not good:
-            expected = "file NAME.safetensors, sha256, kind full or adapter, fold, metrics, different orientations 0 to 7"
+            expected = (
+                "file NAME.safetensors, sha256, kind full or adapter, fold, metrics, different orientations 0 to 7"
+            )
             raise unusable("a member", self, expected)
 
 

@@ -41,7 +41,7 @@ from mitoscope.training.study.study import Recipe, read_studies, read_study, run
 ROOT = Path(__file__).resolve().parents[2]
 # timm's smallest residual network learns to tell the made crops apart in a dozen steps; EfficientViT would not, and
 # with equal probabilities everywhere nothing below could fail.
-SETTINGS = ("architecture=test_resnet", "learning_rate=0.02", "ema_decay=0")
+SETTINGS = ("architecture=test_resnet", "learning_rate=0.02", "ema_decay=0", "orientations=1")
 PRESET = ("--preset", "smoke", *(word for setting in SETTINGS for word in ("--set", setting)))
 HOLD_OUT = ["source=other"]
 # Sums in the same order, however many cores there are, and on the CPU also where there is a GPU.
@@ -149,6 +149,15 @@ def test_every_way_from_crops_to_probabilities_gives_the_same(
     run_inference(*options)
     records = json.loads((tmp_path / "output" / OUTPUT_NAME).read_text())
     np.testing.assert_allclose([record["confidence"] for record in records], expected, rtol=0, atol=1e-6)
+
+
+def test_each_member_sees_a_crop_as_it_was_validated(study: Path, bundle: Path, data: CropData) -> None:
+    assert [member.orientations for member in read_bundle(bundle).members] == [(0,), (3,), (6,), (1,), (4,)]
+    recorded = read_out_of_fold(read_study(study))
+    crops = np.rot90(data.crops[recorded.rows], axes=(1, 2))  # however it lies
+    p_members = Classifier.load(bundle, device="cpu", precision="fp32").predict_members(np.ascontiguousarray(crops))
+    own = p_members[recorded.fold, np.arange(len(crops))]
+    np.testing.assert_allclose(own, recorded.p_atypical, atol=1e-3)  # the weights are rounded to fp16
 
 
 def test_the_published_bundle_says_what_each_precision_changes(study: Path, bundle: Path, data: CropData) -> None:

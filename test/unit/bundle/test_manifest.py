@@ -28,6 +28,12 @@ CALIBRATION = {"method": "platt", "scale": 1, "offset": 0, "fitted_on": "", "n_c
         ({"members": [{"file": "../fold0.safetensors", "sha256": ""}]}, "a member cannot be used"),
         ({"members": [{"file": "a.safetensors", "sha256": ""}] * 2}, "the list of members cannot be used"),
         ({"members": [{"file": "a.safetensors", "sha256": "", "kind": "half"}]}, "a member cannot be used"),
+        ({"members": [{"file": "a.safetensors", "sha256": "", "orientations": [8]}]}, "a member cannot be used"),
+        ({"members": [{"file": "a.safetensors", "sha256": "", "orientations": [1, 1]}]}, "a member cannot be used"),
+        (
+            {"members": [{"file": f"{k}.safetensors", "sha256": "", "orientations": [0] * k} for k in range(2)]},
+            "the members' orientations cannot be used",
+        ),
         (
             {"members": [{"file": "a.safetensors", "sha256": "", "kind": "adapter"}]},
             "the base cannot be used: got None",

@@ -52,7 +52,7 @@ def test_the_weights_in_git_have_the_hash_of_their_preset() -> None:
 
 
 def test_settings_recorded_before_others_existed_keep_their_hash() -> None:
-    assert hash_recorded(RECORDED) == LITE.sha256
+    assert hash_recorded(RECORDED) == PRESETS["b0"].sha256
     assert fill_defaults(RECORDED)["keep"] == "last"
 
 
@@ -60,7 +60,7 @@ def test_settings_recorded_before_others_existed_keep_their_hash() -> None:
 @pytest.mark.parametrize(
     ("preset", "sha256"),
     [
-        ("lite", "42f25a7344b2552ba6e7d2916643b44e07f511d10f9782bcece37ad419e3c3f0"),
+        ("b0", "42f25a7344b2552ba6e7d2916643b44e07f511d10f9782bcece37ad419e3c3f0"),
         ("l2", "643ddf06d426e2cd291ea6570ee6893ade481ca907628ea1a5c8b611063f0d12"),
     ],
 )
@@ -112,7 +112,7 @@ def test_what_needs_a_validation_refuses_a_run_without_one(needs: list[str]) -> 
 
 def test_an_unknown_preset_is_named_with_those_that_exist() -> None:
     with pytest.raises(
-        MitoscopeError, match="--preset light is unknown: got light, expected lite, lite0, l2, smoke, lite-focal"
+        MitoscopeError, match="--preset light is unknown: got light, expected b0, lite, l2, smoke, b0-focal"
     ):
         configure("light", [])
 

@@ -37,8 +37,12 @@ class Brightness(nn.Module):
         return self.head(patches.flatten(1).mean(dim=1, keepdim=True))
 
 
-def make_classifier(folder: Path, members: list[nn.Module], spec: InputSpec) -> Classifier:
-    bundle = replace(read_bundle(folder), input=spec)
+def make_classifier(
+    folder: Path, members: list[nn.Module], spec: InputSpec, orientations: tuple[int, ...] = ()
+) -> Classifier:
+    bundle = read_bundle(folder)
+    described = tuple(replace(member, orientations=orientations) for member in bundle.members[: len(members)])
+    bundle = replace(bundle, input=spec, members=described)
     return Classifier(bundle, [member.eval() for member in members], torch.device("cpu"), "fp32")
 
 
@@ -53,6 +57,18 @@ def test_the_map_lies_over_the_central_square(layout: str, tiny_bundle: Path) ->
     expected[1, 5] = 1 / 64  # gradient of the mean × brightness
     assert maps[0] == pytest.approx(expected, abs=1e-7)
     assert not maps[1].any()
+
+
+@pytest.mark.parametrize("orientation", range(8))
+def test_the_map_lies_as_the_crop_does_whatever_the_network_sees(
+    orientation: int, tiny_bundle: Path, stack: np.ndarray
+) -> None:
+    spec = InputSpec(crop_px=128, size_px=64, mean=(0.0,) * 3, std=(1.0,) * 3)
+    as_it_comes, turned = (
+        Saliency(make_classifier(tiny_bundle, [Brightness("channels first")], spec, seen)).maps(stack)
+        for seen in ((), (orientation,))
+    )
+    np.testing.assert_allclose(turned, as_it_comes, atol=1e-6)
 
 
 def test_members_are_averaged_and_may_speak_against(tiny_bundle: Path) -> None:
