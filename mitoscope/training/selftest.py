@@ -116,8 +116,8 @@ def measure_fold(plan: FoldPlan) -> tuple[list[Check], dict[str, Any]]:
         "peak_gpu_gb": torch.cuda.max_memory_allocated() / 1e9,  # 0 without a GPU
         "validation": metrics,
     }
-    speed = f"{plan.preset}, {done['epochs']} epochs of {epoch_s:.1f} s, validation included: "
-    speed += f"{result['crops_per_s']:.0f} crops a second"
+    speed = f"{plan.preset}: {epoch_s:.1f} s an epoch with validation (mean of {done['epochs']}), "
+    speed += f"{result['crops_per_s']:.1f} crops a second"
     found = f"ROC AUC {metrics['roc_auc']:.3f}, balanced accuracy {metrics['balanced_accuracy']:.3f} at .5, "
     found += f"{metrics['n_crops']} crops that it was not trained on"
     memory = f"at most {result['peak_gpu_gb']:.1f} GB"

@@ -68,7 +68,7 @@ def test_a_fold_of_l2_is_trained_on_the_gpu(
         pytest.skip("no CUDA device")
     given = ["--full", "--data", str(data_folder), "--out", str(tmp_path / "selftest.json")]
     main(["selftest", *given, "--set", "pretrained=false", "--set", "epochs=2"])  # 1 on a busy machine: too slow
-    assert "l2, 2 epochs of " in capsys.readouterr().out
+    assert "s an epoch with validation (mean of 2)" in capsys.readouterr().out
     result = json.loads((tmp_path / "selftest.json").read_text())
     assert result["machine"]["driver"]
     assert result["training"]["config"]["precision"] == "16-mixed"
