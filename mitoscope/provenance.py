@@ -43,10 +43,14 @@ def describe_machine() -> dict[str, Any]:
     return {"processor": processor, "cores": cores, "gpus": gpus, "system": platform.system()}
 
 
+def list_versions(*packages: str) -> dict[str, str]:
+    """The versions of Python and of these packages."""
+    return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
+
+
 def describe_code() -> dict[str, Any]:
     """The commit, and the versions of what computes."""
-    versions = {"python": sys.version.split()[0], **{name: version(name) for name in LIBRARIES}}
-    return {"commit": read_commit(), "versions": versions}
+    return {"commit": read_commit(), "versions": list_versions(*LIBRARIES)}
 
 
 def describe_file(path: Path) -> dict[str, Any]:

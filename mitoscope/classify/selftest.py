@@ -4,14 +4,13 @@ The crops are sixteen drawn ones, whose probabilities by the default weights are
 """
 
 import math
-import platform
+import shutil
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +28,7 @@ from mitoscope.images.crops import read_crops
 from mitoscope.memory import keep_freed_memory
 from mitoscope.networks.build import build_network
 from mitoscope.networks.device import DTYPES, choose_device, choose_precision
-from mitoscope.provenance import PACKAGE, describe_machine, read_commit
+from mitoscope.provenance import PACKAGE, describe_machine, list_versions, read_commit
 
 CHECKOUT = PACKAGE.parent / "test"
 STACKS = (PACKAGE / "weights" / "sample.tiff", *sorted(CHECKOUT.glob("input/interf0/images/*/*.tiff")))
@@ -78,8 +77,10 @@ def run_selftest(weights: Path | None = None, device: str = "auto") -> tuple[lis
     crops, expected = read_sample(bundle)
     classifier = Classifier.load(bundle.folder, device=device)
     exact = Classifier.load(bundle.folder, device=device, precision="fp32").predict_proba(crops)
-    checks = [*describe_versions(), Check("weights", f"{bundle.name} in {bundle.folder}")]
-    result: dict[str, Any] = {"machine": describe_machine(), "commit": read_commit(), "bundle": bundle.name}
+    machine = {**describe_machine(), "driver": read_driver()}
+    versions = {**list_versions("torch", "timm", "numpy", "Pillow"), "torch": torch.__version__}
+    checks = [*describe_parts(machine, versions), Check("weights", f"{bundle.name} in {bundle.folder}")]
+    result: dict[str, Any] = {"machine": machine, "versions": versions, "commit": read_commit(), "bundle": bundle.name}
     if expected is not None:
         change = float(np.abs(exact - expected).max())
         checks.append(Check("fp32", f"at most {change:.1e} from the known probabilities", change <= TOLERANCE))
@@ -124,21 +125,30 @@ def read_sample(bundle: Bundle) -> tuple[np.ndarray, np.ndarray | None]:
     return crops, np.array([page["confidence"] for page in read_json(expected)])
 
 
-def describe_versions() -> list[Check]:
-    """Python, torch, processor and GPU."""
-    machine = describe_machine()
-    packages = ", ".join(f"{name} {version(name)}" for name in ("timm", "numpy", "Pillow"))
+def describe_parts(machine: dict[str, Any], versions: dict[str, str]) -> list[Check]:
+    """Packages, processor and GPU."""
     bf16 = "bf16 in hardware" if torch.cpu._is_avx512_bf16_supported() else "no bf16 in hardware"
     checks = [
-        Check("versions", f"python {platform.python_version()}, torch {torch.__version__}, {packages}"),
+        Check("versions", ", ".join(f"{name} {number}" for name, number in versions.items())),
         Check("processor", f"{machine['processor']}, {machine['cores']} cores, {bf16}"),
     ]
+    driver = f"NVIDIA driver {machine['driver'] or 'not found'}"
     if not torch.cuda.is_available():
-        return [*checks, Check("GPU", "none that torch can use: networks run on the processor")]
+        return [*checks, Check("GPU", f"none that torch can use, {driver}: networks run on the processor")]
     major, minor = torch.cuda.get_device_capability()
     memory_gb = torch.cuda.get_device_properties(0).total_memory / 1e9
-    found = f"{torch.cuda.get_device_name()}, sm_{major}{minor}, {memory_gb:.0f} GB, CUDA {torch.version.cuda}"
+    found = f"{machine['gpus'][0]}, sm_{major}{minor}, {memory_gb:.0f} GB, {driver}, CUDA {torch.version.cuda}"
     return [*checks, Check("GPU", found, (major, minor) >= (7, 0))]
+
+
+def read_driver() -> str | None:
+    """The NVIDIA driver's version; None where nvidia-smi is missing or finds no driver."""
+    program = shutil.which("nvidia-smi")
+    if program is None:
+        return None
+    command = [program, "--query-gpu=driver_version", "--format=csv,noheader"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return next(iter(done.stdout.splitlines()), None) if done.returncode == 0 else None
 
 
 def measure_precision(

@@ -21,7 +21,8 @@ def main(arguments: list[str] | None = None) -> int:
         arguments = sys.argv[1:]
     is_training = arguments[:1] == ["train"]
     options = build_parser(with_training=is_training).parse_args(arguments)
-    return run_command(lambda: options.command(options), "train" if is_training else "")
+    needs_train = is_training or getattr(options, "full", False)
+    return run_command(lambda: options.command(options), "train" if needs_train else "")
 
 
 def build_parser(*, with_training: bool) -> argparse.ArgumentParser:

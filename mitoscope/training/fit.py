@@ -73,9 +73,9 @@ def fit(data: CropData, folds: Folds, fold: int, config: FitConfig[Any], run: Pa
         write_json(run / CONFIG, config.to_dict())
         L.seed_everything(config.seed + fold, verbose=False)
         member = MAKERS[config.part.task](config, data, folds, fold)
-        seconds = train(member, config, run)
+        seconds, epochs = train(member, config, run)
         _write_member(member, run)
-        write_done(run, mark, seconds)
+        write_done(run, mark, seconds, epochs)
 
 
 def _write_member(member: MemberFit, run: Path) -> None:

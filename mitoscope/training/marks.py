@@ -48,10 +48,10 @@ def is_same(run: Path, found: Mapping[str, Any], mark: Mapping[str, Any]) -> boo
     )
 
 
-def write_done(run: Path, mark: Mapping[str, Any], seconds: float) -> None:
-    """Record that the member is complete, and the commits that fitted it."""
+def write_done(run: Path, mark: Mapping[str, Any], seconds: float, epochs: int) -> None:
+    """Record that the member is complete, the commits that fitted it, and how long that took."""
     commits = read_object(run / STARTED, f"delete {run}", MARKED)["commits"]
-    write_json(run / DONE, {"mark": mark, "commits": commits, "seconds": round(seconds)})
+    write_json(run / DONE, {"mark": mark, "commits": commits, "seconds": round(seconds, 1), "epochs": epochs})
 
 
 @contextmanager

@@ -32,7 +32,7 @@ EXPECTED_WARNINGS = (
 )
 
 
-def train(member: MemberFit, config: FitConfig[Any], run: Path) -> float:
+def train(member: MemberFit, config: FitConfig[Any], run: Path) -> tuple[float, int]:
     """Train to the end, and leave the weights to publish in the module.
 
     Args:
@@ -41,7 +41,7 @@ def train(member: MemberFit, config: FitConfig[Any], run: Path) -> float:
         run: The member's own folder; its ``last.ckpt`` is resumed when there is one.
 
     Returns:
-        The seconds of all starts.
+        The seconds of all starts, and the epochs: fewer than the settings name where the run stopped early.
 
     Raises:
         DataError: The checkpoint is damaged.
@@ -63,7 +63,7 @@ def train(member: MemberFit, config: FitConfig[Any], run: Path) -> float:
     if config.keep == BEST:
         best = torch.load(run / f"{BEST}.ckpt", map_location="cpu", weights_only=True)
         member.module.load_state_dict(best["state_dict"])
-    return timer.time_elapsed("train")
+    return timer.time_elapsed("train"), trainer.current_epoch
 
 
 def _checkpoint(run: Path) -> Path | None:

@@ -1,10 +1,8 @@
 """A study: the folds of one split under one configuration; or one such study for each domain that is left out."""
 
 import re
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +10,7 @@ import pandas as pd
 
 from mitoscope.errors import DataError
 from mitoscope.files import read_object, write_json
-from mitoscope.provenance import describe_machine
+from mitoscope.provenance import describe_machine, list_versions
 from mitoscope.training.data.table import CropData, read_data
 from mitoscope.training.folds import N_FOLDS, Folds, held_out_mask, read_folds, split, write_folds
 from mitoscope.training.marks import DONE, MARKED, fold_mark, is_done, is_same
@@ -169,14 +167,13 @@ def _run_all(
                 expected="one",
                 remedy="run the same command again",
             )
-    versions = {"python": sys.version.split()[0], **{name: version(name) for name in ("torch", "timm", "lightning")}}
     record = {
         "data": str(data_folder.resolve()),
         "preset": recipe.preset,
         "settings": list(recipe.settings),
         "members": recipe.members,
         "config": config.to_dict(),
-        "versions": versions,
+        "versions": list_versions("torch", "timm", "lightning"),
         "machine": describe_machine(),
     }
     for out in plan:

@@ -34,3 +34,18 @@ def test_wrong_probabilities_are_bad(monkeypatch: pytest.MonkeyPatch, tmp_path: 
 def test_other_weights_have_no_known_probabilities(tiny_bundle: Path) -> None:
     crops, expected = selftest.read_sample(selftest.read_bundle(tiny_bundle))
     assert (crops.shape, expected) == ((16, 128, 128, 3), None)
+
+
+@pytest.mark.parametrize(
+    ("script", "driver"), [("echo 570.86.15; echo 570.86.15", "570.86.15"), ("echo no driver; exit 9", None)]
+)
+def test_the_driver_is_what_nvidia_smi_prints(
+    script: str, driver: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = tmp_path / "nvidia-smi"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert selftest.read_driver() == driver
+    program.unlink()
+    assert selftest.read_driver() is None
