@@ -36,7 +36,7 @@ def find_standard(crops: Tensor) -> Tensor:
         bool (3, N): whether to flip left and right, then up and down, then to swap rows and columns.
     """
     half = crops.shape[1] // 2
-    sums = crops.sum(dim=3, dtype=torch.int64).unflatten(2, (2, half)).unflatten(1, (2, half)).sum(dim=(2, 4))
+    sums = crops.sum(dim=3, dtype=torch.int64).reshape(-1, 2, half, 2, half).sum(dim=(2, 4))
     sideways = sums[:, :, 0].sum(1) < sums[:, :, 1].sum(1)  # (N, upper or lower, left or right)
     upwards = sums[:, 0].sum(1) < sums[:, 1].sum(1)
     row, column = upwards.long(), (~sideways).long()  # what becomes the upper right quarter
