@@ -21,6 +21,7 @@ from mitoscope.cli.options import (
     parse_share,
     take_options,
 )
+from mitoscope.errors import DataError
 
 
 def add_classify(commands: Commands) -> None:
@@ -126,7 +127,9 @@ def add_compare(commands: Commands) -> None:
             more = take_options(options, "mpp", "seed")
             print(compare_detections(first, second, options.truth, options.out, thresholds=thresholds, **more))
         else:
-            check_together(options, "compare", "--labels", without=("--mpp", "--thresholds"))
+            if options.labels is None:
+                raise DataError("compare needs --labels or --truth", got="none", expected="one", remedy="add it")
+            check_together(options, "--labels", without=("--mpp", "--thresholds"))
             from mitoscope.scoring.labels import parse_labels
             from mitoscope.scoring.metrics.paired import compare
 

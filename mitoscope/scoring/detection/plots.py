@@ -45,7 +45,7 @@ def plot_froc_curves(groups: Sequence[Group], path: Path) -> None:
         curve = trace_sweep(group)
         false_alarms, recall = ((curve.n_called - curve.n_found) / len(group.regions))[::-1], curve.recall[::-1]
         last = max([MOST_FALSE_ALARMS, *false_alarms])  # with no more points, recall stays
-        false_alarms, recall = np.append(false_alarms, last), np.append(recall, recall[-1:] if len(recall) else 0.0)
+        false_alarms, recall = np.append(false_alarms, last), np.append(recall, recall[-1] if len(recall) else 0.0)
         is_inside = bool(n_called) and point[0] <= MOST_FALSE_ALARMS
         return draw_curve(axes, false_alarms, recall, point if is_inside else None, number)
 
@@ -114,13 +114,12 @@ def _draw(
 def _draw_sweep(axes: Axes, group: Group) -> None:
     """Draw one sweep."""
     sweep, curve = sweep_regions(group), trace_sweep(group)
-    axes.step(
-        [0, *curve.threshold], [*curve.f1_score[:1], *curve.f1_score], where="pre", color=PALETTE[0], linewidth=0.9
-    )
     if sweep:
+        thresholds, f1 = [0, *curve.threshold], [curve.f1_score[0], *curve.f1_score]
+        axes.step(thresholds, f1, where="pre", color=PALETTE[0], linewidth=0.9)
         axes.axvline(sweep.best_threshold, color="0.5", linewidth=0.8, linestyle=":")
-        if group.threshold is not None:
-            axes.plot(group.threshold, sweep.f1_score, **POINT, color=PALETTE[1], zorder=3)
+        if sweep.threshold is not None:
+            axes.plot(sweep.threshold, sweep.f1_score, **POINT, color=PALETTE[1], zorder=3)
     axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03), box_aspect=1)
     axes.set_xticks(*TICKS)
 
