@@ -11,7 +11,7 @@ import pandas as pd
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DataError
 from mitoscope.files import hash_file, read_json
-from mitoscope.tables import check_words, read_csv
+from mitoscope.tables import check_words, parse_numbers, read_csv
 
 DECIMALS = 6  # of every probability in predictions.csv
 RECORD_FORMAT = 1
@@ -35,15 +35,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     table = read_csv(path, PREDICTION_COLUMNS)
     members = member_columns(table)
     for name in ("p_atypical", *members):
-        values = pd.to_numeric(table[name], errors="coerce")
-        wrong = table[~values.between(0, 1)]  # a NaN is not
-        if len(wrong):
-            row = wrong.iloc[0]
-            got = f"{row[name]} for {row['image_id']!r} and {len(wrong)} such in all"
-            raise DataError(
-                f"{path}: {name} is no probability", got=got, expected="numbers in [0, 1]", remedy="correct it"
-            )
-        table[name] = values
+        table[name] = parse_numbers(path, table, name, "image_id", shares=True)
     check_words(path, table["class"], CLASS_NAMES)
     return table[[*PREDICTION_COLUMNS, *members]]
 
@@ -69,15 +61,25 @@ def find_record(predictions_csv: Path) -> dict[str, Any] | None:
     path = record_of(predictions_csv)
     if not path.is_file():
         return None
-    record, found = read_record(path), hash_file(predictions_csv)
-    if record["csv_sha256"] != found:
-        raise DataError(
-            f"{predictions_csv} was changed after it was made",
-            got=f"sha256 {found}",
-            expected=f"{record['csv_sha256']}, as in {path.name}",
-            remedy=f"run mitoscope classify again; or give your own table another name, without {path.name} beside it",
-        )
+    record = read_record(path)
+    check_unchanged(predictions_csv, record["csv_sha256"])
     return record
+
+
+def check_unchanged(csv: Path, sha256: str) -> None:
+    """Refuse a table that differs from what its record says.
+
+    Raises:
+        DataError: It does.
+    """
+    if (found := hash_file(csv)) != sha256:
+        name = record_of(csv).name
+        raise DataError(
+            f"{csv} was changed after it was made",
+            got=f"sha256 {found}",
+            expected=f"{sha256}, as in {name}",
+            remedy=f"make it again with mitoscope; or give your own table another name, without {name} beside it",
+        )
 
 
 def describe_predictions(predictions_csv: Path) -> dict[str, Any]:
@@ -93,9 +95,8 @@ def find_threshold(predictions: pd.DataFrame, record: Mapping[str, Any] | None) 
         record: Theirs, as `find_record` gives it.
 
     Returns:
-        The record's, else the middle of the gap between the highest probability that is called
-        normal (0 where none is) and the lowest that is called atypical (1 where none is). None where no threshold
-        explains the classes, as when the winning class's confidence stands for P(atypical).
+        The record's, else that of `find_gap`. None where no threshold explains the classes, as when the winning
+        class's confidence stands for P(atypical).
 
     Raises:
         DataError: The record's does not explain the classes.
@@ -103,11 +104,7 @@ def find_threshold(predictions: pd.DataFrame, record: Mapping[str, Any] | None) 
     atypical = (predictions["class"] == CLASS_NAMES[1]).to_numpy()
     p = predictions["p_atypical"].to_numpy()
     if record is None:
-        highest, lowest = p[~atypical].max(initial=0.0), p[atypical].min(initial=1.0)
-        if highest < lowest:
-            midway = float((highest + lowest) / 2)
-            return midway if midway > highest else float(lowest)  # two neighbouring floats
-        return float(lowest) if atypical.all() else None
+        return find_gap(atypical, p)
     value = float(record["bundle"]["threshold"])
     wrong = np.flatnonzero((p >= value) != atypical)
     if len(wrong):
@@ -119,6 +116,24 @@ def find_threshold(predictions: pd.DataFrame, record: Mapping[str, Any] | None) 
             remedy="run mitoscope classify again",
         )
     return value
+
+
+def find_gap(called: np.ndarray, p: np.ndarray) -> float | None:
+    """The threshold behind calls.
+
+    Args:
+        called: bool (N,).
+        p: float (N,) in [0, 1].
+
+    Returns:
+        The middle of the gap between the highest probability that is not called (0 where all are) and the lowest that
+        is (1 where none is); None where no threshold explains the calls.
+    """
+    highest, lowest = p[~called].max(initial=0.0), p[called].min(initial=1.0)
+    if highest < lowest:
+        midway = float((highest + lowest) / 2)
+        return midway if midway > highest else float(lowest)  # two neighbouring floats
+    return float(lowest) if called.all() else None
 
 
 def read_record(path: Path) -> dict[str, Any]:

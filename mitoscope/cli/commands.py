@@ -13,7 +13,9 @@ from mitoscope.cli.options import (
     add_model,
     add_out,
     add_seed,
+    add_truth,
     add_weights,
+    check_together,
     get_labels,
     parse_positive,
     parse_shard,
@@ -66,59 +68,88 @@ def add_merge(commands: Commands) -> None:
 
 def add_evaluate(commands: Commands) -> None:
     command = add_command(commands, "evaluate", _evaluate, "compare predictions with labels: metrics, pictures",
-                   "Compare predictions with labels. Writes metrics.json (as the challenge does), figures.json (all "
-                   "metrics with 95 % intervals), summary.md and pictures.")  # fmt: skip
+                   "Compare predictions with labels, or detections with the truth. Writes metrics.json (as the "
+                   "challenge does), figures.json (all metrics with 95 % intervals), summary.md and "
+                   "pictures.")  # fmt: skip
     what = command.add_mutually_exclusive_group(required=True)
     what.add_argument("--predictions", type=Path, metavar="CSV", help="written by 'classify'; needs --labels")
+    what.add_argument("--detections", type=Path, metavar="CSV", help="found mitotic figures; needs --truth")
     what.add_argument("--predictions-json", type=Path, metavar="JSON",
-                      help="the challenge platform's predictions.json; needs --ground-truth")  # fmt: skip
+                      help="the challenge platform's predictions.json of either track; needs "
+                           "--ground-truth")  # fmt: skip
     add_labels(command)
+    add_truth(command)
     command.add_argument("--ground-truth", type=Path, metavar="JSON", help="the platform's ground_truth.json")
     command.add_argument("--threshold", type=float, metavar="T",
-                         help="call a crop atypical from this P(atypical) on, instead of the classes in the "
-                              "file")  # fmt: skip
+                         help="call a crop atypical, or a point a mitotic figure, from this probability on, instead of "
+                              "the classes in the file or the threshold in its record")  # fmt: skip
     add_seed(command)
     add_out(command, "DIR", "the folder for the results")
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from mitoscope.scoring.evaluate import evaluate, evaluate_platform
-    from mitoscope.scoring.labels import parse_labels
+    if options.predictions is not None:
+        check_together(options, "--predictions", "--labels", without=("--ground-truth", "--truth", "--mpp"))
+        from mitoscope.scoring.evaluate import evaluate
+        from mitoscope.scoring.labels import parse_labels
 
-    given, needed, unused = (
-        ("--predictions-json", "--ground-truth", ("--labels", "--threshold"))
-        if options.predictions_json
-        else ("--predictions", "--labels", ("--ground-truth",))
-    )
-    values = {name: getattr(options, name[2:].replace("-", "_")) for name in (needed, *unused)}
-    for name in unused:
-        if values[name] is not None:
-            raise DataError(
-                f"{name} cannot be combined with {given}", got=values[name], expected="none", remedy="remove it"
-            )
-    if values[needed] is None:
-        raise DataError(f"{given} needs {needed}", got="none", expected=needed, remedy="add it")
-    if options.predictions_json:
-        print(evaluate_platform(options.predictions_json, options.ground_truth, options.out, options.seed))
+        labels = parse_labels(options.labels)
+        summary = evaluate(options.predictions, labels, options.out, options.threshold, options.seed)
+    elif options.detections is not None:
+        check_together(options, "--detections", "--truth", without=("--labels", "--ground-truth"))
+        from mitoscope.scoring.detection.evaluate import evaluate_detections
+
+        more = take_options(options, "threshold", "mpp", "seed")
+        summary = evaluate_detections(options.detections, options.truth, options.out, **more)
     else:
-        print(evaluate(options.predictions, parse_labels(options.labels), options.out, options.threshold, options.seed))
+        check_together(
+            options, "--predictions-json", "--ground-truth", without=("--labels", "--truth", "--mpp", "--threshold")
+        )
+        summary = _evaluate_platform(options.predictions_json, options.ground_truth, options.out, options.seed)
+    print(summary)
     print(f"wrote {options.out}")
+
+
+def _evaluate_platform(predictions_json: Path, ground_truth_json: Path, out: Path, seed: int) -> str:
+    """Evaluate the platform's files of either track: the ground truth tells them apart."""
+    from mitoscope.scoring.detection.evaluate import evaluate_regions
+    from mitoscope.scoring.detection.platform import is_track_1
+    from mitoscope.scoring.evaluate import evaluate_platform
+
+    run = evaluate_regions if is_track_1(ground_truth_json) else evaluate_platform
+    return run(predictions_json, ground_truth_json, out, seed)
 
 
 def add_compare(commands: Commands) -> None:
     def run(options: argparse.Namespace) -> None:
-        from mitoscope.scoring.labels import parse_labels
-        from mitoscope.scoring.metrics.paired import compare
-
         first, second = options.predictions
-        print(compare(first, second, parse_labels(options.labels), options.out, options.seed))
+        if options.truth is not None:
+            check_together(options, "--truth", without=("--labels",))
+            from mitoscope.scoring.detection.compare import compare_detections
+
+            thresholds = tuple(options.thresholds or (None, None))
+            more = take_options(options, "mpp", "seed")
+            print(compare_detections(first, second, options.truth, options.out, thresholds=thresholds, **more))
+        else:
+            if options.labels is None:
+                raise DataError("compare needs --labels or --truth", got="none", expected="one", remedy="add it")
+            check_together(options, "--labels", without=("--mpp", "--thresholds"))
+            from mitoscope.scoring.labels import parse_labels
+            from mitoscope.scoring.metrics.paired import compare
+
+            print(compare(first, second, parse_labels(options.labels), options.out, options.seed))
         print(f"wrote {options.out}")
 
     command = add_command(commands, "compare", run, "test whether one prediction is better than another",
-                   "Compare two predictions of the same crops: differences in ROC AUC and balanced accuracy with "
-                   "95 % intervals and p-values.")  # fmt: skip
-    command.add_argument("predictions", type=Path, nargs=2, metavar="CSV", help="two files that 'classify' wrote")
-    add_labels(command, required=True)
+                   "Compare two predictions of the same crops (with --labels), or two detectors on the same images "
+                   "(with --truth): differences of the metrics with 95 % intervals and p-values.")  # fmt: skip
+    command.add_argument("predictions", type=Path, nargs=2, metavar="CSV",
+                         help="two files that 'classify' wrote, or two detections.csv")  # fmt: skip
+    add_labels(command)
+    add_truth(command)
+    command.add_argument("--thresholds", type=float, nargs=2, metavar="T",
+                         help="call a point a mitotic figure from this probability on: the first file's, the "
+                              "second's")  # fmt: skip
     add_seed(command)
     add_out(command, "DIR", "the folder for the results")
 
@@ -161,6 +192,11 @@ def add_stress(commands: Commands) -> None:
 
 def add_check(commands: Commands) -> None:
     def run(options: argparse.Namespace) -> int:
+        if options.region is not None:
+            check_together(options, "--region", without=("--expected",))
+            from mitoscope.scoring.detection.points import check_points
+
+            return check_points(options.output_json, options.region, weights=options.weights)
         from mitoscope.scoring.check import check
 
         more = take_options(options, "weights", "expected", "tolerance", "class_margin")
@@ -170,7 +206,10 @@ def add_check(commands: Commands) -> None:
                    "Check the JSON that a container wrote against the rules of the challenge platform. Prints ok, or "
                    "one line for each fault.")  # fmt: skip
     command.add_argument("output_json", type=Path, metavar="OUTPUT_JSON", help="what the container wrote")
-    command.add_argument("--stack", type=Path, required=True, metavar="FILE", help="the images: a TIFF or MHA file")
+    image = command.add_mutually_exclusive_group(required=True)
+    image.add_argument("--stack", type=Path, metavar="FILE", help="the crops that were classified: a TIFF or MHA file")
+    image.add_argument("--region", type=Path, metavar="FILE",
+                       help="the region in which figures were detected: a TIFF or MHA file")  # fmt: skip
     add_weights(command)
     command.add_argument("--expected", type=Path, metavar="JSON", help="the expected output, to compare with")
     command.add_argument("--tolerance", type=float, default=1e-4, metavar="D",

@@ -1,9 +1,11 @@
 """Options that several commands share."""
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from mitoscope.errors import DataError
 
 if TYPE_CHECKING:
     from mitoscope.scoring.labels import LabelSource
@@ -25,10 +27,19 @@ def add_crops(command: argparse.ArgumentParser) -> None:
                          help="folders of crops, image files, or CSVs with the columns image_id and path")  # fmt: skip
 
 
-def add_labels(command: argparse.ArgumentParser, *, required: bool = False) -> None:
-    command.add_argument("--labels", metavar="CSV|folders", required=required,
+def add_labels(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--labels", metavar="CSV|folders",
                          help="a CSV with image_id and label (and, if known, domain and case); or the word folders, if "
                               "the crops are in folders named Atypical and Normal")  # fmt: skip
+
+
+def add_truth(command: argparse.ArgumentParser) -> None:
+    """--truth and --mpp: the true mitotic figures, and the scale of their images."""
+    command.add_argument("--truth", type=Path, metavar="CSV",
+                         help="a CSV with image, x_px, y_px and label, mitotic figure or hard negative (and, if known, "
+                              "domain and case)")  # fmt: skip
+    command.add_argument("--mpp", type=float, metavar="X",
+                         help="µm per pixel (default: from x_um and x_px of the detections)")  # fmt: skip
 
 
 def add_model(command: argparse.ArgumentParser, *, precision: bool = True) -> None:
@@ -59,6 +70,27 @@ def add_seed(command: argparse.ArgumentParser) -> None:
 
 def add_out(command: argparse.ArgumentParser, metavar: str, text: str) -> None:
     command.add_argument("--out", type=Path, required=True, metavar=metavar, help=text)
+
+
+def check_together(
+    options: argparse.Namespace, given: str, needed: str | None = None, *, without: Sequence[str]
+) -> None:
+    """Refuse options that do not go together.
+
+    Raises:
+        DataError: The needed one is missing, or one that must be left out is there.
+    """
+
+    def get(name: str) -> object:
+        return getattr(options, name[2:].replace("-", "_"))
+
+    for name in without:
+        if get(name) is not None:
+            raise DataError(
+                f"{name} cannot be combined with {given}", got=get(name), expected="none", remedy="remove it"
+            )
+    if needed is not None and get(needed) is None:
+        raise DataError(f"{given} needs {needed}", got="none", expected=needed, remedy="add it")
 
 
 def take_options(options: argparse.Namespace, *names: str) -> dict[str, Any]:

@@ -62,37 +62,37 @@ def check(
     n_pages = len(read_stack(stack))
     threshold = read_bundle(find_bundle(weights)).threshold.value
     wanted = None if expected is None else _read_expected(expected, n_pages)
-    folder_faults = list(_find_folder_faults(output_json))
+    folder_faults = list(find_folder_faults(output_json))
     faults: list[str] = []
     try:
         pages = _read_pages(output_json)
     except DataError as error:
-        return _conclude([str(error), *folder_faults])
+        return conclude([str(error), *folder_faults])
     if len(pages) != n_pages:
         faults.append(f"the length is wrong: got {len(pages)} pages, expected the {n_pages} of {stack.name}")
         wanted = None
     page_faults = list(_find_page_faults(pages))
     if page_faults:
-        return _conclude(faults + page_faults + folder_faults)
+        return conclude(faults + page_faults + folder_faults)
     _print_table(pages, wanted)
     faults += _find_class_faults(pages, threshold)
     faults += _find_value_faults(pages, wanted or [], threshold, tolerance, class_margin)
-    return _conclude(faults + folder_faults)
+    return conclude(faults + folder_faults)
 
 
-def _conclude(faults: list[str]) -> int:
+def conclude(faults: list[str]) -> int:
     """Print the faults, or that there is none; the exit code."""
     print(*(f"wrong: {fault}" for fault in faults) if faults else ["ok"], sep="\n")
     return 1 if faults else 0
 
 
-def _find_folder_faults(output_json: Path) -> Iterator[str]:
-    """Find other files in the output folder, and a wrong file name."""
-    if output_json.name != OUTPUT_NAME:
-        yield f"the file has the wrong name: got {output_json.name[:LONGEST]!r}, expected {OUTPUT_NAME}"
+def find_folder_faults(output_json: Path, name: str = OUTPUT_NAME) -> Iterator[str]:
+    """Find other files in the output folder, and another file name than the platform's."""
+    if output_json.name != name:
+        yield f"the file has the wrong name: got {output_json.name[:LONGEST]!r}, expected {name}"
     folder = output_json.absolute().parent
     if output_json.exists() and any(path.name != output_json.name for path in folder.iterdir()):
-        yield f"the whole folder is uploaded: got {describe_folder(folder)}, expected {OUTPUT_NAME} alone"
+        yield f"the whole folder is uploaded: got {describe_folder(folder)}, expected {name} alone"
 
 
 def _read_pages(path: Path) -> list[Any]:
@@ -129,12 +129,12 @@ def _find_page_faults(pages: list[Any]) -> Iterator[str]:
     """Find the faults of each page's object: its keys, its class, its confidence."""
     for number, page in enumerate(pages, start=1):
         if not isinstance(page, dict):
-            yield f"page {number}: got {_quote(page)}, expected an object with the keys class and confidence"
+            yield f"page {number}: got {quote(page)}, expected an object with the keys class and confidence"
             continue
         if page.keys() != {"class", "confidence"}:
-            yield f"page {number}: got the keys {_quote(sorted(page))}, expected class and confidence alone"
+            yield f"page {number}: got the keys {quote(sorted(page))}, expected class and confidence alone"
         if "class" in page and page["class"] not in ("normal", "atypical"):
-            yield f'page {number}: got class {_quote(page["class"])}, expected "normal" or "atypical"'
+            yield f'page {number}: got class {quote(page["class"])}, expected "normal" or "atypical"'
         if "confidence" in page:
             yield from _find_confidence_fault(number, page["confidence"])
 
@@ -142,7 +142,7 @@ def _find_page_faults(pages: list[Any]) -> Iterator[str]:
 def _find_confidence_fault(number: int, confidence: object) -> Iterator[str]:
     """Find why the evaluator, which checks ``isinstance(confidence, float)``, would refuse a confidence."""
     if not isinstance(confidence, float):
-        got = f"{_quote(confidence)}, {KINDS[type(confidence)]}"
+        got = f"{quote(confidence)}, {KINDS[type(confidence)]}"
         yield f"page {number}: got confidence {got}, expected a float (0.0 or 1.0 where it is whole)"
     elif not math.isfinite(confidence):
         yield f"page {number}: got confidence {confidence}, which the platform makes null, expected a float in [0, 1]"
@@ -150,7 +150,7 @@ def _find_confidence_fault(number: int, confidence: object) -> Iterator[str]:
         yield f"page {number}: got confidence {confidence}, expected a float in [0, 1]"
 
 
-def _quote(value: object) -> str:
+def quote(value: object) -> str:
     """A value as JSON writes it, cut."""
     text = json.dumps(value)
     return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"

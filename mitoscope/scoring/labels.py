@@ -10,7 +10,7 @@ import pandas as pd
 from mitoscope.classify.task import LABEL_NAMES
 from mitoscope.errors import DataError
 from mitoscope.files import hash_file
-from mitoscope.tables import check_words, read_csv
+from mitoscope.tables import check_words, read_csv, take_known
 
 BY_FOLDER = "folders"  # the word for it on the command line
 
@@ -100,14 +100,8 @@ def read_labels(path: Path) -> pd.DataFrame:
     """
     table = read_csv(path, ("image_id", "label"))
     check_words(path, table["label"], tuple(LABEL_NAMES))
-    known = ("domain", "case")
-    misspelt = [name for name in table if str(name).strip().lower() in known and name not in known]
-    if misspelt:
-        raise DataError(f"{path} has misspelt columns", got=misspelt, expected=str(known), remedy="rename them")
     table = table.assign(label=table["label"].map(LABEL_NAMES))
-    return (
-        table.reindex(columns=["image_id", "label", "domain", "case"]).astype(object).where(lambda t: t.notna(), None)
-    )
+    return take_known(path, table, ("image_id", "label"), ("domain", "case"))
 
 
 def join_labels(predictions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:

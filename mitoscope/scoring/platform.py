@@ -9,6 +9,7 @@ besides what is refused here: an image without a result, an image twice, a confi
 import json
 import math
 import os
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -27,15 +28,19 @@ OVERALL = ("sensitivity", "specificity", "balanced_accuracy", "roc_auc", "accura
 RESTORE = "restore the file that the platform wrote"
 
 
-def find_results(predictions_json: Path) -> dict[str, Path]:
+def find_results(
+    predictions_json: Path, input_slug: str = INPUT_SLUG, output_slug: str = OUTPUT_SLUG
+) -> dict[str, Path]:
     """Find the result of each image.
 
     Args:
         predictions_json: A list of jobs: ``pk``, ``inputs[].image.name``, ``outputs[].interface.relative_path`` (or
             ``socket`` for ``interface``).
+        input_slug: The socket of the images.
+        output_slug: The socket of the results.
 
     Returns:
-        By the image's name: ``PK/output/RELATIVE_PATH`` in the folder of the file.
+        By the image's name, in the jobs' order: ``PK/output/RELATIVE_PATH`` in the folder of the file.
 
     Raises:
         DataError: It is no such file, or an image was scored twice.
@@ -43,8 +48,8 @@ def find_results(predictions_json: Path) -> dict[str, Path]:
     results: dict[str, Path] = {}
     for number, job in enumerate(_read_list(predictions_json, "a list of jobs"), start=1):
         try:
-            image = _value(job["inputs"], INPUT_SLUG)["image"]["name"]
-            answer = _value(job["outputs"], OUTPUT_SLUG)
+            image = _value(job["inputs"], input_slug)["image"]["name"]
+            answer = _value(job["outputs"], output_slug)
             path = predictions_json.parent / job["pk"] / "output" / _socket(answer)["relative_path"]
             if not isinstance(image, str):
                 raise TypeError(f"an image's name {image!r}")
@@ -54,7 +59,7 @@ def find_results(predictions_json: Path) -> dict[str, Path]:
             raise DataError(
                 f"job {number} of {predictions_json} is malformed",
                 got=f"{type(error).__name__} {error}",
-                expected=f"pk, an input of {INPUT_SLUG} with its image's name, an output of {OUTPUT_SLUG}",
+                expected=f"pk, an input of {input_slug} with its image's name, an output of {output_slug}",
                 remedy=RESTORE,
             ) from error
         if image in results:
@@ -81,14 +86,7 @@ def read_results(results: dict[str, Path], ground_truth_json: Path) -> pd.DataFr
             the submission for an answer: another number of pages, another class, an integer, null or NaN.
     """
     truth = _read_truth(ground_truth_json)
-    for what, lacking in (
-        ("images have no ground truth", results.keys() - truth.keys()),
-        ("images of the ground truth have no result", truth.keys() - results.keys()),
-    ):
-        if lacking:
-            got = f"{', '.join(map(repr, sorted(lacking)[:3]))}{' …' if len(lacking) > 3 else ''}"
-            remedy = "give the files of one phase, with all of its jobs"
-            raise DataError(f"{len(lacking)} {what}", got=got, expected="the same images in both", remedy=remedy)
+    check_same_images(results, truth)
     rows = []
     for image, (labels, domains) in truth.items():
         answers = _read_answers(results[image], image, len(labels))
@@ -99,6 +97,22 @@ def read_results(results: dict[str, Path], ground_truth_json: Path) -> pd.DataFr
     table = pd.DataFrame(rows, columns=["image_id", "p_atypical", "class", "label", "domain", "case"])
     table["p_atypical"] = check_probabilities(table["p_atypical"].to_numpy())
     return table
+
+
+def check_same_images(results: Collection[str], truth: Collection[str]) -> None:
+    """Refuse files that do not name the same images.
+
+    Raises:
+        DataError: An image is in one of them only.
+    """
+    for what, lacking in (
+        ("images have no ground truth", set(results) - set(truth)),
+        ("images of the ground truth have no result", set(truth) - set(results)),
+    ):
+        if lacking:
+            got = f"{', '.join(map(repr, sorted(lacking)[:3]))}{' …' if len(lacking) > 3 else ''}"
+            remedy = "give the files of one phase, with all of its jobs"
+            raise DataError(f"{len(lacking)} {what}", got=got, expected="the same images in both", remedy=remedy)
 
 
 def platform_metrics(is_atypical: Array, p_atypical: Array, called: Array, domain: dict[str, Array]) -> dict[str, Any]:

@@ -118,7 +118,7 @@ def test_a_command_in_the_text_exists(page: str, text: str) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What a clone holds, drawn crops in crops/Atypical and crops/Normal, and a drawn stack."""
+    """What a clone holds, drawn crops in crops/Atypical and crops/Normal, a drawn stack, and a detector's tables."""
     (tmp_path / "test").mkdir()
     for name in ("mitoscope", "model", "weights", "inference.py", "serve.py", "test/input"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -128,6 +128,11 @@ def folder(tmp_path: Path) -> Path:
             path = tmp_path / "crops" / ("Normal" if number <= 8 else "Atypical") / f"{number:02}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             page.convert("RGB").save(path)
+    head, rows = "image,x_um,y_um,x_px,y_px,p_mitosis\n", "a.tif,25,25,100,100,{}\nb.tif,50,25,200,100,{}\n"
+    (tmp_path / "detections.csv").write_text(head + rows.format(0.9, 0.7))
+    (tmp_path / "other.csv").write_text(head + rows.format(0.8, 0.1))
+    figures = "a.tif,101,99,mitotic figure\nb.tif,200,100,mitotic figure\nb.tif,9,9,hard negative\n"
+    (tmp_path / "truth.csv").write_text(f"image,x_px,y_px,label\n{figures}")
     commands = tmp_path / "bin"
     commands.mkdir()
     for name, command in {"python": "", "mitoscope": " -m mitoscope"}.items():

@@ -10,6 +10,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from fuzz import seeds
 from mitoscope.bundle.members import parse_member
 from mitoscope.bundle.read import MANIFEST, read_bundle
@@ -20,9 +22,11 @@ from mitoscope.files import read_object
 from mitoscope.images.crops import read_crops
 from mitoscope.networks.lora import merge_adapter
 from mitoscope.scoring.check import check
+from mitoscope.scoring.detection.platform import find_points, read_regions
+from mitoscope.scoring.detection.tables import join_truth, read_detections, read_truth
 from mitoscope.scoring.labels import read_labels
 from mitoscope.scoring.platform import find_results, read_results
-from mitoscope.sockets import OUTPUT_NAME
+from mitoscope.sockets import OUTPUT_NAME, POINTS_NAME
 from mitoscope.training.data.sources.layout import read_csv
 from mitoscope.training.data.table import read_data
 from mitoscope.training.presets import configure
@@ -131,6 +135,31 @@ def _put_platform(folder: Path) -> None:
     (folder / "ground_truth.json").write_bytes(seeds.truth()[0])
 
 
+def _regions(folder: Path) -> None:
+    regions = read_regions(find_points(folder / "predictions.json"), folder / "ground_truth.json")
+    assert all(len(region.points_mm) == len(region.p_mitosis) == len(region.called) for region in regions)
+    assert all(np.isfinite(region.points_mm).all() and region.points_mm.shape[1:] == (2,) for region in regions)
+
+
+def _put_regions(folder: Path) -> None:
+    (folder / "job" / "output").mkdir(parents=True)
+    (folder / "job" / "output" / POINTS_NAME).write_bytes(seeds.points()[0])
+    (folder / "predictions.json").write_bytes(seeds.region_jobs()[0])
+    (folder / "ground_truth.json").write_bytes(seeds.region_truth()[0])
+
+
+def _detections(folder: Path) -> None:
+    found = read_detections(folder / "detections.csv")
+    [regions] = join_truth([found], read_truth(folder / "truth.csv"), None)
+    assert all(np.isfinite(region.figures_mm).all() and region.n_found <= len(region.figures_mm) for region in regions)
+    assert 0 <= found.threshold <= 1
+
+
+def _put_detections(folder: Path) -> None:
+    (folder / "detections.csv").write_bytes(seeds.detections()[0])
+    (folder / "truth.csv").write_bytes(seeds.figures()[0])
+
+
 def _check(folder: Path) -> None:
     if check(folder / "output" / OUTPUT_NAME, folder / "stack.mha", weights=seeds.LITE):  # it prints the faults
         raise DataError("faults", got="faults", expected="none", remedy="see above")
@@ -175,6 +204,12 @@ READERS = {
     "jobs": Reader("predictions.json", seeds.jobs, _platform, _put_platform),
     "truth": Reader("ground_truth.json", seeds.truth, _platform, _put_platform),
     "answers": Reader(f"job/output/{OUTPUT_NAME}", seeds.answers, _platform, _put_platform),
+    "detections": Reader("detections.csv", seeds.detections, _detections, _put_detections),
+    "figures": Reader("truth.csv", seeds.figures, _detections, _put_detections),
+    "detections record": Reader("detections.csv.json", seeds.detection_records, _detections, _put_detections),
+    "region jobs": Reader("predictions.json", seeds.region_jobs, _regions, _put_regions),
+    "region truth": Reader("ground_truth.json", seeds.region_truth, _regions, _put_regions),
+    "points": Reader(f"job/output/{POINTS_NAME}", seeds.points, _regions, _put_regions),
     "check": Reader(f"output/{OUTPUT_NAME}", seeds.answers, _check, _put_check),
     "index": Reader("index.csv", seeds.indices, _index),
     "table": Reader("table.csv", seeds.tables, _data, _put("crops.npy", seeds.arrays)),

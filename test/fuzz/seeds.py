@@ -1,5 +1,6 @@
 """Small good files for each reader; the first of each kind fits the first of the others."""
 
+import hashlib
 import io
 import json
 import zlib
@@ -14,7 +15,7 @@ from mitoscope.bundle.find import DEFAULTS
 from mitoscope.bundle.formats import to_json
 from mitoscope.bundle.manifest import Base, Calibration, Rounding
 from mitoscope.bundle.read import CHECKSUM, MANIFEST, hash_manifest, read_bundle
-from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME, POINTS_NAME, REGION_SLUG
 from mitoscope.training.data.table import COLUMNS, KNOWN_BY_SOME
 
 LITE = DEFAULTS[-1]  # the checkout's bundle
@@ -156,6 +157,43 @@ def truth() -> list[bytes]:
 def answers() -> list[bytes]:
     """Its result."""
     return _json([{"class": "normal", "confidence": 0.25}, {"class": "atypical", "confidence": 0.75}])
+
+
+def detections() -> list[bytes]:
+    """Points in two images, one of them of whole pixels; and none."""
+    head = b"image,x_um,y_um,x_px,y_px,p_mitosis\n"
+    return [head + b"a.tif,25,50,100,200,0.9\na.tif,50.1,50,200,200,0.3\nb.tif,23,46,100,200,0.7\n", head]
+
+
+def figures() -> list[bytes]:
+    """What is there, with and without domains."""
+    rows = b"a.tif,100,200,mitotic figure,lung,1\nb.tif,5,5.5,hard negative,,\n"
+    return [b"image,x_px,y_px,label,domain,case\n" + rows, b"image,x_px,y_px,label\na.tif,9,9,mitotic figure\n"]
+
+
+def detection_records() -> list[bytes]:
+    """A record with the threshold."""
+    return _json({"csv_sha256": hashlib.sha256(detections()[0]).hexdigest(), "bundle": {"threshold": 0.5}})
+
+
+def region_jobs() -> list[bytes]:
+    """One job of Track 1."""
+    image = {"interface": {"slug": REGION_SLUG}, "image": {"name": "a.tif"}}
+    answer = {"socket": {"slug": POINTS_NAME.removesuffix(".json"), "relative_path": POINTS_NAME}}
+    return _json([{"pk": "job", "inputs": [image], "outputs": [answer]}])
+
+
+def region_truth() -> list[bytes]:
+    """Its ground truth."""
+    return _json({"a.tif": {"annotations": [[0.5, 0.5, 0], [1, 2, 0]], "tumor domain": 0, "roi type": "hotspot"}})
+
+
+def points() -> list[bytes]:
+    """Its result, and one without points."""
+    called = {"name": "mitotic figure", "point": [0.5, 0.5, 0.0], "probability": 0.9}
+    other = {"name": "non-mitotic figure", "point": [3.0, 0.5, 0.0], "probability": 0.2}
+    frame = {"name": "Points of interest", "type": "Multiple points", "version": {"major": 1, "minor": 0}}
+    return _json({**frame, "points": [called, other]}, {**frame, "points": []})
 
 
 def indices() -> list[bytes]:

@@ -127,14 +127,14 @@ class _Draws:
 
     def __iter__(self) -> Iterator[Array]:
         """The weights, int (B, N) each; counts the draws that lacked a class."""
-        for weights, n_lacking in draw_weights(self.cluster, self.is_atypical, self.n_draws, self.seed):
+        classes = (self.is_atypical, ~self.is_atypical)
+        for weights, n_lacking in draw_weights(self.cluster, classes, self.n_draws, self.seed):
             self.n_redrawn += n_lacking
             yield weights
 
     def summarise(self, samples: Sequence[Array], *, threshold_refitted: bool) -> Intervals:
         """The intervals of float (B, 4) each, as `weighted_statistics` gives them."""
-        low, high = np.percentile(np.concatenate(samples), (2.5, 97.5), axis=0).tolist()
-        auc, balanced, *shares = zip(low, high, strict=True)
+        auc, balanced, *shares = percentile_intervals(np.concatenate(samples))
         sensitivity, specificity = (
             _widen(share, len(np.unique(self.cluster[rows])))
             for share, rows in zip(shares, (self.is_atypical, ~self.is_atypical), strict=True)
@@ -151,6 +151,12 @@ class _Draws:
             seed=self.seed,
             threshold_refitted=threshold_refitted,
         )
+
+
+def percentile_intervals(samples: Array) -> list[Interval]:
+    """The 95 % percentile interval of each statistic; samples are float (draws, statistics)."""
+    low, high = np.percentile(samples, (2.5, 97.5), axis=0).tolist()
+    return list(zip(low, high, strict=True))
 
 
 def _widen(share: Interval, n_clusters: int) -> Interval:
@@ -180,18 +186,18 @@ def weighted_statistics(is_atypical: Array, p_atypical: Array, weights: Array, c
     return np.stack([auc, (sensitivity + specificity) / 2, sensitivity, specificity], axis=1)
 
 
-def draw_weights(cluster: Array, is_atypical: Array, n_draws: int, seed: int) -> Iterator[tuple[Array, int]]:
+def draw_weights(cluster: Array, needed: Sequence[Array], n_draws: int, seed: int) -> Iterator[tuple[Array, int]]:
     """Draw clusters with replacement, as many as there are.
 
     Args:
         cluster: int (N,), as `cluster_crops` gives them.
-        is_atypical: bool (N,), both classes.
+        needed: bool (N,) each, such as the crops of a class; each with at least one crop.
         n_draws: Draws that count.
         seed: Of the draws.
 
     Yields:
-        How often each crop was drawn, int (B, N) with both classes in each row, and how many draws lacked one; as
-        often as it takes for n_draws rows.
+        How often each crop was drawn, int (B, N), each row with one of each that is needed, and how many draws lacked
+        one; as often as it takes for n_draws rows.
     """
     random, n_clusters = np.random.default_rng(seed), int(cluster.max()) + 1
     rows = max(1, CHUNK_CELLS // len(cluster))
@@ -199,7 +205,7 @@ def draw_weights(cluster: Array, is_atypical: Array, n_draws: int, seed: int) ->
         drawn = random.integers(n_clusters, size=(min(n_draws, rows), n_clusters))
         drawn += n_clusters * np.arange(len(drawn))[:, None]  # a range of its own for each row
         weights = np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape)[:, cluster]
-        whole = weights[:, is_atypical].any(axis=1) & weights[:, ~is_atypical].any(axis=1)
+        whole = np.all([weights[:, rows].any(axis=1) for rows in needed], axis=0)
         n_draws -= int(whole.sum())
         yield weights[whole], int((~whole).sum())
 

@@ -53,9 +53,9 @@ def bootstrap_lead(first: Group, second: Group, n_draws: int = N_DRAWS) -> dict[
         DataError: All crops are of one case.
     """
     cluster, _ = cluster_crops(first.case, len(first.is_atypical))
-    draws = draw_weights(cluster, first.is_atypical, n_draws, first.seed)
+    draws = draw_weights(cluster, (first.is_atypical, ~first.is_atypical), n_draws, first.seed)
     drawn = np.concatenate([_statistics(first, weights) - _statistics(second, weights) for weights, _ in draws])
-    return {name: _measure_lead(first.metrics[name] - second.metrics[name], column)
+    return {name: measure_lead(first.metrics[name] - second.metrics[name], column)
             for name, column in zip(METRICS, drawn.T, strict=True)}  # fmt: skip
 
 
@@ -128,7 +128,7 @@ def _statistics(group: Group, weights: Array) -> Array:
     return weighted_statistics(group.is_atypical, group.p_atypical, weights, group.called)[:, : len(METRICS)]
 
 
-def _measure_lead(difference: float, drawn: Array) -> Lead:
+def measure_lead(difference: float, drawn: Array) -> Lead:
     """The interval and p-value of one metric's difference; drawn is float (n_draws,)."""
     low, high = np.percentile(drawn, (2.5, 97.5)).tolist()
     rarer = min((drawn <= 0).sum(), (drawn >= 0).sum())
@@ -166,12 +166,26 @@ def _rows(name: str, row: dict[str, Any]) -> list[list[str]]:
     """One group's two lines."""
     lines = []
     for key, spelled in METRICS.items():
-        shares, lead = [row[key][which] for which in ("first", "second")], row[key]["bootstrap"]
-        interval = "[{:+.3f}, {:+.3f}]".format(*lead["interval"]) if lead else "(one case)"
-        tests = [lead and lead["p_value"], row["delong"]["p_value"] if key == "roc_auc" else None]
-        difference = f"{shares[0] - shares[1]:+.3f} {interval}"
-        lines.append([name, spelled, *map(render_share, shares), difference, *map(_render_p, tests)])
+        shares = [render_share(row[key][which]) for which in ("first", "second")]
+        delong_p = row["delong"]["p_value"] if key == "roc_auc" else None
+        lines.append([name, spelled, *shares, *render_lead(row[key]), _render_p(delong_p)])
     return lines
+
+
+def render_lead(row: dict[str, Any]) -> tuple[str, str]:
+    """A difference with its interval, and its p-value.
+
+    Args:
+        row: One metric's ``first``, ``second`` and ``bootstrap``, in a comparison.json.
+
+    Returns:
+        Two cells of a table; a dash where there is nothing to show.
+    """
+    lead = row["bootstrap"]
+    if None in (row["first"], row["second"]):
+        return "–", "–"
+    interval = "[{:+.3f}, {:+.3f}]".format(*lead["interval"]) if lead else "(one case)"
+    return f"{row['first'] - row['second']:+.3f} {interval}", _render_p(lead and lead["p_value"])
 
 
 def _render_p(value: float | None) -> str:

@@ -66,7 +66,7 @@ def _draw_square(
 ) -> None:
     """Draw a curve a group and their legend; words are below, beside, and above the legend."""
     check_picture(groups, path)
-    labels = [*map(describe, groups), *describe_point(groups)]
+    labels = [*map(describe, groups), *describe_point([group.threshold for group in groups])]
     with matplotlib.rc_context(STYLE):
         figure, axes = make_square(labels)
         axes.set(xlabel=words[0], ylabel=words[1])

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from mitoscope.errors import DataError
-from mitoscope.scoring.metrics.groups import Group
 from mitoscope.scoring.predictions import Array
+
+Panel = TypeVar("Panel")  # the crops or regions of one panel
 
 MOST_GROUPS = 14  # as many looks as a curve can have
 WIDTH_IN = 3.5  # a journal's column
@@ -58,12 +59,12 @@ def draw_curve(axes: Axes, x: Array, y: Array, point: tuple[float, float] | None
     return line
 
 
-def describe_point(groups: Sequence[Group]) -> list[str]:
-    """The legend's line of the points; none where there are none."""
-    thresholds = {group.threshold for group in groups} - {None}
-    if len(thresholds) == 1:
-        return [f"at the threshold {thresholds.pop():.3f}"]
-    return ["at each one's own threshold"] if thresholds else []
+def describe_point(thresholds: Sequence[float | None]) -> list[str]:
+    """The legend's line of the points at the curves' thresholds; none where there are none."""
+    known = set(thresholds) - {None}
+    if len(known) == 1:
+        return [f"at the threshold {known.pop():.3f}"]
+    return ["at each one's own threshold"] if known else []
 
 
 def add_legend(figure: Figure, lines: list[Line2D], labels: Sequence[str], title: str) -> None:
@@ -77,10 +78,10 @@ def add_legend(figure: Figure, lines: list[Line2D], labels: Sequence[str], title
 
 
 def draw_panels(
-    groups: Sequence[Group],
+    groups: Sequence[Panel],
     path: Path,
-    draw: Callable[[Axes, Group], None],
-    describe: Callable[[Group], str],
+    draw: Callable[[Axes, Panel], None],
+    describe: Callable[[Panel], str],
     axis_names: tuple[str, str],
 ) -> None:
     """Draw one panel a group, three in a row and all of one height, with what `describe` says above each.
@@ -115,7 +116,7 @@ def draw_panels(
         save_picture(figure, path)
 
 
-def check_picture(groups: Sequence[Group], path: Path) -> None:
+def check_picture(groups: Sequence[object], path: Path) -> None:
     """Refuse wrong groups or a wrong suffix, before anything is drawn."""
     if not 1 <= len(groups) <= MOST_GROUPS:
         raise DataError(
