@@ -239,7 +239,7 @@ def merge_norms(network: nn.Module) -> nn.Module:
     """Make each batch norm part of the convolution before it: the same function, for inference only."""
     for block in network.modules():
         if isinstance(block, ConvBlock):
-            block.conv, block.bn = fuse_conv_bn_eval(block.conv, block.bn), nn.Identity()
+            block.conv, block.bn = fuse_conv_bn_eval(block.conv, block.bn), nn.Identity()  # type: ignore[assignment]
     return network
 
 
