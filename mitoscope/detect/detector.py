@@ -115,8 +115,9 @@ class Detector:
             update: Called after each batch with the number of its tiles.
 
         Returns:
-            float64 (N, 3): x and y in pixels of level 0, within the image, and the probability in [floor, 1]; the most
-            probable first. A place is a continuous coordinate: the first pixel covers [0, 1).
+            float64 (N, 3): x and y in pixels of level 0, and the probability in [floor, 1]; the most probable first. A
+            place is a continuous coordinate: the first pixel covers [0, 1). A point up to `SLACK_PX` outside of the
+            image is put on its border; others outside are not figures.
 
         Raises:
             InputError: The image is damaged, or its pixels are too large or too small for these networks.
@@ -135,9 +136,10 @@ class Detector:
             update(len(batch))
         voters = np.concatenate([np.full(len(points), voter) for voter, points in found])
         merged = merge_points(np.concatenate([points for _, points in found]), voters, len(self._voters), radius)
+        scale = slide.measure_scale(spec.mpp)
+        merged[:, :2] = merged[:, :2].clip(0, np.divide((slide.width_px, slide.height_px), scale))
         points = keep_distinct(merged[merged[:, 2] >= floor], radius)
-        points[:, :2] *= slide.measure_scale(spec.mpp)
-        points[:, :2] = points[:, :2].clip(0, (slide.width_px, slide.height_px))
+        points[:, :2] *= scale
         return points
 
     @torch.inference_mode()

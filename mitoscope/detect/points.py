@@ -32,8 +32,8 @@ def merge_points(points: np.ndarray, voters: np.ndarray, n_voters: int, radius: 
         is_free[near] = False
         _, best = np.unique(voters[near], return_index=True)  # the first of each voter is its most probable
         group = points[near[best]]
-        weights = group[:, 2]
-        merged.append([*(weights @ group[:, :2] / weights.sum()), weights.sum() / n_voters])
+        total = group[:, 2].sum()
+        merged.append([*(group[:, 2] / total @ group[:, :2]), total / n_voters])
     found = np.array(merged)
     return found[np.lexsort((found[:, 0], found[:, 1], -found[:, 2]))]
 

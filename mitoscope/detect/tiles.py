@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from itertools import product
-from math import inf
 
 from mitoscope.detect.task import STEP_PX
 
@@ -16,14 +15,14 @@ class Span:
     Attributes:
         start: First pixel of the tile.
         size: Its length.
-        low: The core is [low, high): infinite at the image's border.
+        low: The core is [low, high); the first starts and the last ends with the image.
         high: See low.
     """
 
     start: int
     size: int
-    low: float
-    high: float
+    low: int
+    high: int
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,7 @@ def cut_axis(length: int, most_px: int) -> list[Span]:
     count = 1 if length <= most_px else -(-(length - overlap) // (most_px - overlap))
     size = _round_up(-(-(length + overlap * (count - 1)) // count))
     starts = [number * (size - overlap) for number in range(count)]
-    bounds = [-inf, *(start + MARGIN_PX for start in starts[1:]), inf]
+    bounds = [0, *(start + MARGIN_PX for start in starts[1:]), length]
     return [Span(start, size, *bounds[number : number + 2]) for number, start in enumerate(starts)]
 
 
