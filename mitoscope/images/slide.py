@@ -91,7 +91,7 @@ class Slide:
         return ceil(self.width_px / scale[0]), ceil(self.height_px / scale[1])
 
     def read(self, x: int, y: int, width: int, height: int, mpp: float, interpolation: str = "bicubic") -> np.ndarray:
-        """Read a box. A pixel has the same value, to one grey level, in whichever box it is read.
+        """Read a box. A pixel has the same value, to two grey levels, in whichever box it is read.
 
         Args:
             x: The box's left side, in pixels of `mpp` µm from the image's left side.

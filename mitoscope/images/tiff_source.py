@@ -70,10 +70,9 @@ class TiffSource:
                 file.seek(offset)
                 parts.append(file.read(count))
                 if count == 0 or len(parts[-1]) != count:
-                    where = (
-                        f"a truncated block at column {column}, row {row} of {self.block_px[0]} x {self.block_px[1]} px"
-                    )
-                    raise PixelError(f"{where}: {len(parts[-1]):,} bytes", f"its {max(count, 1):,} bytes")
+                    x, y = column * self.block_px[0], row * self.block_px[1]
+                    got = f"{len(parts[-1]):,} bytes for the pixels from x {x}, y {y} on"
+                    raise PixelError(got, f"{count:,}" if count else "compressed pixels")
         height = self.block_px[1] if self._is_tiled else min(self.block_px[1], self.height_px - row * self.block_px[1])
         small = _encode(self._tags, self.block_px[0], height, self._strip_rows, parts)
         with tiff.TiffImageFile(io.BytesIO(small)) as image:
