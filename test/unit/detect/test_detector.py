@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 
 from mitoscope.bundle.manifest import Base
@@ -11,6 +12,7 @@ from mitoscope.bundle.read import read_bundle
 from mitoscope.detect.detector import Detector
 from mitoscope.detect.task import check_task
 from mitoscope.errors import DeviceError, WeightsError
+from mitoscope.images.slide import open_slide
 from mitoscope.networks.rtmdet import STRIDES
 
 FIGURES = [(300, 260), (345, 260), (420, 215), (215, 470), (505, 400), (390, 385)]  # x, y; the first two 45 px apart
@@ -101,6 +103,16 @@ def test_blank_glass_costs_nothing_and_an_empty_list_is_a_result(
     assert network.n_seen == 1
 
 
+def test_a_strip_200_000_px_wide_works(
+    tmp_path: Path, draw_figure: Callable, make_detector: Callable, seer: Callable
+) -> None:
+    pixels = np.full((70, 200_000, 3), 243, np.uint8)
+    draw_figure(pixels[:, 150_000:150_060], 30, 30)
+    tifffile.imwrite(tmp_path / "wide.tif", pixels, photometric="rgb", rowsperstrip=16)
+    points = make_detector(seer()).detect(open_slide(tmp_path / "wide.tif", 0.25))
+    assert points[:, :2].tolist() == [[150_030.5, 30.5]]
+
+
 def test_a_broken_output_is_an_error(make_slide: Callable, make_detector: Callable, seer: Callable) -> None:
 
     class Broken(torch.nn.Module):
@@ -114,10 +126,10 @@ def test_a_broken_output_is_an_error(make_slide: Callable, make_detector: Callab
 
 def test_a_bundle_detects_the_same_twice(detector_bundle: Path, tissue: np.ndarray, make_slide: Callable) -> None:
     detector = Detector.load(detector_bundle, device="cpu")
-    first, second = (detector.detect(make_slide(tissue[:400, :420]), floor=0.001) for _ in range(2))
+    first, second = (detector.detect(make_slide(tissue[200:400, 200:420]), floor=0.001) for _ in range(2))
     assert len(first) and np.array_equal(first, second)
     assert (np.diff(first[:, 2]) <= 0).all()
-    assert ((first[:, :2] >= 0) & (first[:, :2] <= (420, 400))).all()
+    assert ((first[:, :2] >= 0) & (first[:, :2] <= (220, 200))).all()
 
 
 def test_a_bundle_of_another_task_is_refused(tiny_bundle: Path, detector_bundle: Path) -> None:
