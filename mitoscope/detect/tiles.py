@@ -3,9 +3,11 @@
 from dataclasses import dataclass
 from itertools import product
 
-from mitoscope.detect.task import STEP_PX
+from mitoscope.networks.rtmdet import STRIDES
 
-MARGIN_PX = 2 * STEP_PX  # that a tile shows around its core: half a figure's box (25 to 32 px), and as much beyond it
+STEP_PX = max(STRIDES)  # sides of tiles are multiples of it
+MARGIN_PX = 3 * STEP_PX  # that a tile shows around its core: half of what a network sees (docs/adr/0017)
+LEAST_PX = 2 * MARGIN_PX + STEP_PX  # of a largest tile
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,7 @@ def cut_axis(length: int, most_px: int) -> list[Span]:
 
     Args:
         length: Of the image, in pixels.
-        most_px: The longest tile; a multiple of `STEP_PX`.
+        most_px: The longest tile; a multiple of `STEP_PX`, at least `LEAST_PX`.
     """
     overlap = 2 * MARGIN_PX
     count = 1 if length <= most_px else -(-(length - overlap) // (most_px - overlap))
@@ -56,9 +58,8 @@ def plan_tiles(width: int, height: int, most_px: int) -> list[Tile]:
     Args:
         width: Of the image in pixels.
         height: Of the image in pixels.
-        most_px: The longest side of a tile, more than two margins; a multiple of `STEP_PX`.
+        most_px: The longest side of a tile; see `cut_axis`.
     """
-    most_px = max(most_px, 2 * MARGIN_PX + STEP_PX)
     return [Tile(x, y) for y, x in product(cut_axis(height, most_px), cut_axis(width, most_px))]
 
 

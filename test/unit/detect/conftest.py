@@ -101,7 +101,7 @@ def make_slide() -> Callable[..., Slide]:
 
 @pytest.fixture(scope="session")
 def make_detector() -> Callable[..., Detector]:
-    """A function (*members, mpp, tta) that makes a detector of stand-ins, with tiles of at most 256 px."""
+    """A function (*members, mpp, tta) that makes a detector of stand-ins, with tiles of at most 320 px."""
 
     def make(*members: nn.Module, mpp: float = 0.25, tta: bool = False) -> Detector:
         bundle = make_bundle(Path("nowhere"), len(members), mpp)
@@ -120,7 +120,7 @@ def make_bundle(folder: Path, n_members: int, mpp: float = 0.25) -> Bundle:
         folder=folder,
         name="tiny-detector",
         architecture="rtmdet_tiny",
-        input=InputSpec(size_px=256, mpp=mpp, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
+        input=InputSpec(size_px=320, mpp=mpp, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0)),
         threshold=Threshold(value=0.5, rule="fixed", fitted_on="nothing", n_crops=0),
         members=tuple(Member(f"member{k}.safetensors", "") for k in range(n_members)),
         task="detect",
