@@ -20,13 +20,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from mitoscope.classify.classifier import Classifier
+    from mitoscope.detect.detector import Detector
     from mitoscope.errors import MitoscopeError
     from mitoscope.images.crops import read_crops
+    from mitoscope.images.slide import open_slide
 
-__all__ = ["Classifier", "MitoscopeError", "read_crops"]
+__all__ = ["Classifier", "Detector", "MitoscopeError", "open_slide", "read_crops"]
 _HOMES = {
     "Classifier": "mitoscope.classify.classifier",
+    "Detector": "mitoscope.detect.detector",
     "MitoscopeError": "mitoscope.errors",
+    "open_slide": "mitoscope.images.slide",
     "read_crops": "mitoscope.images.crops",
 }
 

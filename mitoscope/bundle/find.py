@@ -1,5 +1,6 @@
 """Find the bundle to use: the one that the user names, or a default."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from mitoscope.bundle.checks import fault
@@ -13,12 +14,13 @@ PACKAGE = Path(__file__).resolve().parent.parent
 DEFAULTS = (PACKAGE / "weights" / "lite", PACKAGE.parent / "weights" / "lite")  # installed; in a checkout
 
 
-def find_bundle(weights: Path | None = None) -> Path:
+def find_bundle(weights: Path | None = None, defaults: Sequence[Path] | None = None) -> Path:
     """Find the bundle to use.
 
     Args:
         weights: The folder that the user named. None: the model tarball's folder if a manifest is in it or one folder
-            below, else the bundle baked into the image, else the default weights of this package or checkout.
+            below, else the bundle baked into the image, else the first of the defaults that there is.
+        defaults: The task's default weights in this package and checkout; None: the classifier's, `DEFAULTS`.
 
     Returns:
         A folder that holds a manifest, not yet verified.
@@ -48,8 +50,9 @@ def find_bundle(weights: Path | None = None) -> Path:
             got=describe_folder(MODEL_TARBALL),
             expected=f"{MANIFEST} in it or one folder below",
         )
-    for folder in [*attached, BAKED, *DEFAULTS]:
+    defaults = DEFAULTS if defaults is None else defaults
+    for folder in [*attached, BAKED, *defaults]:
         if (folder / MANIFEST).exists():
             return folder
-    places = ", ".join(map(str, [MODEL_TARBALL, BAKED, *DEFAULTS]))
+    places = ", ".join(map(str, [MODEL_TARBALL, BAKED, *defaults]))
     raise fault("no weights bundle", got="no manifest.json", expected=f"one in {places}")

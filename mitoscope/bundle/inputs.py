@@ -15,12 +15,12 @@ class InputSpec:
     """How pixels become a network's input.
 
     Attributes:
-        crop_px: Side of the central square of the crop that the network sees, in pixels of the crop (even).
-        size_px: Side of the network's input, in pixels.
+        crop_px: Side of the central square of the crop that a classifier sees, in pixels of the crop (even).
+        size_px: Side of the network's input, in pixels; of the largest tile, for a detector.
         interpolation: ``"bicubic"`` or ``"bilinear"``.
         mean: Mean per RGB channel that is subtracted, on the scale [0, 1].
         std: Standard deviation per RGB channel that is divided by, on the scale [0, 1].
-        mpp: µm per pixel of the crop.
+        mpp: µm per pixel of the crop, or of the tile.
     """
 
     crop_px: int = 128
@@ -37,7 +37,7 @@ class InputSpec:
             and 2 <= self.crop_px <= 1024
             and self.crop_px % 2 == 0
             and isinstance(self.size_px, int)
-            and 32 <= self.size_px <= 1024
+            and 32 <= self.size_px <= 2048
             and self.interpolation in ("bicubic", "bilinear")
             and len(self.mean) == len(self.std) == 3
             and all(isinstance(value, int | float) for value in numbers)
@@ -49,7 +49,7 @@ class InputSpec:
             raise WeightsError(
                 "the network's input cannot be used",
                 got=self,
-                expected="crop_px even in 2…1024, size_px in 32…1024, bicubic or bilinear, 3 means, 3 positive stds, "
+                expected="crop_px even in 2…1024, size_px in 32…2048, bicubic or bilinear, 3 means, 3 positive stds, "
                 "mpp in 0.05…5",
                 remedy="restore manifest.json from where the bundle was published, or correct --set input.…",
             )

@@ -17,7 +17,7 @@ from mitoscope.bundle.manifest import Bundle
 from mitoscope.bundle.members import parse_member
 from mitoscope.bundle.read import read_ahead, read_base, read_bundle
 from mitoscope.classify.calibrate import calibrate, set_prevalence
-from mitoscope.classify.orientation import find_standard, to_standard, turn
+from mitoscope.classify.orientation import find_standard, to_standard
 from mitoscope.classify.outliers import check_features
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.classify.task import check_task
@@ -25,6 +25,8 @@ from mitoscope.errors import DeviceError
 from mitoscope.networks.build import find_runtime, restore_network
 from mitoscope.networks.device import DTYPES, choose_device, choose_precision
 from mitoscope.networks.lora import merge_adapter
+from mitoscope.networks.members import out_of_memory, place_members
+from mitoscope.networks.views import turn
 
 # Crops in one forward pass. torch selects its kernels by this number, which changes the last bits of a probability.
 FORWARD_CROPS = {"cpu": 16, "cuda": 256}
@@ -109,14 +111,11 @@ class Classifier:
         cls, bundle: Bundle, states: Iterator[Mapping[str, Tensor]], device: torch.device, precision: str
     ) -> "Classifier":
         """Build a classifier from the members' tensors, by timm's names and in the members' order."""
-        members = []
-        try:
-            for member, state in zip(bundle.members, states, strict=True):
-                path = str(bundle.folder / member.file)
-                network = restore_network(bundle.architecture, bundle.input.size_px, state, path)
-                members.append(network.to(device, DTYPES[precision], memory_format=torch.channels_last))  # type: ignore[call-overload]  # torch's stubs lack memory_format
-        except torch.OutOfMemoryError as error:
-            raise _out_of_memory(device, error, "the networks") from error
+
+        def restore(state: Mapping[str, Tensor], path: str) -> nn.Module:
+            return restore_network(bundle.architecture, bundle.input.size_px, state, path)
+
+        members = place_members(bundle, states, restore, device, precision)
         return cls(bundle, members, device, precision)
 
     @property
@@ -148,7 +147,7 @@ class Classifier:
                 done += len(batch)
             except torch.OutOfMemoryError as error:
                 if len(batch) == 1 or repeatable:
-                    raise _out_of_memory(self.device, error, f"{len(batch)} crops") from error
+                    raise out_of_memory(self.device, error, f"{len(batch)} crops") from error
                 at_once = len(batch) // 2
                 message = f"the memory of {self.device} is too small for {len(batch)} crops at once: trying {at_once}"
                 warnings.warn(message, stacklevel=2)
@@ -234,13 +233,3 @@ def check_bundle(bundle: Bundle) -> None:
 def _filled(crops: np.ndarray, count: int) -> np.ndarray:
     """Append black crops up to a number: uint8 (count, 128, 128, 3)."""
     return np.concatenate([crops, np.zeros((count - len(crops), *crops.shape[1:]), np.uint8)])
-
-
-def _out_of_memory(device: torch.device, error: torch.OutOfMemoryError, what: str) -> DeviceError:
-    """The error for a GPU with too little free memory."""
-    return DeviceError(
-        f"the memory of {device} is full",
-        got=str(error).partition(". ")[0],
-        expected=f"room for {what}",
-        remedy="free the GPU, or use --device cpu",
-    )

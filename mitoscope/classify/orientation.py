@@ -9,7 +9,8 @@ members.
 import torch
 from torch import Tensor
 
-ORIENTATIONS = 8
+from mitoscope.networks.views import ORIENTATIONS
+
 STRIDE = 3  # no divisor in common with 8: the first members have different turns, and mirror images among them
 
 
@@ -59,16 +60,3 @@ def from_standard(maps: Tensor, flips: Tensor) -> Tensor:
     maps = torch.where(swapped, maps.transpose(1, 2), maps)
     maps = torch.where(upwards, maps.flip(1), maps)
     return torch.where(sideways, maps.flip(2), maps)
-
-
-def turn(images: Tensor, orientation: int) -> Tensor:
-    """Quarter turns, then from 4 on the mirror image: (N, C, S, S) → the same, channels-last in memory."""
-    turned = torch.rot90(images, orientation % 4, (2, 3))
-    turned = turned.flip(3) if orientation >= 4 else turned
-    return turned.contiguous(memory_format=torch.channels_last)
-
-
-def turn_back(maps: Tensor, orientation: int) -> Tensor:
-    """Undo `turn`: (N, H, W) → the same."""
-    maps = maps.flip(2) if orientation >= 4 else maps
-    return torch.rot90(maps, -(orientation % 4), (1, 2))

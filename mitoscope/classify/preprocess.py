@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from mitoscope.bundle.inputs import InputSpec
 from mitoscope.images import CROP_PX
+from mitoscope.networks.views import normalise
 
 
 def preprocess(crops: Tensor | np.ndarray, spec: InputSpec, device: torch.device | str = "cpu") -> Tensor:
@@ -34,10 +35,3 @@ def preprocess(crops: Tensor | np.ndarray, spec: InputSpec, device: torch.device
             images, size=spec.size_px, mode=spec.interpolation, antialias=spec.size_px < spec.crop_px
         ).clamp_(0, 255)  # bicubic overshoots at edges
     return normalise(images / 255, spec).contiguous(memory_format=torch.channels_last)
-
-
-def normalise(images: Tensor, spec: InputSpec) -> Tensor:
-    """Subtract the mean and divide by the standard deviation; images float (N, 3, H, W) in [0, 1]."""
-    mean = torch.tensor(spec.mean, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(spec.std, device=images.device).view(1, 3, 1, 1)
-    return (images - mean) / std

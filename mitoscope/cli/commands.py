@@ -12,14 +12,15 @@ from mitoscope.cli.options import (
     add_labels,
     add_model,
     add_out,
+    add_precision,
     add_seed,
     add_truth,
     add_weights,
     check_together,
     get_labels,
+    parse_number,
     parse_positive,
     parse_shard,
-    parse_share,
     take_options,
 )
 from mitoscope.errors import DataError
@@ -42,7 +43,7 @@ def add_classify(commands: Commands) -> None:
     add_crops(command)
     add_out(command, "FILE", "the CSV to write; replaced if it exists")
     add_model(command)
-    command.add_argument("--prevalence", type=parse_share, metavar="S",
+    command.add_argument("--prevalence", type=parse_number, metavar="S",
                          help="share of atypical figures where the crops come from, such as 0.15, if it is known: the "
                               "probabilities then hold for it; classes do not change")  # fmt: skip
     command.add_argument("--shard", type=parse_shard, default=(1, 1), metavar="i/N",
@@ -51,6 +52,30 @@ def add_classify(commands: Commands) -> None:
                          help="crops in memory at once; does not change the result (default: %(default)s)")  # fmt: skip
     command.add_argument("--strict", action=argparse.BooleanOptionalAction, default=True,
                          help="write nothing if a crop cannot be read; --no-strict: classify the others")  # fmt: skip
+
+
+def add_detect(commands: Commands) -> None:
+    def run(options: argparse.Namespace) -> None:
+        from mitoscope.detect.predict import predict
+
+        names = ("weights", "device", "precision", "mpp", "floor", "tta")
+        predict(options.images, options.out, **take_options(options, *names))
+
+    command = add_command(commands, "detect", run, "find the mitotic figures of regions or fields",
+                          "Find the mitotic figures of images of tissue. Writes detections.csv (image, x_um, y_um, "
+                          "x_px, y_px, p_mitosis), one GeoJSON file for QuPath for each image, and a record of how "
+                          "they were made, detections.json.")  # fmt: skip
+    command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="TIFF, PNG, JPEG or MHA files")
+    add_out(command, "DIR", "the folder for the results")
+    add_weights(command)
+    add_device(command)
+    add_precision(command)
+    command.add_argument("--mpp", type=parse_number, metavar="X",
+                         help="µm per px of the images, such as 0.25, if their tags are missing or wrong")  # fmt: skip
+    command.add_argument("--floor", type=parse_number, default=0.05, metavar="P",
+                         help="least probability of a point in the result (default: %(default)s)")  # fmt: skip
+    command.add_argument("--tta", action="store_true",
+                         help="average over the eight orientations of each tile: eight times slower")  # fmt: skip
 
 
 def add_merge(commands: Commands) -> None:
@@ -272,4 +297,14 @@ def _plan_full(options: argparse.Namespace) -> "FoldPlan | None":
     return plan_fold(options.data, options.set)
 
 
-ADDERS = (add_classify, add_merge, add_evaluate, add_compare, add_report, add_stress, add_check, add_selftest)
+ADDERS = (
+    add_classify,
+    add_detect,
+    add_merge,
+    add_evaluate,
+    add_compare,
+    add_report,
+    add_stress,
+    add_check,
+    add_selftest,
+)

@@ -49,14 +49,18 @@ def add_model(command: argparse.ArgumentParser, *, precision: bool = True) -> No
                          help="the base network, if the weights are adapters that come without it")  # fmt: skip
     add_device(command)
     if precision:
-        command.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
-                             help="auto: the fastest that the weights' own measurements allow "
-                                  "(default: %(default)s)")  # fmt: skip
+        add_precision(command)
 
 
 def add_device(command: argparse.ArgumentParser) -> None:
     command.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto",
                          help="auto: the GPU if there is one (default: %(default)s)")  # fmt: skip
+
+
+def add_precision(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--precision", choices=("auto", "fp32", "fp16", "bf16"), default="auto",
+                         help="auto: the fastest that the weights' own measurements allow "
+                              "(default: %(default)s)")  # fmt: skip
 
 
 def add_weights(command: argparse.ArgumentParser) -> None:
@@ -113,12 +117,12 @@ def parse_shard(text: str) -> tuple[int, int]:
     return int(number), int(count)
 
 
-def parse_share(text: str) -> float:
-    """A number; `set_prevalence` checks its range."""
+def parse_number(text: str) -> float:
+    """A number; the library checks its range."""
     try:
         return float(text)
     except ValueError:
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number, such as 0.15") from None
+        raise argparse.ArgumentTypeError(f"got {text!r}, expected a number, such as 0.25") from None
 
 
 def parse_positive(text: str) -> int:

@@ -4,34 +4,21 @@ Pillow reads TIFF, PNG and JPEG; `mha` reads MHA. No pixel is decoded before the
 been checked: a page 10,000 px wide is refused, not loaded. Reading any file takes less than `MEMORY_LIMIT` more memory.
 """
 
-import stat
 import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import (
-    BITSPERSAMPLE,
-    SAMPLEFORMAT,
-    STRIPBYTECOUNTS,
-    TILEBYTECOUNTS,
-    TILELENGTH,
-    TILEWIDTH,
-    TiffImageFile,
-)
+from PIL.TiffImagePlugin import STRIPBYTECOUNTS, TILEBYTECOUNTS, TILELENGTH, TILEWIDTH, TiffImageFile
 
 from mitoscope.errors import InputError
 from mitoscope.files import describe_folder
 from mitoscope.images import CROP_PX, PAGE_LIMIT
-from mitoscope.images.mha import MhaError, read_mha
+from mitoscope.images.mha import read_mha
+from mitoscope.images.source import DAMAGE, PixelError, check_picture, check_tiff_samples, measure_file
 from mitoscope.images.tiff import check_directories
 
-# Modes that Pillow converts to RGB in only one way: greyscale is repeated three times, a palette is looked up, an alpha
-# channel is dropped (the colours stay as stored; nothing is blended).
-PILLOW_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA")
-# Warnings after which Pillow returns damaged pixels; after its other warnings the pixels are whole.
-DAMAGE = r"(?i).*(corrupt|truncated|larger than file|offset too large)"
 LONGEST_PATH = 200  # in a message, which has 1,000 characters
 MEMORY_LIMIT = 1 << 30  # bytes above what the process held before
 STACK_BYTES = 128 << 20  # the most pages, RGBA and uncompressed, twice over
@@ -116,19 +103,13 @@ def read_crops(path: str | Path) -> np.ndarray:
     reader = READERS.get(path.suffix.lower())
     if reader is None:
         raise _fault(path, f"a file of type {path.suffix!r}", f"one of {', '.join(READERS)}")
-    try:
-        found = path.stat()
-    except (OSError, ValueError) as error:
-        raise _fault(path, str(error), "a readable file") from error
-    if not stat.S_ISREG(found.st_mode):  # opening a pipe would block
-        raise _fault(path, "a folder, a pipe or a device", "a file")
-    if found.st_size == 0:
-        raise _fault(path, "a file of zero bytes", "crops")
     limit = STACK_BYTES if path.suffix.lower() in STACKS else PICTURE_BYTES
-    if found.st_size > limit:
-        raise _fault(path, f"a file of {found.st_size:,} bytes", f"at most {limit:,}")
     try:
+        if (n_bytes := measure_file(path)) > limit:
+            raise PixelError(f"a file of {n_bytes:,} bytes", f"at most {limit:,}")
         return reader(path)
+    except PixelError as error:
+        raise _fault(path, error.got, error.expected) from error
     except OSError as error:
         raise _fault(path, str(error), "a readable file") from error
 
@@ -148,7 +129,7 @@ def _read_tiff(path: Path) -> np.ndarray:
             with TiffImageFile(path) as image:
                 n_pages = _count_pages(image, path)
                 return np.stack([_decode_page(image, page) for page in range(n_pages)])
-        except (InputError, MemoryError):
+        except (InputError, PixelError, MemoryError):
             raise
         except Exception as error:  # on a damaged file Pillow raises OSError, SyntaxError, TypeError and others
             raise _fault(
@@ -179,12 +160,10 @@ def _check_page(image: TiffImageFile, path: Path, number: int) -> None:
     n_bytes = sum((*tags.get(STRIPBYTECOUNTS, ()), *tags.get(TILEBYTECOUNTS, ())))
     if n_bytes > PAGE_BYTES:
         raise _fault(path, f"page {number} of {n_bytes:,} bytes", f"at most {PAGE_BYTES:,}")
-    bits = tags.get(BITSPERSAMPLE, (1,))
-    formats = tags.get(SAMPLEFORMAT, (1,))  # 1 is unsigned, 2 signed, 3 float
-    if set(bits) != {8} or set(formats) != {1} or image.mode not in PILLOW_MODES:
-        kind = {1: "unsigned", 2: "signed", 3: "floating-point"}.get(formats[0], "unknown")
-        got = f"page {number} of {max(bits)}-bit {kind} samples, mode {image.mode}"
-        raise _fault(path, got, "8-bit unsigned RGB, RGBA or greyscale")
+    try:
+        check_tiff_samples(image)
+    except PixelError as error:
+        raise _fault(path, f"page {number} of {error.got}", error.expected) from error
 
 
 def _decode_page(image: TiffImageFile, page: int) -> np.ndarray:
@@ -202,7 +181,7 @@ def _read_picture(path: Path) -> np.ndarray:
             with kind(path) as image:
                 _check_picture(image, path)
                 return np.asarray(image.convert("RGB"))[None]
-        except (InputError, MemoryError):
+        except (InputError, PixelError, MemoryError):
             raise
         except Exception as error:  # as for a TIFF
             raise _fault(path, f"{type(error).__name__}: {error}", "a whole PNG or JPEG") from error
@@ -212,19 +191,12 @@ def _check_picture(image: PngImageFile | JpegImageFile, path: Path) -> None:
     """Refuse another size, several frames, or samples that Pillow would cut to 8 bits."""
     if image.size != (CROP_PX, CROP_PX):
         raise _fault(path, f"{image.width} x {image.height} px", f"{CROP_PX} x {CROP_PX} px")
-    if getattr(image, "n_frames", 1) != 1:
-        raise _fault(path, "an animation", "one picture")
-    raw_mode = str(image.tile[0].args)
-    if image.mode not in PILLOW_MODES or ";16" in raw_mode:
-        raise _fault(path, f"mode {image.mode}, stored as {raw_mode}", "8-bit RGB, RGBA or greyscale")
+    check_picture(image)
 
 
 def _read_mha(path: Path) -> np.ndarray:
     """All pages of an MHA, or the one page of an MHA without a page axis: uint8 (N, 128, 128, 3)."""
-    try:
-        pixels = read_mha(path)  # (N, 128, 128, 1, 3 or 4)
-    except MhaError as error:
-        raise _fault(path, error.got, error.expected) from error
+    pixels = read_mha(path)  # (N, 128, 128, 1, 3 or 4)
     return np.repeat(pixels, 3, axis=3) if pixels.shape[3] == 1 else pixels[..., :3].copy()
 
 

@@ -1,4 +1,4 @@
-"""Read MetaImage (.mha): only the header lines that a stack of crops needs, and the pixels; all else is refused.
+"""Read MetaImage (.mha): only the header lines that a stack of crops or a region needs, and the pixels.
 
 Why not by ITK: docs/adr/0011. The format: https://itk.org/Wiki/ITK/MetaIO/Documentation
 """
@@ -6,25 +6,24 @@ Why not by ITK: docs/adr/0011. The format: https://itk.org/Wiki/ITK/MetaIO/Docum
 import re
 import zlib
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
+from PIL import Image
 
 from mitoscope.images import CROP_PX, PAGE_LIMIT
+from mitoscope.images.source import PixelError, check_block, check_size, measure_file
 
 HEADER_BYTES = 65536
 BLOCK_BYTES = 1 << 20
+WHOLE = re.compile(r"[1-9]\d{0,6}", re.ASCII)
+MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
+BAND_ROWS = 64  # of a block
+UM_PER_MM = 1_000.0
 SEPARATOR = re.compile(rb"[=:]")
 TRUE, FALSE = ("True", "true", "1"), ("False", "false", "0")
-
-
-class MhaError(ValueError):
-    """A faulty file: what was got, and what was expected."""
-
-    def __init__(self, got: str, expected: str = "a whole MetaImage file") -> None:
-        super().__init__(got, expected)
-        self.got, self.expected = got, expected
 
 
 def read_mha(path: Path) -> np.ndarray:
@@ -37,79 +36,151 @@ def read_mha(path: Path) -> np.ndarray:
         uint8 (N, 128, 128, C) in page order.
 
     Raises:
-        MhaError: It holds other pixels, or fewer or more of them than its header says.
+        PixelError: It holds other pixels, or fewer or more of them than its header says.
         OSError: It cannot be read.
     """
     with path.open("rb") as file:
         fields = read_header(file)
-        n_pages, n_channels = _check_shape(fields)
+        n_pages, n_channels = _check_stack(fields)
         n_bytes = n_pages * CROP_PX * CROP_PX * n_channels
         pixels = _read_pixels(file, n_bytes, _flag(fields, "CompressedData", False))
     return np.frombuffer(pixels, np.uint8).reshape(n_pages, CROP_PX, CROP_PX, n_channels)
+
+
+class MhaSource:
+    """One image as a slide's source; see `mitoscope.images.source.Source`. Compressed pixels are read at once."""
+
+    def __init__(self, path: Path) -> None:
+        measure_file(path)
+        self._path = path
+        with path.open("rb") as file:
+            fields = read_header(file)
+            self.width_px, self.height_px, channels = _check_plane(fields)
+            self._is_compressed = _flag(fields, "CompressedData", False)
+            self.block_px = (self.width_px, BAND_ROWS)
+            check_size(self.width_px, self.height_px)
+            check_block(self.block_px)
+            self._mode, self._row_bytes = MODES[channels], self.width_px * channels
+            self._start, n_bytes = file.tell(), self._row_bytes * self.height_px
+            if self._is_compressed:
+                check_block((self.width_px, self.height_px))
+            elif (found := file.seek(0, 2) - self._start) != n_bytes:
+                raise PixelError(f"{found:,} bytes of pixels", f"the {n_bytes:,} of its header")
+        self.is_grey = channels == 1
+        self.mpp = _read_mpp(fields)
+
+    def read_block(self, column: int, row: int) -> Image.Image:
+        """A band of rows."""
+        n_rows = min(BAND_ROWS, self.height_px - row * BAND_ROWS)
+        at, n_bytes = row * BAND_ROWS * self._row_bytes, n_rows * self._row_bytes
+        if self._is_compressed:
+            content = bytes(self._inflated[at : at + n_bytes])
+        else:
+            with self._path.open("rb") as file:
+                file.seek(self._start + at)
+                content = file.read(n_bytes)
+        return Image.frombytes(self._mode, (self.width_px, n_rows), content)
+
+    @cached_property
+    def _inflated(self) -> bytearray:
+        """All pixels."""
+        with self._path.open("rb") as file:
+            file.seek(self._start)
+            return _read_pixels(file, self._row_bytes * self.height_px, True)
+
+
+def _read_mpp(fields: dict[str, str]) -> tuple[float, float] | None:
+    """µm per px from the spacing in mm; a spacing of 1 stands for none."""
+    try:
+        x_mm, y_mm = (float(each) for each in fields.get("ElementSpacing", "1 1").split()[:2])
+    except ValueError:
+        return None
+    return None if x_mm == y_mm == 1 else (x_mm * UM_PER_MM, y_mm * UM_PER_MM)
 
 
 def read_header(file: BinaryIO) -> dict[str, str]:
     """Read ``Key = Value`` lines up to ElementDataFile, and leave the file at its pixels.
 
     Raises:
-        MhaError: A line is malformed, a key comes twice, or the pixels are in another file.
+        PixelError: A line is malformed, a key comes twice, or the pixels are in another file.
     """
     fields: dict[str, str] = {}
     while "ElementDataFile" not in fields:
         line = file.readline(HEADER_BYTES - file.tell())
         separator = SEPARATOR.search(line)
         if not line or (separator is None and b"ElementDataFile" not in line):
-            raise MhaError("a header without ElementDataFile", "a MetaImage header")
+            raise PixelError("a header without ElementDataFile", "a MetaImage header")
         at = separator.start() if separator else 0
         key, value = (part.strip(b" \t\r\n").decode("latin-1") for part in (line[:at], line[at + 1 :]))
         if not key:
-            raise MhaError(f"the line {line[:80]!r}", "Key = Value in each line of the header")
+            raise PixelError(f"the line {line[:80]!r}", "Key = Value in each line of the header")
         if key in fields:
-            raise MhaError(f"{key} twice", "each key once")
+            raise PixelError(f"{key} twice", "each key once")
         fields[key] = value
     if fields["ElementDataFile"] != "LOCAL":
         got = f"pixels in the file {fields['ElementDataFile'][:80]!r}"
-        raise MhaError(got, "a MetaImage file that holds its own pixels (ElementDataFile = LOCAL)")
+        raise PixelError(got, "a MetaImage file that holds its own pixels (ElementDataFile = LOCAL)")
     if fields.get("HeaderSize", "0") not in ("0", "-1") or not _flag(fields, "BinaryData", True):
-        raise MhaError("pixels as text or behind a gap", "binary pixels right behind the header")
+        raise PixelError("pixels as text or behind a gap", "binary pixels right behind the header")
     return fields
 
 
-def _check_shape(fields: dict[str, str]) -> tuple[int, int]:
-    """The number of pages and of channels, from the header alone."""
+def _check_stack(fields: dict[str, str]) -> tuple[int, int]:
+    """The number of pages and of channels of a stack of crops."""
+    n_channels = _check_type(fields)
+    size = fields.get("DimSize", "").split()
+    n_pages = size[2] if len(size) == 3 else "1"
+    known = WHOLE.fullmatch(n_pages) and int(n_pages) <= PAGE_LIMIT
+    if fields.get("NDims") != str(len(size)) or len(size) not in (2, 3) or size[:2] != [str(CROP_PX)] * 2 or not known:
+        raise _wrong_size(fields, f"{CROP_PX} x {CROP_PX} px, or {CROP_PX} x {CROP_PX} x 1 to {PAGE_LIMIT} pages")
+    return int(n_pages), n_channels
+
+
+def _check_plane(fields: dict[str, str]) -> tuple[int, int, int]:
+    """Width, height and number of channels of one image."""
+    n_channels = _check_type(fields)
+    size = fields.get("DimSize", "").split()
+    if fields.get("NDims") != str(len(size)) or not all(map(WHOLE.fullmatch, size)) or size[2:] not in ([], ["1"]):
+        raise _wrong_size(fields, "one image: width x height, or width x height x 1")
+    width, height = (int(side) for side in size[:2])
+    return width, height, n_channels
+
+
+def _check_type(fields: dict[str, str]) -> int:
+    """The number of channels of a pixel."""
     kind, n_channels = fields.get("ElementType"), fields.get("ElementNumberOfChannels", "1")
     if kind not in ("MET_UCHAR", "MET_UCHAR_ARRAY") or n_channels not in ("1", "3", "4"):
         got = f"pixels of type {str(kind)[:40]}, {n_channels[:20]} channels"
-        raise MhaError(got, "8-bit unsigned RGB, RGBA or greyscale")
-    size = fields.get("DimSize", "").split()
-    n_pages = size[2] if len(size) == 3 else "1"
-    known = re.fullmatch(r"[1-9]\d{0,3}", n_pages, re.ASCII) and int(n_pages) <= PAGE_LIMIT
-    if fields.get("NDims") != str(len(size)) or len(size) not in (2, 3) or size[:2] != [str(CROP_PX)] * 2 or not known:
-        got = f"an image of {' x '.join(size)[:60]}, NDims {fields.get('NDims', 'missing')[:20]}"
-        raise MhaError(got, f"{CROP_PX} x {CROP_PX} px, or {CROP_PX} x {CROP_PX} x 1 to {PAGE_LIMIT} pages")
-    return int(n_pages), int(n_channels)
+        raise PixelError(got, "8-bit unsigned RGB, RGBA or greyscale")
+    return int(n_channels)
+
+
+def _wrong_size(fields: dict[str, str], expected: str) -> PixelError:
+    """The error for another size than the reader needs."""
+    size = " x ".join(fields.get("DimSize", "").split())[:60]
+    return PixelError(f"an image of {size}, NDims {fields.get('NDims', 'missing')[:20]}", expected)
 
 
 def _flag(fields: dict[str, str], key: str, default: bool) -> bool:
     """A key that is True or False."""
     value = fields.get(key, str(default))
     if value not in TRUE + FALSE:
-        raise MhaError(f"{key} = {value[:40]!r}", "True or False")
+        raise PixelError(f"{key} = {value[:40]!r}", "True or False")
     return value in TRUE
 
 
-def _read_pixels(file: BinaryIO, n_bytes: int, is_compressed: bool) -> bytes:
+def _read_pixels(file: BinaryIO, n_bytes: int, is_compressed: bool) -> bytearray:
     """Read all pixels with no more memory than they need, however large a compressed stream becomes."""
     pixels = bytearray()
     try:
         for part in _inflate(file, n_bytes + 1) if is_compressed else [file.read(n_bytes + 1)]:
             pixels += part
     except zlib.error as error:
-        raise MhaError(f"damaged compressed pixels ({error})") from error
+        raise PixelError(f"damaged compressed pixels ({error})") from error
     if len(pixels) != n_bytes:
         more = " or more" if len(pixels) > n_bytes else ""
-        raise MhaError(f"{len(pixels)} bytes of pixels{more}", f"the {n_bytes} of its header")
-    return bytes(pixels)
+        raise PixelError(f"{len(pixels)} bytes of pixels{more}", f"the {n_bytes} of its header")
+    return pixels
 
 
 def _inflate(file: BinaryIO, n_bytes: int) -> Iterator[bytes]:
@@ -118,9 +189,9 @@ def _inflate(file: BinaryIO, n_bytes: int) -> Iterator[bytes]:
     while n_left and not stream.eof:
         block = stream.unconsumed_tail or file.read(BLOCK_BYTES)
         if not block:
-            raise MhaError("compressed pixels without an end")
+            raise PixelError("compressed pixels without an end")
         part = stream.decompress(block, n_left)
         n_left -= len(part)
         yield part
     if n_left and (stream.unused_data or file.read(1)):
-        raise MhaError("bytes behind the compressed pixels")
+        raise PixelError("bytes behind the compressed pixels")

@@ -1,6 +1,6 @@
 """Build networks: by timm for training (the only call of timm.create_model here), and from a member for inference."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -10,6 +10,7 @@ from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError, describe_memory_error
 from mitoscope.networks import efficientnet, efficientvit
 from mitoscope.networks.layers import Runtime
+from mitoscope.networks.rtmdet import SIZES, RTMDet, merge_norms
 
 RUNTIMES = (efficientvit.find_runtime, efficientnet.find_runtime)  # families that inference runs without timm
 
@@ -78,8 +79,63 @@ def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor]
     runtime = find_runtime(architecture)
     with torch.device("meta"):  # skip the random initialisation: the weights are replaced
         network = runtime.build() if runtime else build_network(architecture, size_px)
+    tensors = _match(network, lambda: runtime.fold(state) if runtime else dict(state), architecture, name)
+    network.load_state_dict(tensors, strict=True, assign=True)
+    if any(buffer.is_meta for buffer in network.buffers()):  # computed, not stored, by Swin and others
+        network = build_network(architecture, size_px)
+        network.load_state_dict(tensors, strict=True, assign=True)
+    return network.eval().requires_grad_(False)
+
+
+def build_detector(architecture: str, n_classes: int) -> RTMDet:
+    """Build a detector with random weights.
+
+    Args:
+        architecture: One of `mitoscope.networks.rtmdet.SIZES`.
+        n_classes: Classes.
+
+    Raises:
+        WeightsError: The architecture is unknown.
+    """
+    if architecture not in SIZES:
+        raise WeightsError(
+            "the detector cannot be built",
+            got=f"architecture {architecture!r}",
+            expected=f"one of {', '.join(SIZES)}",
+            remedy="restore manifest.json, or correct --set architecture=…",
+        )
+    return RTMDet(SIZES[architecture], n_classes)
+
+
+def restore_detector(architecture: str, n_classes: int, state: Mapping[str, Tensor], name: str) -> nn.Module:
+    """Build a detector for inference from a member's tensors.
+
+    Args:
+        architecture: As for `build_detector`.
+        n_classes: Classes.
+        state: Tensors by mmdet's names.
+        name: The member's file, for the message.
+
+    Returns:
+        See `mitoscope.networks.rtmdet.RTMDet`; in fp32, on the CPU, in evaluation mode, with merged batch norms.
+
+    Raises:
+        WeightsError: The architecture is unknown, or the tensors belong to another one.
+    """
+    with torch.device("meta"):
+        network = build_detector(architecture, n_classes)
+    tensors = _match(network, lambda: dict(state), architecture, name)
+    wide = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
+    network.load_state_dict(wide, strict=True, assign=True)
+    return merge_norms(network.eval().requires_grad_(False))
+
+
+def _match(
+    network: nn.Module, convert: Callable[[], dict[str, Tensor]], architecture: str, name: str
+) -> dict[str, Tensor]:
+    """Convert a member's tensors, and refuse those of another network."""
     try:
-        tensors = runtime.fold(state) if runtime else dict(state)
+        tensors = convert()
         problem = next(_mismatches(network.state_dict(), tensors), None)
     except (KeyError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and describe_memory_error(error):
@@ -92,11 +148,7 @@ def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor]
             expected=f"the tensors of {architecture}",
             remedy=RESTORE,
         )
-    network.load_state_dict(tensors, strict=True, assign=True)
-    if any(buffer.is_meta for buffer in network.buffers()):  # computed, not stored, by Swin and others
-        network = build_network(architecture, size_px)
-        network.load_state_dict(tensors, strict=True, assign=True)
-    return network.eval().requires_grad_(False)
+    return tensors
 
 
 def _mismatches(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Iterator[str]:

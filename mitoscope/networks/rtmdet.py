@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 STRIDES = (8, 16, 32)  # of the three grids, in pixels of the input
 N_CONVS = 2  # of each branch of the head
@@ -232,3 +233,37 @@ class RTMDet(nn.Module):
     def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
         out: tuple[list[Tensor], list[Tensor]] = self.bbox_head(self.neck(self.backbone(x)))
         return out
+
+
+def merge_norms(network: nn.Module) -> nn.Module:
+    """Make each batch norm part of the convolution before it: the same function, for inference only."""
+    for block in network.modules():
+        if isinstance(block, ConvBlock):
+            block.conv, block.bn = fuse_conv_bn_eval(block.conv, block.bn), nn.Identity()  # type: ignore[assignment]
+    return network
+
+
+def make_cells(shapes: list[tuple[int, int]], device: torch.device) -> Tensor:
+    """Upper left corner and stride of every cell, in pixels: (h, w) of the grids → float (P, 3)."""
+    cells = []
+    for (height, width), stride in zip(shapes, STRIDES, strict=True):
+        y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
+        cells.append(torch.stack([x * stride, y * stride, torch.full_like(x, stride)], dim=-1).reshape(-1, 3))
+    return torch.cat(cells).float()
+
+
+def flatten_grids(logits: Sequence[Tensor], distances: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """The grids as lists of cells.
+
+    Args:
+        logits: (N, C, h, w) by grid, as `RTMDet` gives them.
+        distances: (N, 4, h, w) by grid.
+
+    Returns:
+        Logits float (N, P, C), boxes float (N, P, 4) as left, upper, right and lower side in pixels, and the cells
+        (P, 3), see `make_cells`; all in fp32.
+    """
+    cells = make_cells([(grid.shape[2], grid.shape[3]) for grid in logits], logits[0].device)
+    flat, far = (torch.cat([g.flatten(2) for g in grids], dim=2).mT.float() for grids in (logits, distances))
+    at = cells[:, :2]
+    return flat, torch.cat([at - far[..., :2], at + far[..., 2:]], dim=-1), cells

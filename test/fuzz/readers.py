@@ -20,6 +20,7 @@ from mitoscope.classify.tables import find_threshold, read_predictions, read_rec
 from mitoscope.errors import DataError, MitoscopeError
 from mitoscope.files import read_object
 from mitoscope.images.crops import read_crops
+from mitoscope.images.slide import open_slide
 from mitoscope.networks.lora import merge_adapter
 from mitoscope.scoring.check import check
 from mitoscope.scoring.detection.platform import find_points, read_regions
@@ -77,6 +78,14 @@ def _crops(name: str) -> Callable[[Path], None]:
     def read(folder: Path) -> None:
         crops = read_crops(folder / name)
         assert crops.dtype == "uint8" and crops.shape == (len(crops), 128, 128, 3) and 1 <= len(crops) <= 1024
+
+    return read
+
+
+def _slide(name: str) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        pixels = open_slide(folder / name).read(-9, -9, 128, 96, 0.31)
+        assert pixels.dtype == "uint8" and pixels.shape == (96, 128, 3)
 
     return read
 
@@ -194,6 +203,10 @@ READERS = {
     "mha": Reader("s.mha", seeds.mhas, _crops("s.mha")),
     "png": Reader("s.png", seeds.pngs, _crops("s.png")),
     "jpeg": Reader("s.jpg", seeds.jpegs, _crops("s.jpg")),
+    "slide-tiff": Reader("r.tif", seeds.slide_tiffs, _slide("r.tif")),
+    "slide-mha": Reader("r.mha", seeds.slide_mhas, _slide("r.mha")),
+    "slide-png": Reader("r.png", seeds.pngs, _slide("r.png")),
+    "slide-jpeg": Reader("r.jpg", seeds.jpegs, _slide("r.jpg")),
     "inputs": Reader(INPUTS_NAME, seeds.inputs, _inputs),
     "manifest": Reader(MANIFEST, seeds.manifests, _manifest, _members),
     "member": Reader("fold0.safetensors", seeds.members, _member),

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
+import tifffile
 from PIL import Image, PngImagePlugin
 
 from mitoscope.bundle.find import DEFAULTS
@@ -44,6 +45,24 @@ def mhas() -> list[bytes]:
     raw = header % b"False" + PAGES.tobytes()
     one = (header % b"False").replace(b"NDims = 3", b"NDims = 2").replace(b"128 128 2", b"128 128")
     return [header % b"True" + zlib.compress(PAGES.tobytes()), raw, one + PAGES[0].tobytes()]
+
+
+def slide_tiffs() -> list[bytes]:
+    """One page of each compression, grey, palette, alpha, and in tiles of separate planes."""
+    picture, file = Image.fromarray(PAGES[0]), io.BytesIO()
+    kinds = ("tiff_adobe_deflate", "raw", "tiff_lzw", "packbits", "jpeg", "zstd", "lzma")
+    files = [_save(picture, "tiff", compression=kind, dpi=(101600, 101600)) for kind in kinds]
+    modes = [_save(picture.convert(mode), "tiff", compression="tiff_lzw") for mode in ("L", "P", "RGBA")]
+    planes = PAGES[0].transpose(2, 0, 1)
+    tifffile.imwrite(file, planes, photometric="rgb", planarconfig="separate", tile=(32, 48), compression="zlib")
+    return [*files, *modes, file.getvalue()]
+
+
+def slide_mhas() -> list[bytes]:
+    """Those of a stack that have one page, raw and compressed, with a spacing."""
+    raw = mhas()[2].replace(b"DimSize", b"ElementSpacing = 0.00025 0.00025\nDimSize")
+    header, _, pixels = raw.partition(b"LOCAL\n")
+    return [raw, header.replace(b"Data = False", b"Data = True") + b"LOCAL\n" + zlib.compress(pixels)]
 
 
 def pngs() -> list[bytes]:

@@ -7,7 +7,7 @@ import pytest
 
 from mitoscope.cli import build_parser, main
 
-COMMANDS = ("classify", "merge", "evaluate", "compare", "report", "stress", "check", "train")
+COMMANDS = ("classify", "detect", "merge", "evaluate", "compare", "report", "stress", "check", "train")
 TRUTH = np.arange(80) % 4 == 0
 SCORES = (np.random.default_rng(0).beta(2, 5, 80) * 0.7 + TRUTH * 0.25).round(6)
 

@@ -16,10 +16,11 @@ BELOW = {
     "mitoscope.networks": {"mitoscope.bundle", "mitoscope"},
     "mitoscope.classify": {"mitoscope.networks", "mitoscope.bundle", "mitoscope.images", "mitoscope"},
 }
-BELOW["mitoscope.scoring"] = {"mitoscope.classify", *BELOW["mitoscope.classify"]}
+BELOW["mitoscope.detect"] = BELOW["mitoscope.classify"]
+BELOW["mitoscope.scoring"] = {"mitoscope.classify", "mitoscope.detect", *BELOW["mitoscope.classify"]}
 BELOW["mitoscope.training"] = {"mitoscope.scoring", *BELOW["mitoscope.scoring"]}
 BELOW["mitoscope.cli"] = {"mitoscope.training", *BELOW["mitoscope.training"]}  # the command knows every room
-BELOW["model"] = BELOW["mitoscope.scoring"] - {"mitoscope.scoring"} | {"mitoscope.classify"}
+BELOW["model"] = BELOW["mitoscope.scoring"]
 BELOW["inference"] = BELOW["serve"] = {"model", "mitoscope"}
 BELOW["tools"] = {"model", *BELOW["mitoscope.cli"]}
 ENTRIES = {"mitoscope.cli", "mitoscope.__main__"}

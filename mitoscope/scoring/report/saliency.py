@@ -14,11 +14,12 @@ from captum.attr import LayerGradCam
 from torch import Tensor, nn
 
 from mitoscope.classify.classifier import Classifier
-from mitoscope.classify.orientation import find_standard, from_standard, to_standard, turn, turn_back
+from mitoscope.classify.orientation import find_standard, from_standard, to_standard
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.errors import DataError
 from mitoscope.images import CROP_PX
 from mitoscope.networks.device import DTYPES
+from mitoscope.networks.views import turn, turn_back
 
 LEAST_CELLS = 7  # a side; EfficientViT's last stage has 4 × 4 at 128 px, the one before 8 × 8
 BATCH_SIZE = 32

@@ -13,10 +13,10 @@ from torch import Generator, Tensor
 from torch.nn import functional as F
 
 from mitoscope.bundle.inputs import InputSpec
-from mitoscope.classify.preprocess import normalise
 from mitoscope.errors import DataError
 from mitoscope.images import CROP_PX
 from mitoscope.images.stain import hed_to_rgb, rgb_to_hed
+from mitoscope.networks.views import normalise
 
 LIMITS = {
     **{"stain_scale": 1, "stain_shift": 1, "zoom": 1, "stretch": 1, "translate_px": CROP_PX / 2, "brightness": 1},

@@ -12,8 +12,6 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import box_iou
 
-from mitoscope.networks.rtmdet import STRIDES
-
 MOST_CELLS = 13  # whose overlap decides how many a figure takes
 RADIUS = 3.0  # cells; within it the distance to the centre hardly counts
 IOU_WEIGHT = 3.0
@@ -33,15 +31,6 @@ class Assignment:
     iou: Tensor
 
 
-def make_cells(shapes: list[tuple[int, int]], device: torch.device) -> Tensor:
-    """Upper left corner and stride of every cell, in pixels: (h, w) of the grids → float (P, 3)."""
-    cells = []
-    for (height, width), stride in zip(shapes, STRIDES, strict=True):
-        y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
-        cells.append(torch.stack([x * stride, y * stride, torch.full_like(x, stride)], dim=-1).reshape(-1, 3))
-    return torch.cat(cells).float()
-
-
 @torch.no_grad()
 def assign(logits: Tensor, boxes: Tensor, cells: Tensor, true_boxes: Tensor, classes: Tensor) -> Assignment:
     """Assign the figures of one image.
@@ -49,7 +38,7 @@ def assign(logits: Tensor, boxes: Tensor, cells: Tensor, true_boxes: Tensor, cla
     Args:
         logits: float (P, C), the network's.
         boxes: float (P, 4), its boxes: left, upper, right, lower side in pixels.
-        cells: float (P, 3), see `make_cells`.
+        cells: float (P, 3), see `mitoscope.networks.rtmdet.make_cells`.
         true_boxes: float (G, 4), the figures'.
         classes: int64 (G,), theirs.
     """

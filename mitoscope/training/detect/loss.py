@@ -7,27 +7,11 @@ from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
-from mitoscope.training.detect.assign import assign, make_cells
+from mitoscope.networks.rtmdet import flatten_grids
+from mitoscope.training.detect.assign import assign
 
 FOCAL_BETA = 2.0
 BOX_WEIGHT = 2.0
-
-
-def flatten_grids(logits: Sequence[Tensor], distances: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """The grids as lists of cells.
-
-    Args:
-        logits: (N, C, h, w) by grid, as `mitoscope.networks.rtmdet.RTMDet` gives them.
-        distances: (N, 4, h, w) by grid.
-
-    Returns:
-        Logits float (N, P, C), boxes float (N, P, 4) as left, upper, right and lower side in pixels, and the cells
-        (P, 3), see `make_cells`; all in fp32.
-    """
-    cells = make_cells([(grid.shape[2], grid.shape[3]) for grid in logits], logits[0].device)
-    flat, far = (torch.cat([g.flatten(2) for g in grids], dim=2).mT.float() for grids in (logits, distances))
-    at = cells[:, :2]
-    return flat, torch.cat([at - far[..., :2], at + far[..., 2:]], dim=-1), cells
 
 
 def detection_loss(

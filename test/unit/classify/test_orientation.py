@@ -6,15 +6,8 @@ import pytest
 import torch
 
 from mitoscope.classify.classifier import Classifier
-from mitoscope.classify.orientation import (
-    ORIENTATIONS,
-    choose_orientations,
-    find_standard,
-    from_standard,
-    to_standard,
-    turn,
-    turn_back,
-)
+from mitoscope.classify.orientation import choose_orientations, find_standard, from_standard, to_standard
+from mitoscope.networks.views import ORIENTATIONS
 
 EVERY = range(ORIENTATIONS)
 
@@ -50,17 +43,6 @@ def test_the_standard_orientation_is_undone(stack: np.ndarray) -> None:
     flips = find_standard(crops)
     assert flips.any(dim=1).all()  # each of the three flips is tried
     assert torch.equal(from_standard(to_standard(crops, flips), flips), crops)
-
-
-@pytest.mark.parametrize("orientation", EVERY)
-def test_a_turn_is_undone(stack: np.ndarray, orientation: int) -> None:
-    images = torch.as_tensor(stack).permute(0, 3, 1, 2)
-    assert torch.equal(turn_back(turn(images, orientation)[:, 0], orientation), images[:, 0])
-
-
-def test_the_eight_turns_differ(stack: np.ndarray) -> None:
-    images = torch.as_tensor(stack[:1]).permute(0, 3, 1, 2)
-    assert len({turn(images, orientation).numpy().tobytes() for orientation in EVERY}) == ORIENTATIONS
 
 
 def test_members_see_different_orientations() -> None:

@@ -2,6 +2,8 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from mitoscope.errors import WeightsError
+from mitoscope.networks.build import restore_detector
 from mitoscope.networks.rtmdet import SIZES, RTMDet
 
 
@@ -52,3 +54,27 @@ def test_it_starts_from_the_prior_and_gives_pixels() -> None:
     assert [tuple(grid.shape) for grid in logits] == [(1, 2, 8, 12), (1, 2, 4, 6), (1, 2, 2, 3)]
     assert [tuple(grid.shape) for grid in distances] == [(1, 4, 8, 12), (1, 4, 4, 6), (1, 4, 2, 3)]
     assert logits[0].sigmoid().mean() == pytest.approx(0.01, abs=0.001)
+
+
+def test_inference_merges_the_norms_and_gives_the_same() -> None:
+    torch.manual_seed(0)
+    network, image = RTMDet(SIZES["rtmdet_tiny"], 1), torch.randn(2, 3, 64, 96)
+    with torch.no_grad():
+        network.train()(image)  # batch norms with statistics of their own
+        expected = network.eval()(image)
+        merged = restore_detector("rtmdet_tiny", 1, network.state_dict(), "m")
+        got = merged(image)
+    assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in merged.modules())
+    for ours, theirs in zip([*got[0], *got[1]], [*expected[0], *expected[1]], strict=True):
+        assert torch.allclose(ours, theirs, atol=1e-4)
+
+
+def test_tensors_of_another_detector_are_refused() -> None:
+    state = RTMDet(SIZES["rtmdet_tiny"], 1).state_dict()
+    for architecture, n_classes, words in (
+        ("rtmdet_s", 1, "m is of another architecture"),
+        ("rtmdet_tiny", 2, "rtm_cls.0.bias of shape"),
+        ("rtmdet_x", 1, "the detector cannot be built"),
+    ):
+        with pytest.raises(WeightsError, match=words):
+            restore_detector(architecture, n_classes, state, "m")

@@ -1,6 +1,7 @@
 import torch
 
-from mitoscope.training.detect.assign import assign, make_cells
+from mitoscope.networks.rtmdet import make_cells
+from mitoscope.training.detect.assign import assign
 
 CELLS = make_cells([(8, 8), (4, 4), (2, 2)], torch.device("cpu"))  # of 64 × 64 px
 BOX = torch.tensor([[10.0, 10, 30, 30]])

@@ -1,0 +1,1 @@
+"""An image of tissue → where its mitotic figures are."""

@@ -1,0 +1,184 @@
+"""An image of tissue → its mitotic figures, by an ensemble of detectors; the only way from pixels to points."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mitoscope.bundle.find import find_bundle
+from mitoscope.bundle.manifest import Bundle
+from mitoscope.bundle.members import parse_member
+from mitoscope.bundle.read import read_ahead, read_bundle
+from mitoscope.detect.points import keep_distinct, merge_points
+from mitoscope.detect.task import DEFAULTS, check_task
+from mitoscope.detect.tiles import Tile, plan_tiles
+from mitoscope.errors import DeviceError
+from mitoscope.images.slide import Slide
+from mitoscope.networks.build import restore_detector
+from mitoscope.networks.device import DTYPES, choose_device, choose_precision
+from mitoscope.networks.members import out_of_memory, place_members
+from mitoscope.networks.rtmdet import flatten_grids
+from mitoscope.networks.views import ORIENTATIONS, normalise, turn, turn_points_back
+
+FORWARD_TILES = {"cpu": 1, "cuda": 4}  # in one forward pass
+SAME_FIGURE_UM = 7.5  # points that are nearer mean one figure: the radius within which the challenge calls it found
+CANDIDATE = 0.01  # least probability of one network's point that can vote; a missing one counts as 0
+FLOOR = 0.05  # least probability of a figure in the result
+SLACK_PX = 8  # that a point may lie outside of its tile's core: one network may place a figure differently in two tiles
+DARKEST_GLASS = 200  # a tile without a darker value is empty: each of 419 labelled figures has one of 38 or less
+
+
+class Detector:
+    """The members of one bundle on one device.
+
+    Attributes:
+        bundle: The manifest.
+        device: Where the members are.
+        precision: ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+    """
+
+    def __init__(
+        self, bundle: Bundle, members: Sequence[nn.Module], device: torch.device, precision: str, *, tta: bool = False
+    ) -> None:
+        self.bundle, self.device, self.precision = bundle, device, precision
+        self.members = tuple(members)  # each as `mitoscope.networks.rtmdet.RTMDet`
+        every = tuple(range(ORIENTATIONS))
+        seen = [every if tta else member.orientations or (0,) for member in bundle.members]
+        self._voters = [(network, view) for network, views in zip(self.members, seen, strict=True) for view in views]
+
+    @classmethod
+    def load(
+        cls,
+        weights: str | Path | None = None,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        tta: bool = False,
+    ) -> "Detector":
+        """Read, verify and place the members.
+
+        Args:
+            weights: The bundle's folder; None: see `mitoscope.bundle.find.find_bundle`, the last of them
+                weights/detector-lite.
+            device: ``"auto"`` (the GPU when there is one), ``"cpu"`` or ``"cuda"``.
+            precision: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"auto"``, see
+                `mitoscope.networks.device.choose_precision`.
+            tta: Each member sees a tile in all eight orientations; otherwise in those that the manifest gives.
+
+        Raises:
+            WeightsError: The bundle is missing, broken, or made for another task.
+            DeviceError: This machine lacks the device or the precision, or the GPU's memory is full.
+        """
+        bundle = read_bundle(find_bundle(None if weights is None else Path(weights), DEFAULTS))
+        where = choose_device(device)
+        return cls.place(bundle, read_ahead(bundle), where, choose_precision(precision, where, bundle), tta=tta)
+
+    @classmethod
+    def place(
+        cls, bundle: Bundle, contents: Iterator[bytes], device: torch.device, precision: str, *, tta: bool = False
+    ) -> "Detector":
+        """Place a bundle whose members are already being read; see `load` and `Classifier.place`."""
+        check_task(bundle)
+
+        def restore(state: Mapping[str, Tensor], path: str) -> nn.Module:
+            return restore_detector(bundle.architecture, len(bundle.classes), state, path)
+
+        states = (
+            parse_member(content, str(bundle.folder / member.file))
+            for member, content in zip(bundle.members, contents, strict=True)
+        )
+        return cls(bundle, place_members(bundle, states, restore, device, precision), device, precision, tta=tta)
+
+    @property
+    def threshold(self) -> float:
+        """A point is a mitotic figure when its probability is at least this."""
+        return self.bundle.threshold.value
+
+    def plan(self, slide: Slide) -> list[Tile]:
+        """The tiles of an image, in pixels of the bundle's µm per px.
+
+        Raises:
+            InputError: The image's pixels are too large or too small for these networks.
+        """
+        return plan_tiles(*slide.measure(self.bundle.input.mpp), self.bundle.input.size_px)
+
+    def detect(
+        self, slide: Slide, *, floor: float = FLOOR, update: Callable[[int], object] = lambda n_tiles: None
+    ) -> np.ndarray:
+        """Find the figures of the positive class.
+
+        Args:
+            slide: The image; read tile by tile.
+            floor: The least probability of a point in the result, above 0.
+            update: Called after each batch with the number of its tiles.
+
+        Returns:
+            float64 (N, 3): x and y in pixels of level 0, and the probability in [floor, 1]; the most probable first. A
+            place is a continuous coordinate: the first pixel covers [0, 1). A point up to `SLACK_PX` outside of the
+            image is put on its border; others outside are not figures.
+
+        Raises:
+            InputError: The image is damaged, or its pixels are too large or too small for these networks.
+            DeviceError: The GPU's memory is too small, or an output is not a finite number.
+        """
+        spec, tiles = self.bundle.input, self.plan(slide)
+        radius, at_once = SAME_FIGURE_UM / spec.mpp, FORWARD_TILES[self.device.type]
+        found: list[tuple[int, np.ndarray]] = [(0, np.empty((0, 3)))]
+        for number in range(0, len(tiles), at_once):
+            batch = tiles[number : number + at_once]
+            pixels = [slide.read(t.x.start, t.y.start, t.x.size, t.y.size, spec.mpp, spec.interpolation) for t in batch]
+            shown = [(tile, each) for tile, each in zip(batch, pixels, strict=True) if each.min() < DARKEST_GLASS]
+            if shown:
+                candidates = self._find_candidates([tile for tile, _ in shown], [each for _, each in shown], floor)
+                found += [(voter, keep_distinct(points, radius)) for voter, points in candidates]
+            update(len(batch))
+        voters = np.concatenate([np.full(len(points), voter) for voter, points in found])
+        merged = merge_points(np.concatenate([points for _, points in found]), voters, len(self._voters), radius)
+        scale = slide.measure_scale(spec.mpp)
+        merged[:, :2] = merged[:, :2].clip(0, np.divide((slide.width_px, slide.height_px), scale))
+        points = keep_distinct(merged[merged[:, 2] >= floor], radius)
+        points[:, :2] *= scale
+        return points
+
+    @torch.inference_mode()
+    def _find_candidates(
+        self, tiles: Sequence[Tile], pixels: Sequence[np.ndarray], floor: float
+    ) -> Iterator[tuple[int, np.ndarray]]:
+        """Every voter's points in every tile's core: its number, and float64 (N, 3) in pixels of the networks."""
+        try:
+            images = torch.as_tensor(np.stack(pixels)).to(self.device).permute(0, 3, 1, 2).float() / 255
+            images = normalise(images, self.bundle.input).to(DTYPES[self.precision])
+            for voter, (network, view) in enumerate(self._voters):
+                logits, boxes, _ = flatten_grids(*network(turn(images, view)))
+                p, centres = logits[..., -1].double().sigmoid(), (boxes[..., :2] + boxes[..., 2:]) / 2
+                if not (torch.isfinite(p).all() and torch.isfinite(centres).all()):
+                    raise _not_finite(self.precision, self.device)
+                for number, tile in enumerate(tiles):
+                    chosen = p[number] >= min(CANDIDATE, floor)
+                    places = turn_points_back(centres[number][chosen].double(), view, pixels[0].shape[:2])
+                    points = torch.cat([places, p[number][chosen, None]], dim=1).cpu().numpy()
+                    points[:, :2] += tile.x.start, tile.y.start
+                    yield voter, _keep_core(points, tile)
+        except torch.OutOfMemoryError as error:
+            raise out_of_memory(self.device, error, f"{len(tiles)} tiles of {self.bundle.input.size_px} px") from error
+
+
+def _keep_core(points: np.ndarray, tile: Tile) -> np.ndarray:
+    """The points in a tile's core, or hardly outside of it."""
+    inside = [
+        (axis.low - SLACK_PX <= points[:, k]) & (points[:, k] < axis.high + SLACK_PX)
+        for k, axis in enumerate((tile.x, tile.y))
+    ]
+    return points[inside[0] & inside[1]]
+
+
+def _not_finite(precision: str, device: torch.device) -> DeviceError:
+    """The error for outputs that are NaN or infinite."""
+    return DeviceError(
+        "the networks' outputs are not finite",
+        got=f"overflow in {precision} on {device}",
+        expected="finite values",
+        remedy="run again with --precision fp32",
+    )

@@ -1,0 +1,27 @@
+"""The task: where in an image of tissue are mitotic figures?"""
+
+from mitoscope.bundle import find
+from mitoscope.bundle.checks import RESTORE
+from mitoscope.bundle.manifest import Bundle
+from mitoscope.detect.tiles import LEAST_PX, STEP_PX
+from mitoscope.errors import WeightsError
+
+DEFAULTS = tuple(folder.with_name("detector-lite") for folder in find.DEFAULTS)
+POINT_NAMES = ("non-mitotic figure", "mitotic figure")  # below the threshold, and from it on, as the challenge has it
+
+
+def check_task(bundle: Bundle) -> None:
+    """Refuse a bundle of another task.
+
+    Raises:
+        WeightsError: It is of another task, its tiles do not fit the network, or it has what a detector cannot use.
+    """
+    tile = bundle.input.size_px
+    fits = tile >= LEAST_PX and tile % STEP_PX == 0
+    if bundle.task != "detect" or not fits or bundle.base is not None or bundle.calibration is not None:
+        raise WeightsError(
+            f"the bundle {bundle.name!r} does not detect figures",
+            got=f"task {bundle.task}, size_px {tile}, base {bundle.base}, calibration {bundle.calibration}",
+            expected=f"task detect, size_px a multiple of {STEP_PX} from {LEAST_PX} on, full members, no calibration",
+            remedy=RESTORE,
+        )

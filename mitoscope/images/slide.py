@@ -1,0 +1,209 @@
+"""A slide, or a region or field of one: its size, its µm per px, and its pixels at any µm per px.
+
+Pixels are read as they are needed, so that memory does not grow with the image where its file allows that: TIFF and
+uncompressed MHA do; PNG, JPEG and compressed MHA are decoded at once.
+"""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import ceil, floor, prod
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from mitoscope.errors import InputError
+from mitoscope.images.mha import MhaSource
+from mitoscope.images.picture import PictureSource
+from mitoscope.images.source import PixelError, Source
+from mitoscope.images.tiff_source import TiffSource
+
+PLAUSIBLE_MPP = (0.05, 5.0)  # tags of other values, such as 72 dpi, describe a screen
+ASSUMED_MPP = 0.25  # a scanner's 40×; those of the challenge have 0.23 to 0.25
+SAME_SCALE = 0.01  # pixels whose size differs by less are not resampled
+LARGEST_SCALE = 8.0  # between the file's pixels and those that are asked for: more would fill the memory
+CACHE_BYTES = 256 << 20  # of decoded blocks
+GLASS = (255, 255, 255)  # outside of the image
+REACH_PX = 2  # of a bicubic filter, in pixels of the coarser grid
+READERS: dict[str, Callable[[Path], Source]] = {
+    ".tif": TiffSource,
+    ".tiff": TiffSource,
+    ".mha": MhaSource,
+    ".png": PictureSource,
+    ".jpg": PictureSource,
+    ".jpeg": PictureSource,
+}
+LONGEST_PATH = 200  # in a message
+
+
+@dataclass(frozen=True)
+class Mpp:
+    """The size of a pixel.
+
+    Attributes:
+        x: µm per px from left to right.
+        y: µm per px from top to bottom.
+        source: ``"tags"`` of the file, ``"given"`` by the user, or ``"assumed"``.
+    """
+
+    x: float
+    y: float
+    source: str
+
+
+class Slide:
+    """An image of tissue. Coordinates are continuous: the first pixel covers [0, 1), x to the right, y down.
+
+    Attributes:
+        path: The file.
+        width_px: Width at level 0, the file's own pixels.
+        height_px: Height at level 0.
+        mpp: The size of a pixel of level 0.
+        notes: What a reader of the result must know, one sentence each; usually none.
+    """
+
+    def __init__(self, path: Path, source: Source, mpp: Mpp, notes: tuple[str, ...]) -> None:
+        self.path, self.mpp, self.notes = path, mpp, notes
+        self.width_px, self.height_px = source.width_px, source.height_px
+        self._source = source
+        self._blocks: OrderedDict[tuple[int, int], Image.Image] = OrderedDict()
+
+    def measure_scale(self, mpp: float) -> tuple[float, float]:
+        """How many pixels of level 0 a pixel of `mpp` µm spans along x and y; 1 if they are nearly the same.
+
+        Raises:
+            InputError: They are too different to be resampled.
+        """
+        scale = [1.0 if abs(mpp / own - 1) < SAME_SCALE else mpp / own for own in (self.mpp.x, self.mpp.y)]
+        if not 1 / LARGEST_SCALE <= min(scale) <= max(scale) <= LARGEST_SCALE:
+            raise InputError(
+                f"{_name(self.path)} cannot be resampled to {mpp:g} µm per px",
+                got=f"{self.mpp.x:.4g} x {self.mpp.y:.4g} µm per px ({self.mpp.source})",
+                expected=f"{mpp / LARGEST_SCALE:g} to {mpp * LARGEST_SCALE:g}",
+                remedy="scan at another magnification, or correct it with --mpp",
+            )
+        return scale[0], scale[1]
+
+    def measure(self, mpp: float) -> tuple[int, int]:
+        """Width and height in pixels of `mpp` µm, rounded up."""
+        scale = self.measure_scale(mpp)
+        return ceil(self.width_px / scale[0]), ceil(self.height_px / scale[1])
+
+    def read(self, x: int, y: int, width: int, height: int, mpp: float, interpolation: str = "bicubic") -> np.ndarray:
+        """Read a box. A pixel has the same value, to two grey levels, in whichever box it is read.
+
+        Args:
+            x: The box's left side, in pixels of `mpp` µm from the image's left side.
+            y: Its upper side.
+            width: Its width in such pixels.
+            height: Its height.
+            mpp: µm per px of the result.
+            interpolation: ``"bicubic"`` or ``"bilinear"``, with antialiasing.
+
+        Returns:
+            uint8 (height, width, 3), RGB in [0, 255]; white outside of the image.
+
+        Raises:
+            InputError: The pixels are damaged or missing, or too different in size; see `measure_scale`.
+        """
+        sx, sy = self.measure_scale(mpp)
+        if (sx, sy) == (1, 1):
+            return np.asarray(self._paint(x, y, x + width, y + height))
+        reach_x, reach_y = (ceil(REACH_PX * max(scale, 1)) + 1 for scale in (sx, sy))
+        left, top = floor(x * sx) - reach_x, floor(y * sy) - reach_y
+        right, bottom = ceil((x + width) * sx) + reach_x, ceil((y + height) * sy) + reach_y
+        box = (x * sx - left, y * sy - top, (x + width) * sx - left, (y + height) * sy - top)
+        wide = self._paint(left, top, right, bottom)
+        return np.asarray(wide.resize((width, height), Image.Resampling[interpolation.upper()], box))
+
+    def _paint(self, left: int, top: int, right: int, bottom: int) -> Image.Image:
+        """A box of level 0 as RGB."""
+        canvas = Image.new("RGB", (right - left, bottom - top), GLASS)
+        across, down = self._source.block_px
+        columns = range(max(left, 0) // across, ceil(min(right, self.width_px) / across))
+        for row in range(max(top, 0) // down, ceil(min(bottom, self.height_px) / down)):
+            for column in columns:
+                x0, y0 = max(left, column * across), max(top, row * down)
+                x1, y1 = min(right, (column + 1) * across, self.width_px), min(bottom, (row + 1) * down, self.height_px)
+                inside = (x0 - column * across, y0 - row * down, x1 - column * across, y1 - row * down)
+                part = self._load(column, row).crop(inside)
+                canvas.paste(part if part.mode == "RGB" else part.convert("RGB"), (x0 - left, y0 - top))
+        return canvas
+
+    def _load(self, column: int, row: int) -> Image.Image:
+        """A block, from the cache if it is there."""
+        block = self._blocks.pop((column, row), None)
+        if block is None:
+            try:
+                block = self._source.read_block(column, row)
+            except MemoryError:
+                raise
+            except Exception as error:  # on a damaged file Pillow raises OSError, SyntaxError, TypeError and others
+                raise _fault(self.path, error) from error
+        self._blocks[column, row] = block
+        n_kept = max(1, CACHE_BYTES // (4 * prod(self._source.block_px)))  # Pillow needs 4 bytes a pixel
+        while len(self._blocks) > n_kept:
+            self._blocks.popitem(last=False)
+        return block
+
+
+def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
+    """Open an image of tissue; only its header is read.
+
+    Args:
+        path: TIFF in strips or tiles, PNG, JPEG or MHA; 8 bits a channel. Greyscale is repeated to RGB, a palette
+            looked up, an alpha channel dropped without blending; orientation tags are ignored.
+        mpp: µm per px, if the file's own tags are missing or wrong; else they are taken. Without both,
+            `ASSUMED_MPP` is assumed and a note says so.
+
+    Raises:
+        InputError: The file is empty, damaged, of another format, or has other pixels; or `mpp` is out of range.
+    """
+    path = Path(path)
+    if mpp is not None and not PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]:
+        expected = f"{PLAUSIBLE_MPP[0]} to {PLAUSIBLE_MPP[1]} µm per px, such as 0.25"
+        raise InputError("--mpp cannot be used", got=f"{mpp:g}", expected=expected, remedy="correct it")
+    try:
+        reader = READERS.get(path.suffix.lower())
+        if reader is None:
+            raise PixelError(f"a file of type {path.suffix!r}", f"one of {', '.join(READERS)}")
+        source = reader(path)
+    except MemoryError:
+        raise
+    except Exception as error:  # as in `Slide._load`
+        raise _fault(path, error) from error
+    size, notes = _choose_mpp(mpp, source.mpp)
+    if source.is_grey:
+        notes += ("it is greyscale: the networks were trained on H&E in colour",)
+    return Slide(path, source, size, notes)
+
+
+def _choose_mpp(given: float | None, tags: tuple[float, float] | None) -> tuple[Mpp, tuple[str, ...]]:
+    """The size of a pixel, and a note if it is assumed."""
+    if given is not None:
+        return Mpp(given, given, "given"), ()
+    if tags and all(PLAUSIBLE_MPP[0] <= each <= PLAUSIBLE_MPP[1] for each in tags):
+        return Mpp(*tags, "tags"), ()
+    found = f"its tags give {tags[0]:.4g} x {tags[1]:.4g} µm per px" if tags else "it has no resolution tags"
+    note = f"{found}: {ASSUMED_MPP} µm per px is assumed; name the right one with --mpp"
+    return Mpp(ASSUMED_MPP, ASSUMED_MPP, "assumed"), (note,)
+
+
+def _name(path: Path) -> str:
+    """A path in a message."""
+    return repr(str(path)[-LONGEST_PATH:])
+
+
+def _fault(path: Path, error: Exception) -> InputError:
+    """The error for a file that cannot be read."""
+    if isinstance(error, PixelError):
+        got, expected = error.got, error.expected
+    else:
+        got, expected = f"{type(error).__name__}: {error}", "a whole image"
+    return InputError(
+        f"{_name(path)} cannot be read as an image of tissue",
+        got=got[:300],
+        expected=expected,
+        remedy="write it as 8-bit RGB: TIFF (best in tiles), PNG, JPEG or MHA",
+    )

@@ -1,0 +1,145 @@
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+import torch
+
+from mitoscope.bundle.manifest import Base
+from mitoscope.bundle.read import read_bundle
+from mitoscope.detect.detector import Detector
+from mitoscope.detect.task import check_task
+from mitoscope.errors import DeviceError, WeightsError
+from mitoscope.images.slide import open_slide
+from mitoscope.networks.rtmdet import STRIDES
+
+FIGURES = [(300, 260), (345, 260), (420, 215), (215, 470), (505, 400), (390, 385)]  # x, y; the first two 45 px apart
+SURE = 1 / (1 + np.exp(-3))
+
+
+@pytest.fixture
+def tissue(draw_figure: Callable) -> np.ndarray:
+    """uint8 (760, 800, 3) with drawn figures."""
+    pixels = np.full((760, 800, 3), 180, np.uint8)
+    for x, y in FIGURES:
+        draw_figure(pixels, x, y)
+    return pixels
+
+
+def sort(points: np.ndarray) -> list[tuple[float, float]]:
+    return sorted((round(x, 6), round(y, 6)) for x, y, _ in points.tolist())
+
+
+CENTRES = sorted((x + 0.5, y + 0.5) for x, y in FIGURES)
+
+
+@pytest.mark.parametrize("jitter_px", [0, 3])
+def test_a_figure_is_found_once_and_only_once_wherever_the_grid_lies(
+    tissue: np.ndarray, make_slide: Callable, make_detector: Callable, seer: Callable, jitter_px: float
+) -> None:
+    detector, step = make_detector(seer(jitter_px=jitter_px)), 128
+    for offset in range(0, step, 5):
+        left, top = offset, offset * 37 % step
+        slide = make_slide(tissue[top : top + 620, left : left + 660])
+        assert len(detector.plan(slide)) == 16
+        points = detector.detect(slide)
+        assert points[:, 2] == pytest.approx(SURE)
+        found = points[:, :2] + (left, top)
+        assert len(found) == len(CENTRES), offset
+        far = np.abs(found[:, None] - np.array(CENTRES)).max(axis=2)  # (found, drawn)
+        assert sorted(far.argmin(axis=1)) == list(range(len(CENTRES)))
+        assert far.min(axis=1).max() == pytest.approx(jitter_px)
+
+
+class Centroid(torch.nn.Module):
+    """Fires at the centre of all dark pixels of a tile."""
+
+    def forward(self, images: torch.Tensor) -> tuple[list, list]:
+        rows, columns = (images[0, 0] < 0.5).nonzero().T
+        grids = [(images.shape[2] // stride, images.shape[3] // stride) for stride in STRIDES]
+        logits, distances = ([torch.full((1, n, *grid), value) for grid in grids] for n, value in ((1, -9.0), (4, 0.0)))
+        logits[0][0, 0, 0, 0] = 2
+        distances[0][0, 2:, 0, 0] = 2 * (torch.stack([columns, rows]).float().mean(dim=1) + 0.5)
+        return logits, distances
+
+
+@pytest.mark.parametrize("mpp", [0.25, 0.2275, 0.31])
+def test_places_are_those_of_level_0(make_slide: Callable, make_detector: Callable, mpp: float) -> None:
+    pixels = np.full((150, 310, 3), 180, np.uint8)
+    pixels[100:140, 200:260] = 30
+    slide = make_slide(pixels, mpp)
+    assert make_detector(Centroid(), mpp=0.5).detect(slide)[0, :2] == pytest.approx([230, 120], abs=0.5)
+
+
+def test_members_vote(tissue: np.ndarray, make_slide: Callable, make_detector: Callable, seer: Callable) -> None:
+    sure, doubtful = seer(), seer(logit=0.0, shift_px=4)
+    points = make_detector(sure, doubtful).detect(make_slide(tissue))
+    assert points[:, 2] == pytest.approx((SURE + 0.5) / 2)
+    assert sort(points - (4 * 0.5 / (SURE + 0.5), 0, 0)) == CENTRES
+    blind = seer(logit=-12.0)
+    assert make_detector(sure, blind).detect(make_slide(tissue))[:, 2] == pytest.approx(SURE / 2)
+    assert len(make_detector(sure, blind).detect(make_slide(tissue), floor=0.5)) == 0
+
+
+def test_orientations_average_out_what_a_network_does_to_one_side(
+    tissue: np.ndarray, make_slide: Callable, make_detector: Callable, seer: Callable
+) -> None:
+    slide = make_slide(tissue[:600])
+    leaning = seer(shift_px=3)
+    assert sort(make_detector(leaning).detect(slide) - (3, 0, 0)) == CENTRES
+    assert sort(make_detector(leaning, tta=True).detect(slide)) == CENTRES
+
+
+def test_blank_glass_costs_nothing_and_an_empty_list_is_a_result(
+    make_slide: Callable, make_detector: Callable, seer: Callable
+) -> None:
+    network = seer()
+    points = make_detector(network).detect(make_slide(np.full((600, 600, 3), 243, np.uint8)))
+    assert points.shape == (0, 3)
+    assert network.n_seen == 0
+    assert make_detector(network).detect(make_slide(np.full((9, 5, 3), 100, np.uint8))).shape == (0, 3)
+    assert network.n_seen == 1
+
+
+def test_a_strip_200_000_px_wide_works(
+    tmp_path: Path, draw_figure: Callable, make_detector: Callable, seer: Callable
+) -> None:
+    pixels = np.full((70, 200_000, 3), 243, np.uint8)
+    draw_figure(pixels[:, 150_000:150_060], 30, 30)
+    tifffile.imwrite(tmp_path / "wide.tif", pixels, photometric="rgb", rowsperstrip=16)
+    points = make_detector(seer()).detect(open_slide(tmp_path / "wide.tif", 0.25))
+    assert points[:, :2].tolist() == [[150_030.5, 30.5]]
+
+
+def test_a_broken_output_is_an_error(make_slide: Callable, make_detector: Callable, seer: Callable) -> None:
+
+    class Broken(torch.nn.Module):
+        def forward(self, images: torch.Tensor) -> tuple[list, list]:
+            logits, distances = seer()(images)
+            return [each * float("nan") for each in logits], distances
+
+    with pytest.raises(DeviceError, match="outputs are not finite"):
+        make_detector(Broken()).detect(make_slide(np.full((100, 100, 3), 180, np.uint8)))
+
+
+def test_a_bundle_detects_the_same_twice(detector_bundle: Path, tissue: np.ndarray, make_slide: Callable) -> None:
+    detector = Detector.load(detector_bundle, device="cpu")
+    first, second = (detector.detect(make_slide(tissue[200:400, 200:420]), floor=0.001) for _ in range(2))
+    assert len(first) and np.array_equal(first, second)
+    assert (np.diff(first[:, 2]) <= 0).all()
+    assert ((first[:, :2] >= 0) & (first[:, :2] <= (220, 200))).all()
+
+
+def test_a_bundle_of_another_task_is_refused(tiny_bundle: Path, detector_bundle: Path) -> None:
+    with pytest.raises(WeightsError, match="'tiny' does not detect figures: got task classify"):
+        Detector.load(tiny_bundle, device="cpu")
+    good = read_bundle(detector_bundle)
+    check_task(good)
+    for broken in (
+        *(replace(good, input=replace(good.input, size_px=size_px)) for size_px in (192, 250)),
+        replace(good, base=Base("0", "MIT"), members=(replace(good.members[0], kind="adapter"),)),
+    ):
+        with pytest.raises(WeightsError, match="does not detect figures"):
+            check_task(broken)
