@@ -11,12 +11,14 @@ from contextlib import ExitStack
 import numpy as np
 import pandas as pd
 import torch
+from sklearn.metrics import roc_auc_score
 
 from mitoscope.classify.classifier import Classifier
 from mitoscope.images.stain import FEATURES, measure_crops
 from mitoscope.markdown import render_share, render_table
 from mitoscope.networks.features import recorded_features
 from mitoscope.scoring.metrics.bootstrap import N_DRAWS, cluster_crops, draw_weights, widen
+from mitoscope.scoring.predictions import call_atypical
 from mitoscope.training.classify.tables import Results
 from mitoscope.training.data.table import CropData
 
@@ -25,7 +27,7 @@ Groups = dict[str, np.ndarray]  # name of a group → bool (N,), its crops
 N_NEIGHBOURS = 10
 MEASURED = ("haematoxylin mean", "eosin mean", "sharpness")
 AGREEING = {"0 to 4": (0, 4), "5 to 8": (5, 8), "9 or 10": (9, 10)}  # of the ten neighbours
-HEAD = ("crops", "atypical", "missed", "normal", "false alarms")
+HEAD = ("crops", "atypical", "missed", "normal", "false alarms", "ROC AUC")
 
 
 def describe_misses(
@@ -56,10 +58,11 @@ def describe_misses(
         },
         f"cosine distance to training crop {N_NEIGHBOURS}": group_by_quarter(distance),
     }
-    called, case = p_atypical >= classifier.threshold, table["case"].to_numpy()
-    missed = np.flatnonzero(is_atypical & ~called)
+    questions = {"": {"all": np.ones(len(rows), dtype=bool)}, **questions}
+    case = table["case"].to_numpy()
+    missed = np.flatnonzero(is_atypical & ~call_atypical(p_atypical, classifier.threshold))
     return {
-        "groups": count_errors(is_atypical, called, {"": {"all": np.ones(len(rows), dtype=bool)}, **questions}, case),
+        "groups": count_errors(is_atypical, p_atypical, classifier.threshold, questions, case),
         "missed": table["image_id"].iloc[missed[np.argsort(p_atypical[missed], kind="stable")]].tolist(),
     }
 
@@ -125,21 +128,23 @@ def find_neighbours(embedded: np.ndarray, reference: np.ndarray) -> tuple[np.nda
 
 
 def count_errors(
-    is_atypical: np.ndarray, called: np.ndarray, questions: Mapping[str, Groups], case: np.ndarray
+    is_atypical: np.ndarray, p_atypical: np.ndarray, threshold: float, questions: Mapping[str, Groups], case: np.ndarray
 ) -> dict[str, dict[str, Results]]:
     """Count missed atypical crops and false alarms in groups of crops.
 
     Args:
         is_atypical: bool (N,), the labels; both classes.
-        called: bool (N,), the crops that are called atypical.
+        p_atypical: float (N,) in [0, 1].
+        threshold: A crop is called atypical from it on.
         questions: Groups by what they are grouped by.
         case: (N,), the cases, as `mitoscope.scoring.metrics.bootstrap.bootstrap` takes them.
 
     Returns:
         By question and group: ``n_atypical``, the share of them that is ``missed``, ``n_normal``, the share of them
         that are ``false_alarms``, and the 95 % ``intervals`` of both shares, from whole cases drawn with replacement;
-        None where there is no crop, or no second case.
+        None where there is no crop, or no second case. And ``roc_auc``; None where a class is missing.
     """
+    called = call_atypical(p_atypical, threshold)
     cluster, _ = cluster_crops(case, len(is_atypical))
     masks = {(question, name): mask for question, groups in questions.items() for name, mask in groups.items()}
     sides = {"missed": (is_atypical, ~called), "false_alarms": (~is_atypical, called)}
@@ -150,7 +155,10 @@ def count_errors(
     drawn = np.concatenate(draws)  # (draws, 2 G)
     found: dict[str, dict[str, Results]] = {question: {} for question in questions}
     for number, (question, name) in enumerate(masks):
-        row: Results = {"intervals": {}}
+        mask = masks[question, name]
+        both = len(np.unique(is_atypical[mask])) == 2
+        auc = float(roc_auc_score(is_atypical[mask], p_atypical[mask])) if both else None
+        row: Results = {"roc_auc": auc, "intervals": {}}
         for column, (key, count) in enumerate((("missed", "n_atypical"), ("false_alarms", "n_normal"))):
             index = number + column * len(masks)
             inside = columns[:, index]
@@ -175,8 +183,8 @@ def render_misses(name: str, misses: Results) -> str:
 
 
 def _cells(row: Results) -> list[str]:
-    """Counts and shares of one group."""
+    """Counts, shares and ROC AUC of one group."""
     cells = []
     for count, key in (("n_atypical", "missed"), ("n_normal", "false_alarms")):
         cells += [f"{row[count]:,}", render_share(row[key], row["intervals"][key])]
-    return cells
+    return [*cells, render_share(row["roc_auc"])]

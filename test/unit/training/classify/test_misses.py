@@ -24,24 +24,28 @@ def classifier(tiny_bundle: Path) -> Classifier:
 
 def test_errors_are_counted_by_label_in_each_group() -> None:
     is_atypical = np.array([True, True, True, False, False, False])
-    called = np.array([False, True, True, True, True, False])
+    p_atypical = np.array([0.1, 0.9, 0.9, 0.6, 0.5, 0.0])
     left = np.array([True, True, False, True, False, False])
     groups = {"left": left, "right": ~left, "nobody": np.zeros(6, dtype=bool)}
-    found = count_errors(is_atypical, called, {"side": groups}, np.array(list("abcabc")))["side"]
-    keys = ("n_atypical", "missed", "n_normal", "false_alarms")
+    found = count_errors(is_atypical, p_atypical, 0.5, {"side": groups}, np.array(list("abcabc")))["side"]
+    keys = ("n_atypical", "missed", "n_normal", "false_alarms", "roc_auc")
     counts = {name: [row[key] for key in keys] for name, row in found.items()}
-    assert counts == {"left": [2, 0.5, 1, 1.0], "right": [1, 0.0, 2, 0.5], "nobody": [0, None, 0, None]}
+    assert counts == {
+        "left": [2, 0.5, 1, 1.0, 0.5],
+        "right": [1, 0.0, 2, 0.5, 1.0],
+        "nobody": [0, None, 0, None, None],
+    }
     assert found["left"]["intervals"]["missed"] == (0.0, 1.0)
     assert found["right"]["intervals"]["missed"] is None  # of one case alone
     lines = render_misses("lung", {"groups": {"side": found}}).splitlines()
-    assert "| left | 2 | 0.500 [0.000, 1.000] | 1 | 1.000 |" in lines
-    assert "| nobody | 0 | – | 0 | – |" in lines
+    assert "| left | 2 | 0.500 [0.000, 1.000] | 1 | 1.000 | 0.500 |" in lines
+    assert "| nobody | 0 | – | 0 | – | – |" in lines
 
 
 def test_a_group_without_an_error_is_not_certain() -> None:
     is_atypical = np.arange(20) < 10
     everything = {"": {"all": np.ones(20, dtype=bool)}}
-    row = count_errors(is_atypical, is_atypical, everything, np.arange(20))[""]["all"]
+    row = count_errors(is_atypical, is_atypical.astype(float), 0.5, everything, np.arange(20))[""]["all"]
     assert row["intervals"]["missed"] == pytest.approx((0, 0.278), abs=1e-3)  # Wilson's of 0 in 10
 
 
