@@ -26,7 +26,7 @@ Groups = dict[str, np.ndarray]  # name of a group → bool (N,), its crops
 
 N_NEIGHBOURS = 10
 MEASURED = ("haematoxylin mean", "eosin mean", "sharpness")
-AGREEING = {"0 to 4": (0, 4), "5 to 8": (5, 8), "9 or 10": (9, 10)}  # of the ten neighbours
+ATYPICAL_NEIGHBOURS = {"0 or 1": (0, 1), "2 to 4": (2, 4), "5 to 8": (5, 8), "9 or 10": (9, 10)}
 HEAD = ("crops", "atypical", "missed", "normal", "false alarms", "ROC AUC")
 
 
@@ -48,13 +48,13 @@ def describe_misses(
     """
     table, is_atypical = data.table.iloc[rows], data.is_atypical[rows]
     nearest, distance = find_neighbours(embed(classifier, data.crops[rows]), embed(classifier, data.crops[reference]))
-    agreeing = (data.is_atypical[reference][nearest] == is_atypical[:, None]).sum(axis=1)
+    n_atypical = data.is_atypical[reference][nearest].sum(axis=1)
     features = measure_crops(data.crops[rows])
     questions = {
         **group_by_experts(table, is_atypical),
         **{name: group_by_quarter(features[:, FEATURES.index(name)]) for name in MEASURED},
-        f"of the {N_NEIGHBOURS} nearest training crops, those with the crop's own label": {
-            name: (agreeing >= low) & (agreeing <= high) for name, (low, high) in AGREEING.items()
+        f"atypical ones of the {N_NEIGHBOURS} nearest training crops": {
+            name: (n_atypical >= low) & (n_atypical <= high) for name, (low, high) in ATYPICAL_NEIGHBOURS.items()
         },
         f"cosine distance to training crop {N_NEIGHBOURS}": group_by_quarter(distance),
     }
