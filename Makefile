@@ -71,7 +71,7 @@ ablations: data  ## one change to the recipe at a time; needs DATA=FOLDER
 leave-one-out: data  ## one cohort left out at a time; needs DATA=FOLDER
 	$(BIN)/mitoscope train run --data runs/data --out runs/leave-one-out --preset b0 --set epochs=30 \
 	    --set input.size_px=96 --leave-one-out cohort
-	$(BIN)/mitoscope train evaluate --study runs/leave-one-out --out docs/results/leave-one-out
+	$(BIN)/mitoscope train evaluate --study runs/leave-one-out --out docs/results/leave-one-out --misses
 
 # As published: 746 crops, duplicates included.
 external: need-data $(VENV)/.run  ## weights/lite on AtNorM-Br, which it never saw; needs DATA=FOLDER

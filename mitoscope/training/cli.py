@@ -88,8 +88,12 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     rule = options.threshold_rule or DEFAULT_RULE
     if len(options.study) == 1:
-        print(evaluate_run(read_studies(options.study[0], options.data), rule, options.out))
+        print(evaluate_run(read_studies(options.study[0], options.data), rule, options.out, misses=options.misses))
     else:
+        if options.misses:
+            raise DataError(
+                "--misses explains one run", got=f"{len(options.study)} studies", expected="one", remedy="remove it"
+            )
         names = [folder.resolve().name for folder in options.study]
         if len(set(names)) < len(names):
             raise DataError(
@@ -179,6 +183,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
     evaluate = commands.add_parser("evaluate", help="finished studies → metrics, tables and pictures")
     evaluate.add_argument("--study", type=Path, required=True, nargs="+", metavar="DIR", help="written by run")
+    evaluate.add_argument("--misses", action="store_true",
+                          help="also misses.md: which crops are missed where ROC AUC is lowest")  # fmt: skip
     evaluate.set_defaults(command=_evaluate)
     publish = commands.add_parser("publish", help="a finished study → a weights bundle")
     source = publish.add_mutually_exclusive_group(required=True)

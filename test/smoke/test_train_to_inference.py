@@ -271,7 +271,11 @@ def test_a_bundle_that_fails_its_trial_does_not_replace_the_older_one(
 def test_what_was_held_out_places_no_threshold(
     study: Path, tmp_path: Path, cli: Callable[..., tuple[int, str]]
 ) -> None:
-    assert cli("evaluate", "--study", study, "--out", tmp_path)[0] == 0
+    assert cli("evaluate", "--study", study, "--out", tmp_path, "--misses")[0] == 0
+    misses = json.loads((tmp_path / "misses.json").read_text())
+    assert misses["held_out"] == "source=other"
+    assert misses["groups"][""]["all"]["n_atypical"] >= len(misses["missed"])
+    assert (tmp_path / "misses.md").read_text().startswith(f"The errors on {misses['held_out']}")
     results = json.loads((tmp_path / "figures.json").read_text())["studies"][study.name]
     predictions = read_out_of_fold(read_study(study))
     p_atypical = calibrate(predictions.p_atypical, fit_platt(predictions.is_atypical, predictions.p_atypical))

@@ -136,7 +136,7 @@ class _Draws:
         """The intervals of float (B, 4) each, as `weighted_statistics` gives them."""
         auc, balanced, *shares = percentile_intervals(np.concatenate(samples))
         sensitivity, specificity = (
-            _widen(share, len(np.unique(self.cluster[rows])))
+            widen(share, len(np.unique(self.cluster[rows])))
             for share, rows in zip(shares, (self.is_atypical, ~self.is_atypical), strict=True)
         )
         return Intervals(
@@ -159,8 +159,13 @@ def percentile_intervals(samples: Array) -> list[Interval]:
     return list(zip(low, high, strict=True))
 
 
-def _widen(share: Interval, n_clusters: int) -> Interval:
-    """Wilson's interval where every draw gave 0, or every draw 1: a bootstrap cannot see beyond what is there."""
+def widen(share: Interval, n_clusters: int) -> Interval:
+    """Wilson's interval where every draw gave 0, or every draw 1: a bootstrap cannot see beyond what is there.
+
+    Args:
+        share: The interval of a share, from a bootstrap.
+        n_clusters: Cases that hold what the share is of.
+    """
     if share not in ((0.0, 0.0), (1.0, 1.0)):
         return share
     low, high = binomtest(int(share[0]) * n_clusters, n_clusters).proportion_ci(method="wilson")

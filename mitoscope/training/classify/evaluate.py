@@ -3,40 +3,64 @@
 import sys
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.outliers import describe_crops, find_outliers
+from mitoscope.errors import DataError
 from mitoscope.files import write_json, write_text
+from mitoscope.images.stain import measure_crops
 from mitoscope.progress import progress
 from mitoscope.provenance import describe_machine, read_commit
 from mitoscope.scoring.metrics.bootstrap import bootstrap, bootstrap_rule
 from mitoscope.scoring.metrics.calibration import measure_calibration
 from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.groups import Group
+from mitoscope.scoring.metrics.named import compare_named, near_threshold
 from mitoscope.scoring.metrics.thresholds import BATCH_RULES, THRESHOLD_RULES, Rule
 from mitoscope.scoring.plots import plot_confusion_matrices, plot_roc_curves
 from mitoscope.scoring.predictions import call_atypical
 from mitoscope.training.classify.members import describe_bundle, load_classifier
+from mitoscope.training.classify.misses import describe_misses, render_misses
 from mitoscope.training.classify.out_of_fold import OutOfFold, read_out_of_fold
-from mitoscope.training.classify.tables import BEST, Results, render_overview, render_rules, render_table_2
+from mitoscope.training.classify.tables import (
+    BEST,
+    Results,
+    render_named,
+    render_overview,
+    render_rules,
+    render_table_2,
+)
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds
 from mitoscope.training.study.study import Study
 
 
-def evaluate_run(studies: dict[str, Study], rule: str, out: Path) -> str:
+def evaluate_run(studies: dict[str, Study], rule: str, out: Path, *, misses: bool = False) -> str:
     """Evaluate one run: figures.json, tables.md, and where something was held out roc.svg and confusion.svg.
 
     Args:
         studies: By what each leaves out, as `mitoscope.training.study.study.read_studies` returns them.
         rule: Places the fixed threshold; one of `mitoscope.scoring.metrics.thresholds.THRESHOLD_RULES`.
         out: The folder for the results.
+        misses: Also explain the errors on what was held out with the lowest ROC AUC: misses.json, misses.md.
 
     Returns:
         The tables, in Markdown.
+
+    Raises:
+        DataError: The errors are to be explained, and nothing was held out.
     """
-    results, judged, pictured = {}, {}, []
+    if misses and not any(study.folds.held_out for study in studies.values()):
+        raise DataError(
+            "--misses explains the errors on what was held out",
+            got="studies that hold out nothing",
+            expected="a leave-one-out run, or a study with --hold-out",
+            remedy="remove --misses",
+        )
+    results, judged, pictured, predicted = {}, {}, [], {}
     names = {left_out: left_out or study.folder.name for left_out, study in studies.items()}
     evaluated = _evaluate_all({names[left_out]: study for left_out, study in studies.items()}, rule)
     for left_out, study in studies.items():
@@ -46,13 +70,17 @@ def evaluate_run(studies: dict[str, Study], rule: str, out: Path) -> str:
             if left_out and what.rpartition("=")[2] != left_out:
                 continue  # held out of every study: in the overview only, or it would count several times
             judged[left_out or what] = results[name]["held_out"][what]
+            predicted[left_out or what] = study, what, p_atypical
             otsu = judged[left_out or what]["rules"]["otsu_of_batch"]["threshold"]  # as in the paper
             is_atypical, case = _truth(study.data, study.folds, what)
             pictured.append(Group.at_threshold(left_out or what, is_atypical, p_atypical, otsu, case))
     tables = render_overview(results)
     if judged:
-        tables += "\n" + render_table_2(judged) + "\n" + render_rules(judged)
+        tables += "\n" + "\n".join(render(judged) for render in (render_table_2, render_rules, render_named))
     _write(out, results, tables)
+    if misses:
+        worst = min(judged, key=lambda name: judged[name]["ensemble"]["roc_auc"])
+        tables += "\n" + _write_misses(worst, *predicted[worst], rule, out)
     if pictured:
         plot_roc_curves(pictured, out / "roc.svg")
         plot_confusion_matrices(pictured, out / "confusion.svg")
@@ -67,13 +95,27 @@ def compare_studies(studies: dict[str, Study], rule: str, out: Path) -> str:
 
 def _write(out: Path, results: dict[str, Results], tables: str) -> str:
     """Write the metrics with their provenance, and the tables; returns the tables."""
-    provenance = {
-        "command": f"mitoscope {' '.join(sys.argv[1:])}",
-        "commit": read_commit(),
-        "machine": describe_machine(),
-    }
-    write_json(out / "figures.json", {**provenance, "studies": results})
+    write_json(out / "figures.json", {**_provenance(), "studies": results})
     write_text(out / "tables.md", tables)
+    return tables
+
+
+def _provenance() -> dict[str, Any]:
+    """By what, and where."""
+    command = f"mitoscope {' '.join(sys.argv[1:])}"
+    return {"command": command, "commit": read_commit(), "machine": describe_machine()}
+
+
+def _write_misses(name: str, study: Study, what: str, p_atypical: np.ndarray, rule: str, out: Path) -> str:
+    """Write misses.json and misses.md for one hold-out, p_atypical float64 (N,); returns the tables."""
+    data, folds = study.data, study.folds
+    bundle = describe_bundle(study, read_out_of_fold(study), rule, study.folder.name, study.folder)
+    reference = data.rows_of([image_id for ids in folds.folds for image_id in ids])
+    held_out = data.rows_of(list(folds.held_out[what]))
+    misses = describe_misses(data, held_out, reference, load_classifier(study, bundle), p_atypical)
+    tables = render_misses(name, misses)
+    write_json(out / "misses.json", {**_provenance(), "held_out": what, "threshold": bundle.threshold.value, **misses})
+    write_text(out / "misses.md", tables)
     return tables
 
 
@@ -121,11 +163,19 @@ def summarise(
         ``out_of_fold``: each crop by the one member that never saw its case. ``held_out`` by name: the ``ensemble``,
         the ``single_networks``' mean and standard deviation, and ``rules``: the ensemble's metrics under each rule that
         places a threshold, under the rule that uses the whole batch, and at the best threshold, which is found with the
-        labels. All of the ensemble's have 95 % intervals clustered by case.
+        labels. All of the ensemble's have 95 % intervals clustered by case. ``named``: ROC AUC of the crops that are
+        ``unlike`` the training crops, of the others, and the same for as many crops ``near_threshold``.
     """
     threshold = classifier.bundle.threshold.value
     is_atypical, p_atypical = predictions.is_atypical, classifier.calibrate(predictions.p_atypical)
     fitted = {name: place(is_atypical, p_atypical) for name, place in THRESHOLD_RULES.items()}
+    training_crops = describe_crops(measure_crops(data.crops[predictions.rows]))
+
+    def unlike(name: str) -> np.ndarray:
+        """The crops of a hold-out that are unlike the training crops, bool (N,)."""
+        features = measure_crops(data.crops[data.rows_of(list(folds.held_out[name]))])
+        return np.array([bool(names) for names in find_outliers(features, training_crops)])
+
     return {
         "bundle": classifier.bundle.name,
         "device": f"{classifier.device.type} {classifier.precision}",
@@ -135,7 +185,11 @@ def summarise(
             "calibration": _compare_calibration(is_atypical, predictions.p_atypical, p_atypical),
         },
         "held_out": {
-            name: _held_out(*_truth(data, folds, name), classifier, p, fitted) for name, p in p_members.items()
+            name: {
+                **_held_out(*_truth(data, folds, name), classifier, p, fitted),
+                "named": _compare_named(*_truth(data, folds, name), classifier.combine(p), threshold, unlike(name)),
+            }
+            for name, p in p_members.items()
         },
     }
 
@@ -176,6 +230,14 @@ def _held_out(
         "calibration": _compare_calibration(is_atypical, p_members.mean(axis=0), p_atypical),
         "rules": rules,
     }
+
+
+def _compare_named(
+    is_atypical: np.ndarray, case: np.ndarray, p_atypical: np.ndarray, threshold: float, unlike: np.ndarray
+) -> dict[str, Results]:
+    """ROC AUC of the crops that are unlike the training crops, bool (N,), and of as many near the threshold."""
+    hints = {"unlike": unlike, "near_threshold": near_threshold(p_atypical, threshold, int(unlike.sum()))}
+    return {hint: compare_named(is_atypical, p_atypical, named, case) for hint, named in hints.items()}
 
 
 def _compare_calibration(is_atypical: np.ndarray, before: np.ndarray, after: np.ndarray) -> dict[str, dict[str, float]]:

@@ -65,3 +65,18 @@ def render_rules(groups: dict[str, Results]) -> str:
         "crops, so that they work for a single crop. The last is the best that is possible with these labels.\n\n"
         f"{render_table(('rule', *groups, 'mean', 'mean loss'), rows)}\n"
     )
+
+
+def render_named(groups: dict[str, Results]) -> str:
+    """Whether the networks rank those crops worse that are unlike the training crops; of hold-outs by name."""
+    rows = []
+    for name, held_out in groups.items():
+        for hint, found in held_out["named"].items():
+            aucs = (render_share(found[f"roc_auc_{side}"]) for side in ("named", "others"))
+            difference = render_share(found["difference"], found["interval"])
+            rows.append([name, hint.replace("_", " "), f"{found['n_named']:,}", *aucs, difference])
+    return (
+        "ROC AUC of the crops whose stain or sharpness is unlike the training crops, and of the others; then the same "
+        "for as many crops whose probability is nearest to the threshold, which is known without a hint.\n\n"
+        f"{render_table(('crops', 'named', 'n', 'ROC AUC', 'of the others', 'difference'), rows)}\n"
+    )

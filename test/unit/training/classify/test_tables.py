@@ -1,4 +1,10 @@
-from mitoscope.training.classify.tables import overview_rows, render_overview, render_rules, render_table_2
+from mitoscope.training.classify.tables import (
+    overview_rows,
+    render_named,
+    render_overview,
+    render_rules,
+    render_table_2,
+)
 
 SCORES = {"n_crops": 10, "n_atypical": 4, "roc_auc": 0.9, "balanced_accuracy": 0.8, "sensitivity": 0.7}
 SCORES["specificity"] = 0.9
@@ -51,3 +57,11 @@ def test_a_rule_s_loss_is_against_the_best_threshold() -> None:
     lines = render_rules(RESULTS["held_out"]).splitlines()
     assert "| `one_half` | 0.750 | 0.650 | 0.700 | 0.150 |" in lines
     assert "| `best_on_these_labels` | 0.850 | 0.850 | 0.850 | 0.000 |" in lines
+
+
+def test_named_crops_stand_beside_the_others_and_a_dash_where_a_class_is_missing() -> None:
+    found = {"n_named": 1200, "roc_auc_named": 0.8, "roc_auc_others": 0.9, "difference": 0.1, "interval": (-0.1, 0.3)}
+    nothing = {"n_named": 0, **dict.fromkeys(("roc_auc_named", "roc_auc_others", "difference", "interval"))}
+    lines = render_named({"lung": {"named": {"near_threshold": found, "unlike": nothing}}}).splitlines()
+    assert lines[-2] == "| lung | near threshold | 1,200 | 0.800 | 0.900 | 0.100 [-0.100, 0.300] |"
+    assert lines[-1] == "| lung | unlike | 0 | – | – | – |"
