@@ -39,7 +39,9 @@ def compare_named(
             return np.stack([weighted_roc_auc(is_atypical[s], p_atypical[s], weights[:, s]) for s in (named, ~named)])
 
     auc_named, auc_others = compute(np.ones((1, len(named)), dtype=int))[:, 0].tolist()
-    drawn = np.concatenate([compute(w) for w, _ in draw_weights(cluster, is_atypical, N_DRAWS, seed=0)], axis=1)
+    drawn = np.concatenate(
+        [compute(w) for w, _ in draw_weights(cluster, [is_atypical, ~is_atypical], N_DRAWS, seed=0)], axis=1
+    )
     low, high = np.nanpercentile(drawn[1] - drawn[0], (2.5, 97.5)).tolist()
     return found | {
         "roc_auc_named": auc_named,

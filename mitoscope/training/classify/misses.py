@@ -151,7 +151,9 @@ def count_errors(
     columns = np.stack([mask & side for side, _ in sides.values() for mask in masks.values()], axis=1)  # (N, 2 G)
     wrong = columns & np.repeat(np.stack([error for _, error in sides.values()], axis=1), len(masks), axis=1)
     with np.errstate(invalid="ignore"):  # a draw without a crop of a group is left out
-        draws = [(w @ wrong) / (w @ columns) for w, _ in draw_weights(cluster, is_atypical, N_DRAWS, seed=0)]
+        draws = [
+            (w @ wrong) / (w @ columns) for w, _ in draw_weights(cluster, [is_atypical, ~is_atypical], N_DRAWS, seed=0)
+        ]
     drawn = np.concatenate(draws)  # (draws, 2 G)
     found: dict[str, dict[str, Results]] = {question: {} for question in questions}
     for number, (question, name) in enumerate(masks):
