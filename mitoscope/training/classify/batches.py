@@ -1,14 +1,12 @@
 """Prepared crops → batches of tensors. `prepare` decoded them; a batch is read from the memory map."""
 
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mitoscope.training.classify.settings import ClassifyConfig
-from mitoscope.training.data.sampler import EpochSampler
+from mitoscope.training.data.sampler import EpochSampler, load_batches
 from mitoscope.training.data.table import SUBCLASSES, CropData
 
 Batch = dict[str, Tensor]
@@ -74,21 +72,14 @@ def crop_sampler(labels: Tensor, atypical_share: float, seed: int) -> EpochSampl
 
 
 def training_batches(dataset: CropDataset, config: ClassifyConfig, seed: int) -> "DataLoader[Batch]":
-    """Batches of weighted draws. The last, smaller one is left out: batch norm needs more than one crop."""
+    """Batches of weighted draws."""
     sampler = crop_sampler(dataset.labels, config.part.atypical_share, seed)
-    size = min(config.batch_size, len(dataset))
-    own = torch.Generator()  # otherwise a resumed run draws from the global one at other moments
-    return DataLoader(dataset, size, sampler=sampler, collate_fn=_as_is, drop_last=True, generator=own)
+    return load_batches(dataset, min(config.batch_size, len(dataset)), sampler)
 
 
 def validation_batches(dataset: CropDataset) -> "DataLoader[Batch]":
     """Every crop once, in the table's order."""
-    return DataLoader(dataset, 64, collate_fn=_as_is, generator=torch.Generator())
-
-
-def _as_is(batch: Any) -> Any:  # noqa: ANN401 - DataLoader passes a list here; this data set returns whole batches
-    """The data set already returns whole batches."""
-    return batch
+    return load_batches(dataset, 64)
 
 
 def _subclass_shares(first: list[object], second: list[object]) -> np.ndarray:

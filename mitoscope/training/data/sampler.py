@@ -1,10 +1,10 @@
-"""What an epoch draws, by a seed and the epoch's number alone, so that resuming changes nothing."""
+"""What an epoch draws, by a seed and the epoch's number alone, so that resuming changes nothing; and its batches."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from torch import Generator
-from torch.utils.data import Sampler
+from torch import Generator, Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 
 class EpochSampler(Sampler[Any]):
@@ -28,3 +28,23 @@ class EpochSampler(Sampler[Any]):
 
     def __iter__(self) -> Iterator[Any]:
         return iter(self.draw(Generator().manual_seed(self.seed * 1_000_003 + self.epoch)))
+
+
+def load_batches(
+    dataset: Dataset[dict[str, Tensor]], size: int, sampler: EpochSampler | None = None
+) -> "DataLoader[dict[str, Tensor]]":
+    """Batches of a data set that returns whole batches.
+
+    Args:
+        dataset: Indexed with a list, it returns a batch.
+        size: Samples a batch.
+        sampler: Of an epoch. The last, smaller batch is then left out: batch norm needs more than one sample. None:
+            every sample once, in order.
+    """
+    own = Generator()  # otherwise a resumed run draws from the global one at other moments
+    return DataLoader(dataset, size, sampler=sampler, collate_fn=_as_is, drop_last=sampler is not None, generator=own)
+
+
+def _as_is(batch: Any) -> Any:  # noqa: ANN401 - DataLoader passes a list here; these data sets return whole batches
+    """The data set already returns whole batches."""
+    return batch

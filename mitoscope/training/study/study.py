@@ -13,6 +13,8 @@ import pandas as pd
 from mitoscope.errors import DataError
 from mitoscope.files import read_object, write_json
 from mitoscope.provenance import describe_machine
+from mitoscope.training.data.read import read_samples
+from mitoscope.training.data.samples import Samples
 from mitoscope.training.data.table import CropData, read_data
 from mitoscope.training.folds import N_FOLDS, Folds, held_out_mask, read_folds, split, write_folds
 from mitoscope.training.marks import DONE, MARKED, fold_mark, is_done, is_same
@@ -103,7 +105,7 @@ def run_leave_one_out(
     Raises:
         DataError: The column has fewer than two values, or as `run_study`.
     """
-    table = read_data(data_folder).table
+    table = read_samples(data_folder).table
     values = sorted(map(str, table[column].dropna().unique())) if column in table else []
     if len(values) < 2:
         raise DataError(
@@ -146,7 +148,7 @@ def _run_all(
 ) -> None:
     """Write the splits of all studies, launch all fits that are not finished, then write each study.json."""
     config = configure(recipe.preset, recipe.settings)
-    data = read_data(data_folder)
+    data = read_samples(data_folder)
     splits = {out: _claim(out, split(data, hold_out), data) for out, hold_out in plan.items()}
     jobs = [
         FitJob(data_folder, out / "folds.json", fold, out / f"fold{fold}", recipe.preset, recipe.settings)
@@ -183,7 +185,7 @@ def _run_all(
         write_json(out / STUDY, record)
 
 
-def _claim(out: Path, folds: Folds, data: CropData) -> Folds:
+def _claim(out: Path, folds: Folds, data: Samples) -> Folds:
     """Write a study's split, or refuse a folder that holds another one."""
     path = out / "folds.json"
     if path.is_file() and read_folds(path, data) != folds:

@@ -1,0 +1,69 @@
+"""What the readers of fields share: their result, and finding images."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from mitoscope.errors import DataError
+
+FIGURE = "mitotic figure"
+SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
+POINT_COLUMNS = ["image_id", "x_px", "y_px", "label"]
+
+
+@dataclass(frozen=True)
+class LabelledFields:
+    """A data set of fields as published.
+
+    Attributes:
+        fields: One row an image: ``image_id``, ``path``, ``domain``, ``case``, ``source``, and ``read_mpp``, its µm per
+            pixel where the data set states them for all its images, else NaN.
+        points: One row a labelled point: ``image_id``, ``x_px`` and ``y_px`` in pixels of that image, ``label``.
+    """
+
+    fields: pd.DataFrame
+    points: pd.DataFrame
+
+
+def list_images(folder: Path, option: str) -> dict[str, Path]:
+    """The images in a folder by file name.
+
+    Raises:
+        DataError: It holds none.
+    """
+    found = {path.name: path for path in sorted(folder.glob("*")) if path.suffix.lower() in SUFFIXES}
+    if not found:
+        raise DataError(
+            f"{folder} holds no image",
+            got="no such file" if folder.is_dir() else "no such folder",
+            expected=f"files that end in {', '.join(SUFFIXES)}",
+            remedy=f"correct the folder after {option}",
+        )
+    return found
+
+
+def check_listed(names: Iterable[str], images: Iterable[str], table: Path) -> None:
+    """Refuse a table that names an image which is not there.
+
+    Raises:
+        DataError: Names the first.
+    """
+    if missing := sorted(set(names) - set(images)):
+        raise DataError(
+            f"{table} names images that are missing",
+            got=f"{len(missing)}, such as {missing[0]}",
+            expected="every image of the table in the folder",
+            remedy="complete the folder",
+        )
+
+
+def check_paths(option: str, paths: Sequence[Path], expected: str, n_paths: int) -> None:
+    """Refuse another number of paths than an option takes.
+
+    Raises:
+        DataError: There are more or fewer.
+    """
+    if len(paths) != n_paths:
+        raise DataError(f"{option} is not understood", got=list(map(str, paths)), expected=expected, remedy="name them")
