@@ -80,7 +80,7 @@ def _fixed_size(architecture: str, size_px: int) -> dict[str, Any]:
     return {"img_size": size_px} if known and known.fixed_input_size else {}
 
 
-def _create(architecture: str, pretrained: bool, **arguments: object) -> nn.Module:
+def _create(architecture: str, pretrained: bool, **arguments: Any) -> nn.Module:  # noqa: ANN401 - timm's own
     """timm's network, or one of our errors."""
     import timm  # here: it takes longer to import than torch, and inference by EfficientViT does not need it
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mitoscope.errors import DataError
 
 if TYPE_CHECKING:
-    from mitoscope.training.data.field_sources import LabelledFields
+    from mitoscope.training.data.field_sources.layout import LabelledFields
     from mitoscope.training.study.launch import FitJob
 
 DEFAULT_RULE = "max_balanced_accuracy"

@@ -2,7 +2,7 @@
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +12,7 @@ from mitoscope.errors import DataError
 from mitoscope.images.resample import resample
 from mitoscope.markdown import render_table
 from mitoscope.progress import progress
-from mitoscope.training.data.field_sources import LabelledFields
+from mitoscope.training.data.field_sources.layout import LabelledFields
 from mitoscope.training.data.fields import (
     FIELD_COLUMNS,
     NO_POINT,
@@ -43,7 +43,7 @@ def prepare_fields(sources: Sequence[LabelledFields], out: Path, mpp: float, rea
     fields = pd.concat([source.fields for source in sources], ignore_index=True)
     points = pd.concat([source.points for source in sources], ignore_index=True)
     _refuse_twice(fields, "image_id", "name")
-    of_field = dict(list(points.groupby("image_id")))
+    of_field = {str(name): part for name, part in points.groupby("image_id")}
     none = points.iloc[:0]
     rows, placed = [], []
     with writing_fields(out) as (file, tables):
@@ -51,7 +51,7 @@ def prepare_fields(sources: Sequence[LabelledFields], out: Path, mpp: float, rea
             for field in fields.to_dict("records"):
                 pixels, read = _read(field, mpp, read_as)
                 height, width, _ = pixels.shape
-                own = _move(of_field.get(field["image_id"], none), field["path"], read, (width, height))
+                own = _move(of_field.get(str(field["image_id"]), none), field["path"], read, (width, height))
                 file.write(np.ascontiguousarray(pixels).data)
                 label = " + ".join(sorted(set(own["label"]))) or NO_POINT
                 digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
@@ -77,7 +77,9 @@ def _refuse_twice(fields: pd.DataFrame, column: str, what: str) -> None:
         )
 
 
-def _read(field: dict[str, object], mpp: float, read_as: float | None) -> tuple[np.ndarray, tuple[float, int, int]]:
+def _read(
+    field: Mapping[Hashable, object], mpp: float, read_as: float | None
+) -> tuple[np.ndarray, tuple[float, int, int]]:
     """A field's pixels at ``mpp``; and its own µm per pixel, width and height."""
     path = Path(str(field["path"]))
     pixels = open_field(path)

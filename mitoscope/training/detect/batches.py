@@ -75,7 +75,9 @@ class TileDataset(Dataset[Batch]):
         self.data, self.figures = data, Figures(data, rows, settings)
         self.side_px = settings.input.size_px
         sizes = data.table[["width_px", "height_px"]].to_numpy()
-        self.places = [(int(row), *tile) for row in rows for tile in list_tiles(*map(int, sizes[row]), self.side_px)]
+        self.places = [
+            (int(row), *tile) for row in rows for tile in list_tiles(sizes[row, 0], sizes[row, 1], self.side_px)
+        ]
 
     def __len__(self) -> int:
         return len(self.places)

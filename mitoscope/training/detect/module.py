@@ -44,7 +44,7 @@ def average_weights(network: nn.Module, decay: float) -> AveragedModel:
 def start_boxes(network: RTMDet, side_px: float) -> None:
     """Let every cell start with a box of the figures' size around it.
 
-    The loss weighs a box by its overlap with the figure. Boxes without a size, with which RTMDet starts, get no gradient.
+    The loss weighs a box by its overlap with the figure: boxes without a size, with which RTMDet starts, learn nothing.
     """
     for conv, stride in zip(network.bbox_head.rtm_reg, STRIDES, strict=True):
         nn.init.constant_(conv.bias, side_px / 2 / stride)  # type: ignore[arg-type]
@@ -107,7 +107,8 @@ class DetectModule(MemberModule):
             start_boxes(network, part.box_px)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
         self.decays = (config.ema_decay, *part.more_ema_decays)
-        self.averages = nn.ModuleList(average_weights(self.network, decay) for decay in self.decays)
+        averages = [average_weights(self.network, decay) for decay in self.decays]
+        self.averages: Sequence[AveragedModel] = nn.ModuleList(averages)  # type: ignore[assignment]  # it is one, too
         self.found: list[Tensor] = []  # in validation: (K, 7), the field's row before what find_candidates returns
 
     def on_train_epoch_start(self) -> None:
@@ -143,7 +144,7 @@ class DetectModule(MemberModule):
         grids = self.averages[0](prepare_tiles(batch["windows"], self.config.part.input))
         loss = sum(self._loss(grids, batch["figures"], len(batch["windows"])))
         self.log("val_loss", loss, batch_size=len(batch["windows"]), prog_bar=True)
-        self.found += place_candidates(find_candidates(*grids, FLOOR), batch["places"])
+        self.found += place_candidates(find_candidates(*grids, floor=FLOOR), batch["places"])
 
     def on_validation_epoch_end(self) -> None:
         """The best F1 at 7.5 µm, all classes and fields together."""
@@ -168,7 +169,7 @@ class DetectModule(MemberModule):
 
     def other_states(self) -> dict[str, dict[str, Tensor]]:
         """The raw weights, and the other averages."""
-        averages = zip(self.decays[1:], list(self.averages)[1:], strict=True)
+        averages = list(zip(self.decays, self.averages, strict=True))[1:]
         named = {f"ema_{decay:g}": average.module for decay, average in averages}
         return {name: _copy_state(network) for name, network in {"raw": self.network, **named}.items()}
 
@@ -191,7 +192,7 @@ def group_candidates(placed: Sequence[Tensor]) -> Mapping[int, Tensor]:
     """By the field's row: its candidates (M, 6), of which each figure has one."""
     everything = torch.cat([torch.empty(0, 7), *placed])
     rows = everything[:, 0].long()
-    return {int(row): merge(everything[rows == row, 1:]) for row in rows.unique()}
+    return {int(row): merge(everything[rows == row, 1:]) for row in np.unique(rows)}
 
 
 def _centres(candidates: np.ndarray) -> np.ndarray:

@@ -43,7 +43,7 @@ class Patches:
         def draw(generator: Generator) -> list[Draw]:
             chosen = torch.multinomial(weights, n_draws, replacement=True, generator=generator)
             offsets = JITTER * (2 * torch.rand(n_draws, 2, generator=generator) - 1)
-            return [(int(patch), float(x), float(y)) for patch, (x, y) in zip(chosen, offsets, strict=True)]
+            return [(patch, x, y) for patch, (x, y) in zip(chosen.tolist(), offsets.tolist(), strict=True)]
 
         return EpochSampler(draw, n_draws, seed)
 

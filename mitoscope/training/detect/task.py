@@ -68,7 +68,7 @@ def _predict(config: DetectConfig, state: Mapping[str, Tensor], data: FieldData,
     found = []
     for batch in validation_batches(tiles, config.batch_size):
         grids = network(prepare_tiles(batch["windows"].to(device), config.part.input))
-        found += place_candidates(find_candidates(*grids, FLOOR), batch["places"])
+        found += place_candidates(find_candidates(*grids, floor=FLOOR), batch["places"])
     names, tables = data.table["image_id"].to_numpy(), []
     for row, candidates in group_candidates(found).items():
         box = candidates.numpy().astype(np.float64)
