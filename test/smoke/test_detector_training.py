@@ -14,7 +14,7 @@ from mitoscope.networks.build import build_detector
 from mitoscope.training.detect.module import DetectModule
 from mitoscope.training.fit import fit_member
 from mitoscope.training.study.launch import FitJob
-from mitoscope.training.study.study import Recipe, run_study
+from mitoscope.training.study.study import Recipe, read_study, run_study
 
 SETTINGS = ("more_ema_decays=[0.9]",)
 
@@ -96,6 +96,8 @@ def test_a_study_splits_by_slide_and_fits_by_the_same_code(folder: Path, tmp_pat
     run_study(folder / "data", tmp_path, recipe, ["case=slide5"], fit_here)
     assert (tmp_path / "study.json").is_file()
     assert (tmp_path / "fold0" / "member.safetensors").is_file()
+    with pytest.raises(DataError, match="cannot be evaluated or published yet: got a study to detect"):
+        read_study(tmp_path)
 
 
 @pytest.mark.parametrize(

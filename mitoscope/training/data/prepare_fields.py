@@ -2,8 +2,9 @@
 
 import hashlib
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -48,10 +49,10 @@ def prepare_fields(sources: Sequence[LabelledFields], out: Path, mpp: float, rea
     rows, placed = [], []
     with writing_fields(out) as (file, tables):
         with progress(len(fields), unit="fields", what="reading") as bar:
-            for field in fields.to_dict("records"):
+            for field in _records(fields):
                 pixels, read = _read(field, mpp, read_as)
                 height, width, _ = pixels.shape
-                own = _move(of_field.get(str(field["image_id"]), none), field["path"], read, (width, height))
+                own = _move(of_field.get(field["image_id"], none), field["path"], read, (width, height))
                 file.write(np.ascontiguousarray(pixels).data)
                 label = " + ".join(sorted(set(own["label"]))) or NO_POINT
                 digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
@@ -77,13 +78,16 @@ def _refuse_twice(fields: pd.DataFrame, column: str, what: str) -> None:
         )
 
 
-def _read(
-    field: Mapping[Hashable, object], mpp: float, read_as: float | None
-) -> tuple[np.ndarray, tuple[float, int, int]]:
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """Its rows as dicts."""
+    return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
+
+
+def _read(field: Mapping[str, Any], mpp: float, read_as: float | None) -> tuple[np.ndarray, tuple[float, int, int]]:
     """A field's pixels at ``mpp``; and its own µm per pixel, width and height."""
-    path = Path(str(field["path"]))
+    path = Path(field["path"])
     pixels = open_field(path)
-    known = float(str(field["read_mpp"]))
+    known = float(field["read_mpp"])
     own = read_mpp(path) or read_as if math.isnan(known) else known
     if own is None:
         raise DataError(
@@ -100,12 +104,12 @@ def _move(points: pd.DataFrame, path: object, read: tuple[float, int, int], size
     """A field's points in its new pixels."""
     _, width, height = read
     x, y = points["x_px"].astype(float), points["y_px"].astype(float)
-    inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height)  # False for NaN
+    inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height) & points["label"].notna()  # False for NaN
     if not inside.all():
         raise DataError(
-            f"a point is outside of {path}",
-            got=str(points.loc[~inside, ["x_px", "y_px"]].iloc[0].tolist()),
-            expected=f"within {width} × {height} px",
+            f"a point of {path} cannot be used",
+            got=", ".join(map(str, points.loc[~inside, ["x_px", "y_px", "label"]].iloc[0])),
+            expected=f"a label, and a place within {width} × {height} px",
             remedy="use the image that the table was made for",
         )
     return points.assign(x_px=(x * size[0] / width).round(2), y_px=(y * size[1] / height).round(2))

@@ -10,6 +10,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 from mitoscope.errors import DataError
 from mitoscope.images import CROP_PX
 
+TIFFS = (".tif", ".tiff")
 LEAST_MPP, MOST_MPP = 0.05, 5.0  # of a microscope's image
 
 
@@ -51,7 +52,7 @@ def open_field(path: Path) -> np.ndarray:
     Raises:
         DataError: The file is damaged or of another kind.
     """
-    if path.suffix.lower() in (".tif", ".tiff"):
+    if path.suffix.lower() in TIFFS:
         return open_roi(path)
     try:
         with Image.open(path, formats=("JPEG", "PNG")) as image:
@@ -64,7 +65,7 @@ def open_field(path: Path) -> np.ndarray:
 
 def read_mpp(path: Path) -> float | None:
     """The µm per pixel that a TIFF's tags state; None without them, or where they cannot be those of a microscope."""
-    if path.suffix.lower() not in (".tif", ".tiff"):
+    if path.suffix.lower() not in TIFFS:
         return None  # JPEGs state the resolution of paper
     with tifffile.TiffFile(path) as tiff:
         tags = tiff.pages[0].tags  # type: ignore[union-attr]
@@ -110,5 +111,6 @@ def cut_crop(roi: np.ndarray, x_px: int, y_px: int) -> np.ndarray:
 
 
 def _unusable(path: Path, got: object) -> DataError:
-    """The error for a file that is no region of interest."""
-    return DataError(f"{path} cannot be read", got=got, expected="an RGB image of 8 bits", remedy="download it again")
+    """The error for a file that cannot be used."""
+    kind = "TIFF" if path.suffix.lower() in TIFFS else "JPEG or PNG"
+    return DataError(f"{path} cannot be read", got=got, expected=f"an RGB {kind} of 8 bits", remedy="download it again")

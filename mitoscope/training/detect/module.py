@@ -141,10 +141,10 @@ class DetectModule(MemberModule):
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         """The loss of the average, and its candidates in the fields' pixels."""
-        grids = self.averages[0](prepare_tiles(batch["windows"], self.config.part.input))
-        loss = sum(self._loss(grids, batch["figures"], len(batch["windows"])))
+        logits, distances = self.averages[0](prepare_tiles(batch["windows"], self.config.part.input))
+        loss = sum(self._loss((logits, distances), batch["figures"], len(batch["windows"])))
         self.log("val_loss", loss, batch_size=len(batch["windows"]), prog_bar=True)
-        self.found += place_candidates(find_candidates(*grids, floor=FLOOR), batch["places"])
+        self.found += place_candidates(find_candidates(logits, distances, FLOOR), batch["places"])
 
     def on_validation_epoch_end(self) -> None:
         """The best F1 at 7.5 µm, all classes and fields together."""

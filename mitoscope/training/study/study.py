@@ -15,7 +15,7 @@ from mitoscope.files import read_object, write_json
 from mitoscope.provenance import describe_machine
 from mitoscope.training.data.read import read_samples
 from mitoscope.training.data.samples import Samples
-from mitoscope.training.data.table import CropData, read_data
+from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import N_FOLDS, Folds, held_out_mask, read_folds, split, write_folds
 from mitoscope.training.marks import DONE, MARKED, fold_mark, is_done, is_same
 from mitoscope.training.presets import configure, hash_recorded
@@ -213,7 +213,14 @@ def read_study(folder: Path, data_folder: Path | None = None) -> Study:
     if not (folder / STUDY).is_file():
         raise DataError(f"{folder} is not a finished study", got=f"no {STUDY}", expected="one", remedy=remedy)
     record = read_object(folder / STUDY, remedy, ("data", "config", "members"))
-    data = read_data(data_folder or Path(record["data"]))
+    data = read_samples(data_folder or Path(record["data"]))
+    if not isinstance(data, CropData):
+        raise DataError(
+            f"{folder} cannot be evaluated or published yet",
+            got=f"a study to {data.task}",
+            expected="one to classify",
+            remedy="use the files of its folds",
+        )
     folds = read_folds(folder / "folds.json", data)
     config_sha256 = hash_recorded(record["config"])
     done = [

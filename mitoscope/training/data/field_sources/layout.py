@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 from mitoscope.errors import DataError
+from mitoscope.training.data.sources.layout import read_csv
 
 FIGURE = "mitotic figure"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
@@ -57,6 +58,30 @@ def check_listed(names: Iterable[str], images: Iterable[str], table: Path) -> No
             expected="every image of the table in the folder",
             remedy="complete the folder",
         )
+
+
+def read_points(table: Path, x: str, y: str, may_be_empty: bool = False) -> pd.DataFrame:
+    """Read a CSV of points.
+
+    Args:
+        table: With at least the columns ``image``, x, y and ``label``.
+        x: Name of its column of pixels from the left.
+        y: Name of its column of pixels from the top.
+        may_be_empty: Whether a row may lack all but the image.
+
+    Returns:
+        The table, with x and y as numbers in ``x_px`` and ``y_px``, and all else as text.
+
+    Raises:
+        DataError: A column or value is missing, or x or y is no number.
+    """
+    rows = read_csv(table, ["image", x, y, "label"], [x, y, "label"] if may_be_empty else [])
+    try:
+        numbers = {"x_px": pd.to_numeric(rows[x]), "y_px": pd.to_numeric(rows[y])}
+    except (ValueError, TypeError) as error:
+        raise DataError(f"{table} holds unusable places", got=error, expected="pixels", remedy="correct it") from error
+    texts = {name: rows[name].map(str, na_action="ignore") for name in rows if name not in (x, y)}
+    return pd.DataFrame({**texts, **numbers})
 
 
 def check_paths(option: str, paths: Sequence[Path], expected: str, n_paths: int) -> None:

@@ -6,9 +6,16 @@ from pathlib import Path
 import pandas as pd
 
 from mitoscope.errors import DataError
-from mitoscope.training.data.field_sources.layout import FIGURE, LabelledFields, check_listed, check_paths, list_images
+from mitoscope.training.data.field_sources.layout import (
+    FIGURE,
+    LabelledFields,
+    check_listed,
+    check_paths,
+    list_images,
+    read_points,
+)
 from mitoscope.training.data.fields import HARD_NEGATIVE
-from mitoscope.training.data.sources.layout import BREAST, read_csv
+from mitoscope.training.data.sources.layout import BREAST
 
 MITOS14_MPP = 0.2275  # Hamamatsu NanoZoomer 2.0-HT: .2273 across, .2275 down
 ICPR12_MPP = 0.2456  # Aperio ScanScope XT
@@ -32,7 +39,7 @@ def _read(option: str, paths: Sequence[Path], source: str, mpp: float) -> Labell
     """
     check_paths(option, paths, f"one folder with {TABLE} and images/", 1)
     table, images = paths[0] / TABLE, list_images(paths[0] / "images", option)
-    points = read_csv(table, ["image", "x", "y", "label"])
+    points = read_points(table, "x", "y")
     check_listed(points["image"], images, table)
     if unknown := sorted(set(points["label"]) - {FIGURE, HARD_NEGATIVE}):
         raise DataError(
@@ -40,5 +47,4 @@ def _read(option: str, paths: Sequence[Path], source: str, mpp: float) -> Labell
         )
     fields = pd.DataFrame({"image_id": [f"{source}/{name}" for name in images], "path": map(str, images.values())})
     fields = fields.assign(domain=BREAST, case=[f"MITOS/{name[1:3]}" for name in images], source=source, read_mpp=mpp)
-    points = points.assign(image_id=f"{source}/" + points["image"]).rename(columns={"x": "x_px", "y": "y_px"})
-    return LabelledFields(fields, points)
+    return LabelledFields(fields, points.assign(image_id=f"{source}/" + points["image"]))

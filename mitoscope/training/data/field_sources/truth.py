@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from mitoscope.training.data.field_sources.layout import LabelledFields, check_listed, check_paths, list_images
-from mitoscope.training.data.sources.layout import read_csv
-
-COLUMNS = ["image", "x_px", "y_px", "label"]
+from mitoscope.training.data.field_sources.layout import (
+    LabelledFields,
+    check_listed,
+    check_paths,
+    list_images,
+    read_points,
+)
 
 
 def read_truth(paths: Sequence[Path]) -> LabelledFields:
@@ -20,8 +23,8 @@ def read_truth(paths: Sequence[Path]) -> LabelledFields:
     """
     check_paths("--truth", paths, "truth.csv and the folder of its images", 2)
     table, images = paths[0], list_images(paths[1], "--truth")
-    rows = read_csv(table, COLUMNS, may_be_empty=COLUMNS[1:])
-    check_listed(rows["image"].astype(str), images, table)
+    rows = read_points(table, "x_px", "y_px", may_be_empty=True)
+    check_listed(rows["image"], images, table)
     if unnamed := sorted(set(images) - set(rows["image"])):
         print(f"left out {len(unnamed)} images that {table} does not name, such as {unnamed[0]}")
     source = table.resolve().parent.name
@@ -31,4 +34,4 @@ def read_truth(paths: Sequence[Path]) -> LabelledFields:
     fields = first[["image_id"]].assign(
         path=[str(images[name]) for name in first["image"]], source=source, read_mpp=float("nan"), **known
     )
-    return LabelledFields(fields, rows[rows[COLUMNS[1:]].notna().any(axis=1)])
+    return LabelledFields(fields, rows[rows[["x_px", "y_px", "label"]].notna().any(axis=1)])

@@ -82,8 +82,9 @@ def test_other_points_are_other_data(prepared: FieldData) -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ("a.png,130,20,mitotic figure,s1\n", "a point is outside of .*a.png: got .130"),
-        ("a.png,30,,mitotic figure,s1\n", "a point is outside of"),
+        ("a.png,130,20,mitotic figure,s1\n", "a point of .*a.png cannot be used: got 130, 20"),
+        ("a.png,30,,mitotic figure,s1\n", "a point of .* cannot be used"),
+        ("a.png,30,20,,s1\n", "a point of .* cannot be used: got 30.0, 20.0, nan"),
     ],
 )
 def test_a_point_outside_is_refused(source: Make, tmp_path: Path, rows: str, message: str) -> None:
