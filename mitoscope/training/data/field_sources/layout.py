@@ -80,8 +80,10 @@ def read_points(table: Path, x: str, y: str, may_be_empty: bool = False) -> pd.D
         numbers = {"x_px": pd.to_numeric(rows[x]), "y_px": pd.to_numeric(rows[y])}
     except (ValueError, TypeError) as error:
         raise DataError(f"{table} holds unusable places", got=error, expected="pixels", remedy="correct it") from error
-    texts = {name: rows[name].map(str, na_action="ignore") for name in rows if name not in (x, y)}
-    return pd.DataFrame({**texts, **numbers})
+    texts: dict[str, pd.Series] = {
+        str(name): rows[name].map(str, na_action="ignore") for name in rows if name not in (x, y)
+    }
+    return pd.DataFrame(texts | numbers)
 
 
 def check_paths(option: str, paths: Sequence[Path], expected: str, n_paths: int) -> None:
