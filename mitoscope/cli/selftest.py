@@ -8,7 +8,7 @@ from mitoscope.cli.options import Commands, add_command, add_device, add_weights
 from mitoscope.errors import DataError
 
 if TYPE_CHECKING:
-    from mitoscope.training.selftest import FoldPlan
+    from mitoscope.training.study.selftest import FoldPlan
 
 
 def add_selftest(commands: Commands) -> None:
@@ -36,7 +36,7 @@ def _selftest(options: argparse.Namespace) -> int:
     checks, result = run_selftest(options.weights, options.device)
     print(*checks, sep="\n", flush=True)
     if plan is not None:
-        from mitoscope.training.selftest import measure_fold
+        from mitoscope.training.study.selftest import measure_fold
 
         trained, result["training"] = measure_fold(plan)
         print(*trained, sep="\n")
@@ -58,7 +58,7 @@ def _plan_full(options: argparse.Namespace) -> "FoldPlan | None":
         raise DataError(
             "--full needs --data", got="none", expected="a folder that train prepare wrote", remedy="add it"
         )
-    from mitoscope.training.selftest import plan_fold, require_gpu
+    from mitoscope.training.study.selftest import plan_fold, require_gpu
 
     require_gpu(options.device)
     return plan_fold(options.data, options.set)

@@ -10,7 +10,7 @@ from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError, describe_memory_error
 from mitoscope.networks import efficientnet, efficientvit
 from mitoscope.networks.layers import Runtime
-from mitoscope.networks.rtmdet import SIZES, RTMDet, merge_norms
+from mitoscope.networks.rtmdet import SIZES, STRIDES, RTMDet, merge_norms
 
 RUNTIMES = (efficientvit.find_runtime, efficientnet.find_runtime)  # families that inference runs without timm
 
@@ -36,6 +36,52 @@ def build_network(architecture: str, size_px: int, *, pretrained: bool = False) 
     Raises:
         WeightsError: The architecture is unknown, or the pre-trained weights cannot be loaded.
     """
+    return _create(architecture, pretrained, num_classes=1, **_fixed_size(architecture, size_px))
+
+
+def build_detector(architecture: str, n_classes: int, *, pretrained: bool = False) -> RTMDet:
+    """Build a detector: RTMDet, or its neck and head (those of RTMDet-tiny) on another backbone.
+
+    Args:
+        architecture: One of `mitoscope.networks.rtmdet.SIZES`; else the timm name of a convolutional network.
+        n_classes: Classes.
+        pretrained: Ask timm for the backbone's ImageNet weights, from its model hub. Training only.
+
+    Returns:
+        See `RTMDet`. Its tensors have mmdet's names, those of another backbone timm's after ``backbone.``.
+
+    Raises:
+        WeightsError: The architecture is unknown or has no such grids, or the weights cannot be loaded.
+    """
+    if architecture in SIZES:
+        return RTMDet(SIZES[architecture], n_classes)
+    try:
+        backbone = _create(architecture, pretrained, features_only=True, out_indices=(-3, -2, -1))
+        info: Any = backbone.feature_info
+        strides = tuple(info.reduction())
+    except (RuntimeError, AttributeError, AssertionError) as error:  # timm's, for a network without grids
+        strides = (str(error),)
+    if strides != STRIDES:
+        raise WeightsError(
+            f"{architecture} cannot be a detector's backbone",
+            got=f"grids at strides {strides}",
+            expected=f"grids at strides {STRIDES}",
+            remedy=f"choose another --set architecture=…, such as {', '.join(SIZES)} or tf_efficientnet_lite0",
+        )
+    backbone.channels = info.channels()
+    return RTMDet(SIZES["rtmdet_tiny"], n_classes, backbone)
+
+
+def _fixed_size(architecture: str, size_px: int) -> dict[str, Any]:
+    """timm's argument for networks that are built for one size of the input."""
+    import timm
+
+    known = timm.models.get_pretrained_cfg(architecture)
+    return {"img_size": size_px} if known and known.fixed_input_size else {}
+
+
+def _create(architecture: str, pretrained: bool, **arguments: Any) -> nn.Module:  # noqa: ANN401 - timm's own
+    """timm's network, or one of our errors."""
     import timm  # here: it takes longer to import than torch, and inference by EfficientViT does not need it
 
     if not timm.is_model(architecture):
@@ -45,10 +91,8 @@ def build_network(architecture: str, size_px: int, *, pretrained: bool = False) 
             expected="a timm model name such as efficientvit_b0 or efficientvit_l2",
             remedy="restore manifest.json, or correct --set architecture=…",
         )
-    known = timm.models.get_pretrained_cfg(architecture)
-    size: dict[str, Any] = {"img_size": size_px} if known and known.fixed_input_size else {}
     try:
-        network: nn.Module = timm.create_model(architecture, pretrained=pretrained, num_classes=1, **size)
+        network: nn.Module = timm.create_model(architecture, pretrained=pretrained, **arguments)
     except Exception as error:  # the hub's client raises whatever its transport raises
         if not pretrained:
             raise
@@ -85,26 +129,6 @@ def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor]
         network = build_network(architecture, size_px)
         network.load_state_dict(tensors, strict=True, assign=True)
     return network.eval().requires_grad_(False)
-
-
-def build_detector(architecture: str, n_classes: int) -> RTMDet:
-    """Build a detector with random weights.
-
-    Args:
-        architecture: One of `mitoscope.networks.rtmdet.SIZES`.
-        n_classes: Classes.
-
-    Raises:
-        WeightsError: The architecture is unknown.
-    """
-    if architecture not in SIZES:
-        raise WeightsError(
-            "the detector cannot be built",
-            got=f"architecture {architecture!r}",
-            expected=f"one of {', '.join(SIZES)}",
-            remedy="restore manifest.json, or correct --set architecture=…",
-        )
-    return RTMDet(SIZES[architecture], n_classes)
 
 
 def restore_detector(architecture: str, n_classes: int, state: Mapping[str, Tensor], name: str) -> nn.Module:

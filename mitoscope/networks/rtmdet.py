@@ -217,17 +217,20 @@ class RTMDet(nn.Module):
     Args:
         size: One of `SIZES`.
         n_classes: Classes.
+        backbone: Instead of `CSPNeXt`: a module with ``channels``, those of its grids at strides 8, 16 and 32, which it
+            returns. Neck and head are those of the size.
 
     Returns of `forward`:
         For each of the strides 8, 16 and 32: logits (N, n_classes, h, w), and the distances in pixels from the cell's
         upper left corner to the left, upper, right and lower side of its box, (N, 4, h, w).
     """
 
-    def __init__(self, size: Size, n_classes: int) -> None:
+    def __init__(self, size: Size, n_classes: int, backbone: nn.Module | None = None) -> None:
         super().__init__()
-        self.backbone = CSPNeXt(size)
-        c_neck = self.backbone.channels[0]
-        self.neck = PAFPN(self.backbone.channels, c_neck, max(round(3 * size.depth), 1))
+        self.backbone = CSPNeXt(size) if backbone is None else backbone
+        channels: list[int] = self.backbone.channels  # type: ignore[assignment]
+        c_neck = int(256 * size.width)
+        self.neck = PAFPN(channels, c_neck, max(round(3 * size.depth), 1))
         self.bbox_head = SepBNHead(c_neck, n_classes)
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from mitoscope.errors import DataError
 
 if TYPE_CHECKING:
+    from mitoscope.training.data.field_sources.layout import LabelledFields
     from mitoscope.training.study.launch import FitJob
 
 DEFAULT_RULE = "max_balanced_accuracy"
@@ -19,9 +20,13 @@ DEFAULT_RULE = "max_balanced_accuracy"
 def _prepare(options: argparse.Namespace) -> None:
     # Imported here and below, so that a command does not wait for what only another one needs.
     from mitoscope.training.data.counts import format_counts
+    from mitoscope.training.data.field_sources import FIELD_READERS
     from mitoscope.training.data.prepare import prepare
     from mitoscope.training.data.sources import READERS
 
+    if fields := [read(paths) for name, read in FIELD_READERS.items() if (paths := getattr(options, name))]:
+        _prepare_fields(fields, options)
+        return
     sources = [read(paths) for name, read in READERS.items() if (paths := getattr(options, name))]
     if not sources:
         raise DataError(
@@ -35,13 +40,32 @@ def _prepare(options: argparse.Namespace) -> None:
     print(f"wrote {'the labels of ' if options.labels_only else ''}{len(table):,} crops to {options.out}")
 
 
+def _prepare_fields(fields: "list[LabelledFields]", options: argparse.Namespace) -> None:
+    """Prepare for a detector."""
+    from mitoscope.training.data.prepare_fields import format_field_counts, prepare_fields
+    from mitoscope.training.data.sources import READERS
+    from mitoscope.training.presets import configure
+
+    if unused := [name for name in (*READERS, "rois", "labels_only") if getattr(options, name)]:
+        raise DataError(
+            "crops and fields cannot be prepared together",
+            got=f"--{unused[0].replace('_', '-')} beside fields",
+            expected="one of the two",
+            remedy="run prepare twice, with two folders",
+        )
+    mpp = configure(options.preset, options.set).part.input.mpp
+    data = prepare_fields(fields, options.out, mpp, options.mpp)
+    print(format_field_counts(data))
+    print(f"wrote {len(data.table):,} fields at {mpp:g} µm per pixel to {options.out}")
+
+
 def _split(options: argparse.Namespace) -> None:
-    from mitoscope.training.data.table import read_data
+    from mitoscope.training.data.read import read_samples
     from mitoscope.training.folds import split, write_folds
 
-    folds = split(read_data(options.data), options.hold_out, options.seed)
+    folds = split(read_samples(options.data), options.hold_out, options.seed)
     write_folds(options.out, folds)
-    print(f"wrote {options.out}: folds of {[len(ids) for ids in folds.folds]} crops, "
+    print(f"wrote {options.out}: folds of {[len(ids) for ids in folds.folds]}, "
           f"held out {({name: len(ids) for name, ids in folds.held_out.items()})}")  # fmt: skip
 
 
@@ -139,11 +163,9 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
-def add_commands(parser: argparse.ArgumentParser) -> None:
-    """Add the commands to the parser of `mitoscope train`."""
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    prepare = commands.add_parser("prepare", help="data sets → one table and one array of crops")
+def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    """Add prepare, with an option for each data set."""
+    prepare = commands.add_parser("prepare", help="data sets → one folder of crops, or of fields for a detector")
     prepare.add_argument("--ami-br", type=Path, nargs="+", metavar="PATH",
                          help="the folder of crops, AMI-BR.csv, and optionally the train split's CSV")  # fmt: skip
     prepare.add_argument("--midog25", type=Path, nargs="+", metavar="PATH", help="the folder of crops, MIDOG25.csv")
@@ -153,8 +175,27 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     prepare.add_argument("--rois", type=Path, metavar="DIR",
                          help="the slides' TIFFs, to cut crops from where a data set has none")  # fmt: skip
     prepare.add_argument("--labels-only", action="store_true", help="read no image; count and write the labels")
+    fields = prepare.add_argument_group("fields, for a detector")
+    fields.add_argument("--mitos14", type=Path, nargs=1, metavar="DIR", help="images/ and annotations.csv")
+    fields.add_argument("--icpr12", type=Path, nargs=1, metavar="DIR", help="images/ and annotations.csv")
+    fields.add_argument("--midogpp", type=Path, nargs=2, metavar=("JSON", "DIR"), help="MIDOGpp.json and its TIFFs")
+    fields.add_argument("--yolo", type=Path, nargs=1, metavar="DIR", help="images with YOLO's text files beside them")
+    fields.add_argument("--truth", type=Path, nargs=2, metavar=("CSV", "DIR"), help="truth.csv and its images")
+    fields.add_argument("--mpp", type=float, metavar="X",
+                        help="µm per pixel of images of which neither the data set nor the file states it")  # fmt: skip
+    fields.add_argument("--preset", default="detector-lite", metavar="NAME",
+                        help="fields are resampled to its µm per pixel (%(default)s)")  # fmt: skip
+    fields.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                        help="change a setting, such as input.mpp=0.25")  # fmt: skip
     prepare.set_defaults(command=_prepare)
+    return prepare
 
+
+def add_commands(parser: argparse.ArgumentParser) -> None:
+    """Add the commands to the parser of `mitoscope train`."""
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    prepare = _add_prepare(commands)
     split = commands.add_parser("split", help="five folds, grouped by slide")
     split.add_argument("--seed", type=_whole_number, default=0)
     split.set_defaults(command=_split)
@@ -200,7 +241,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
             "--preset",
             default="lite",
             metavar="NAME",
-            help="lite, l2, smoke, or an ablation such as b0-no-stain; see docs/train.md (%(default)s)",
+            help="lite, l2, detector-lite, or an ablation such as b0-no-stain; see docs/train.md (%(default)s)",
         )
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting")
     for command in (split, fit, run):

@@ -12,8 +12,11 @@ from mitoscope.errors import DataError
 from mitoscope.files import write_bytes, write_json, write_text
 from mitoscope.memory import keep_freed_memory
 from mitoscope.training.classify.settings import ClassifySettings
-from mitoscope.training.classify.task import make_member
-from mitoscope.training.data.table import CropData, read_data
+from mitoscope.training.classify.task import make_member as make_classifier
+from mitoscope.training.data.read import read_samples
+from mitoscope.training.data.samples import Samples
+from mitoscope.training.detect.settings import DetectSettings
+from mitoscope.training.detect.task import make_member as make_detector
 from mitoscope.training.folds import Folds, read_folds
 from mitoscope.training.marks import CONFIG, claimed, fold_mark, is_done, write_done
 from mitoscope.training.presets import configure
@@ -21,7 +24,10 @@ from mitoscope.training.settings import FitConfig
 from mitoscope.training.task import MemberFit
 from mitoscope.training.trainer import train
 
-MAKERS: dict[str, Callable[[FitConfig[Any], CropData, Folds, int], MemberFit]] = {ClassifySettings.task: make_member}
+MAKERS: dict[str, Callable[[FitConfig[Any], Any, Folds, int], MemberFit]] = {  # the data are those of the task
+    ClassifySettings.task: make_classifier,
+    DetectSettings.task: make_detector,
+}
 
 
 def fit_member(data_folder: Path, folds_file: Path, fold: int, run: Path, preset: str, settings: Sequence[str]) -> None:
@@ -36,27 +42,29 @@ def fit_member(data_folder: Path, folds_file: Path, fold: int, run: Path, preset
         settings: ``key=value`` changes to it.
     """
     config = configure(preset, settings)
-    data = read_data(data_folder)
+    data = read_samples(data_folder)
     fit(data, read_folds(folds_file, data), fold, config, run)
 
 
-def fit(data: CropData, folds: Folds, fold: int, config: FitConfig[Any], run: Path) -> None:
+def fit(data: Samples, folds: Folds, fold: int, config: FitConfig[Any], run: Path) -> None:
     """Train member ``fold``, resuming from ``last.ckpt`` when there is one.
 
-    Writes ``member.safetensors`` (fp32, averaged weights), ``validation.csv`` (image_id, label, p_atypical),
-    ``best.ckpt``, ``last.ckpt``, ``log/`` (CSV), ``tensorboard/``, ``config.json`` and, last, ``done.json``.
+    Writes ``member.safetensors`` (fp32, averaged weights), other weights that the task keeps, ``validation.csv`` (what
+    the member predicts of its validation fold), ``best.ckpt``, ``last.ckpt``, ``log/`` (CSV), ``tensorboard/``,
+    ``config.json`` and, last, ``done.json``.
 
     Args:
-        data: The crops.
+        data: The crops or fields.
         folds: The split.
         fold: Which member, 0 … 4.
         config: The settings.
         run: The member's own folder.
 
     Raises:
-        DataError: The folder is in use or belongs to another fit; the machine lacks the precision; the
-            checkpoint is damaged; or the loss or a weight is not a finite number.
+        DataError: The data are another task's; the folder is in use or belongs to another fit; the machine lacks the
+            precision; the checkpoint is damaged; or the loss or a weight is not a finite number.
     """
+    check_task(data, config)
     mark = fold_mark(config.sha256, data, folds, fold)
     if is_done(run, mark):
         print(f"{run} is finished: nothing to do")
@@ -78,6 +86,21 @@ def fit(data: CropData, folds: Folds, fold: int, config: FitConfig[Any], run: Pa
         write_done(run, mark, seconds, epochs)
 
 
+def check_task(data: Samples, config: FitConfig[Any]) -> None:
+    """Refuse the data of another task.
+
+    Raises:
+        DataError: A preset for crops meets fields, or the other way round.
+    """
+    if data.task != config.part.task:
+        raise DataError(
+            "the data were prepared for another task",
+            got=f"data to {data.task}, and a preset to {config.part.task}",
+            expected="both of the same task",
+            remedy="name another --preset or --data",
+        )
+
+
 def _write_member(member: MemberFit, run: Path) -> None:
     """Write the weights to publish, and what they predict of the validation fold."""
     state = member.module.published_state()
@@ -90,4 +113,6 @@ def _write_member(member: MemberFit, run: Path) -> None:
             remedy="delete that folder, then lower --set learning_rate=… or use --set precision=32-true",
         )
     write_text(run / "validation.csv", member.predict(state).to_csv(index=False))
+    for name, other in member.module.other_states().items():
+        write_bytes(run / f"{name}.safetensors", safetensors.torch.save(other))
     write_bytes(run / "member.safetensors", safetensors.torch.save(state))

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from mitoscope.errors import DataError
 from mitoscope.files import read_object, write_json
-from mitoscope.training.data.table import CropData
+from mitoscope.training.data.samples import Samples
 
 FORMAT = 1
 N_FOLDS = 5
@@ -43,7 +43,7 @@ class Folds:
         return [image_id for k, ids in enumerate(self.folds) if k != fold for image_id in ids]
 
 
-def split(data: CropData, hold_out: list[str], seed: int = 0) -> Folds:
+def split(data: Samples, hold_out: list[str], seed: int = 0) -> Folds:
     """Split a data folder.
 
     Args:
@@ -118,7 +118,7 @@ def case_groups(table: pd.DataFrame) -> pd.Series:
     return table["case"].fillna(table["source"] + ", slides unknown")
 
 
-def check_folds(folds: Folds, data: CropData) -> None:
+def check_folds(folds: Folds, data: Samples) -> None:
     """Refuse folds with a case on two sides, a crop twice, or a class that is missing.
 
     Raises:
@@ -154,14 +154,7 @@ def check_folds(folds: Folds, data: CropData) -> None:
                     remedy="hold out all crops of a case, or run split again; do not edit a fold file by hand",
                 )
     for name, ids in (parts | folds.held_out).items():
-        is_atypical = data.is_atypical[data.rows_of(list(ids))]
-        if is_atypical.all() or not is_atypical.any():
-            raise DataError(
-                f"{name} holds one class only",
-                got=f"{len(ids)} crops",
-                expected="normal and atypical ones; metrics need both",
-                remedy="hold out other crops",
-            )
+        data.check_part(name, data.rows_of(list(ids)))
 
 
 def write_folds(path: Path, folds: Folds) -> None:
@@ -170,7 +163,7 @@ def write_folds(path: Path, folds: Folds) -> None:
     write_json(path, {"format": FORMAT, "sha256": folds.sha256, **content})
 
 
-def read_folds(path: Path, data: CropData) -> Folds:
+def read_folds(path: Path, data: Samples) -> Folds:
     """Read folds.json and check its hash and that no case leaks.
 
     Raises:

@@ -9,7 +9,7 @@ from typing import Any
 from mitoscope.errors import DataError
 from mitoscope.files import read_object, write_json
 from mitoscope.provenance import read_commit
-from mitoscope.training.data.table import CropData
+from mitoscope.training.data.samples import Samples
 from mitoscope.training.folds import Folds
 from mitoscope.training.presets import hash_as_version_1, hash_recorded
 
@@ -17,7 +17,7 @@ STARTED, CONFIG, DONE = "started.json", "config.json", "done.json"
 MARKED = ("mark", "commits")  # what both hold
 
 
-def fold_mark(config_sha256: str, data: CropData, folds: Folds, fold: int) -> dict[str, Any]:
+def fold_mark(config_sha256: str, data: Samples, folds: Folds, fold: int) -> dict[str, Any]:
     """Identity of a fit: only the same fit may resume it."""
     return {"config_sha256": config_sha256, "data_sha256": data.sha256, "folds_sha256": folds.sha256, "fold": fold}
 

@@ -11,10 +11,12 @@ from typing import Any
 from mitoscope.errors import DataError
 from mitoscope.training.classify.settings import PRESETS as CLASSIFY_PRESETS
 from mitoscope.training.classify.settings import ClassifySettings
+from mitoscope.training.detect.settings import PRESETS as DETECT_PRESETS
+from mitoscope.training.detect.settings import DetectSettings
 from mitoscope.training.settings import FitConfig, TaskSettings, hash_settings, override
 
-PARTS: dict[str, type[TaskSettings]] = {part.task: part for part in (ClassifySettings,)}
-PRESETS: dict[str, FitConfig[Any]] = {**CLASSIFY_PRESETS}
+PARTS: dict[str, type[TaskSettings]] = {part.task: part for part in (ClassifySettings, DetectSettings)}
+PRESETS: dict[str, FitConfig[Any]] = {**CLASSIFY_PRESETS, **DETECT_PRESETS}
 
 
 def configure(preset: str, settings: Sequence[str]) -> FitConfig[Any]:

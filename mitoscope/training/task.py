@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import lightning as L
 import pandas as pd
@@ -16,6 +17,10 @@ class MemberModule(L.LightningModule):
         """The tensors to publish, by timm's names; contiguous, on the CPU."""
         raise NotImplementedError
 
+    def other_states(self) -> dict[str, dict[str, Tensor]]:
+        """Weights that are kept beside the published ones, each in a file of its name; none by default."""
+        return {}
+
 
 @dataclass(frozen=True)
 class MemberFit:
@@ -25,8 +30,9 @@ class MemberFit:
         module: The network with its loss and optimiser.
         training: Batches of one epoch.
         validation: Batches of the validation fold.
-        score: The logged metric that chooses the best epoch and stops early; higher is better.
+        score: The logged metric that chooses the best epoch and stops early.
         predict: Published tensors → the table validation.csv, by the code that inference runs.
+        mode: Of the score: ``"max"`` where higher is better, else ``"min"``.
     """
 
     module: MemberModule
@@ -34,3 +40,4 @@ class MemberFit:
     validation: "DataLoader[dict[str, Tensor]]"
     score: str
     predict: Callable[[Mapping[str, Tensor]], pd.DataFrame]
+    mode: Literal["max", "min"] = "max"

@@ -47,7 +47,7 @@ def train(member: MemberFit, config: FitConfig[Any], run: Path) -> tuple[float, 
         DataError: The checkpoint is damaged.
         SystemExit: SIGTERM arrived; the exit code is 143.
     """
-    trainer, timer = _trainer(config, member.score, run)
+    trainer, timer = _trainer(config, member, run)
     checkpoint = _checkpoint(run)
     scratch = run / ".partial"
     shutil.rmtree(scratch, ignore_errors=True)
@@ -90,7 +90,7 @@ def _checkpoint(run: Path) -> Path | None:
     return path
 
 
-def _trainer(config: FitConfig[Any], score: str, run: Path) -> tuple[L.Trainer, Timer]:
+def _trainer(config: FitConfig[Any], member: MemberFit, run: Path) -> tuple[L.Trainer, Timer]:
     """The trainer, without warnings about deliberate choices; and the clock, which survives a resume."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     for expected in EXPECTED_WARNINGS:
@@ -99,13 +99,18 @@ def _trainer(config: FitConfig[Any], score: str, run: Path) -> tuple[L.Trainer, 
     timer = Timer(verbose=False)
     callbacks: list[L.Callback] = []
     if config.patience:
-        callbacks += [EarlyStopping(score, mode="max", patience=config.patience), StayStopped()]
+        callbacks += [EarlyStopping(member.score, mode=member.mode, patience=config.patience), StayStopped()]
     callbacks += [
         TQDMProgressBar() if on_terminal else PlainProgress(),
         timer,
         MovedFolder(run),
         ModelCheckpoint(
-            run, filename=BEST, monitor=score, mode="max", enable_version_counter=False, save_weights_only=True
+            run,
+            filename=BEST,
+            monitor=member.score,
+            mode=member.mode,
+            enable_version_counter=False,
+            save_weights_only=True,
         ),
         ModelCheckpoint(run, filename=LAST, enable_version_counter=False, save_on_train_epoch_end=True),
     ]

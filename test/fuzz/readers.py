@@ -28,6 +28,11 @@ from mitoscope.scoring.detection.tables import join_truth, read_detections, read
 from mitoscope.scoring.labels import read_labels
 from mitoscope.scoring.platform import find_results, read_results
 from mitoscope.sockets import OUTPUT_NAME, POINTS_NAME
+from mitoscope.training.data.field_sources import truth
+from mitoscope.training.data.field_sources.layout import LabelledFields
+from mitoscope.training.data.field_sources.mitos import read_mitos14
+from mitoscope.training.data.field_sources.yolo import read_yolo
+from mitoscope.training.data.fields import count_bytes, read_fields
 from mitoscope.training.data.sources.layout import read_csv
 from mitoscope.training.data.table import read_data
 from mitoscope.training.presets import configure
@@ -189,6 +194,29 @@ def _data(folder: Path) -> None:
     assert data.crops.shape == (len(data.table), 128, 128, 3)
 
 
+def _put_png(folder: Path, name: str) -> None:
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(seeds.pngs()[0])
+
+
+def _fields(read: Callable[[list[Path]], LabelledFields], *names: str) -> Callable[[Path], None]:
+    def check_form(folder: Path) -> None:
+        found = read([folder / name for name in names])
+        assert len(found.fields) == 1 and set(found.points["image_id"]) <= set(found.fields["image_id"])
+
+    return check_form
+
+
+def _field_data(folder: Path) -> None:
+    data = read_fields(folder)
+    assert [data.field(row).size for row in range(len(data.table))] == count_bytes(data.table).tolist()
+
+
+def _put_fields(folder: Path) -> None:
+    (folder / "points.csv").write_text("image_id,x_px,y_px,label\n")
+    (folder / "pixels.bin").write_bytes(seeds.PAGES[0].tobytes())
+
+
 def _setting(folder: Path) -> None:
     text = (folder / "settings").read_bytes().decode("utf-8", "surrogateescape")
     configure("lite", [text])
@@ -226,6 +254,14 @@ READERS = {
     "check": Reader(f"output/{OUTPUT_NAME}", seeds.answers, _check, _put_check),
     "index": Reader("index.csv", seeds.indices, _index),
     "table": Reader("table.csv", seeds.tables, _data, _put("crops.npy", seeds.arrays)),
+    "annotations": Reader(
+        "annotations.csv", seeds.annotations, _fields(read_mitos14, ""), lambda at: _put_png(at, "images/H04_a.png")
+    ),
+    "field points": Reader(
+        "t.csv", seeds.field_points, _fields(truth.read_truth, "t.csv", ""), lambda at: _put_png(at, "a.png")
+    ),
+    "boxes": Reader("a.txt", seeds.boxes, _fields(read_yolo, ""), lambda at: _put_png(at, "a.png")),
+    "fields": Reader("fields.csv", seeds.field_tables, _field_data, _put_fields),
     "settings": Reader("settings", seeds.settings, _setting),
     "study": Reader("study.json", seeds.manifests, lambda folder: read_object(folder / "study.json", "none")),
     "published": Reader("t.csv", seeds.labels, lambda folder: read_csv(folder / "t.csv", ["label"])),

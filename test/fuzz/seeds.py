@@ -17,6 +17,7 @@ from mitoscope.bundle.formats import to_json
 from mitoscope.bundle.manifest import Base, Calibration, Rounding
 from mitoscope.bundle.read import CHECKSUM, MANIFEST, hash_manifest, read_bundle
 from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME, POINTS_NAME, REGION_SLUG
+from mitoscope.training.data.fields import FIELD_COLUMNS
 from mitoscope.training.data.table import COLUMNS, KNOWN_BY_SOME
 
 LITE = DEFAULTS[-1]  # the checkout's bundle
@@ -228,6 +229,27 @@ def tables() -> list[bytes]:
         for row in range(2)
     ]
     return ["\n".join([",".join(names), *rows, ""]).encode()]
+
+
+def annotations() -> list[bytes]:
+    """Points of a contest's field."""
+    return [b"image,x,y,label,confidence\nH04_a.png,3,4.5,mitotic figure,1\nH04_a.png,9,9,hard negative,\n"]
+
+
+def field_points() -> list[bytes]:
+    """Points of any images: with a case, and an image without a figure."""
+    return [b"image,x_px,y_px,label,case\na.png,3,4.5,mitotic figure,1\n", b"image,x_px,y_px,label\na.png,,,\n"]
+
+
+def boxes() -> list[bytes]:
+    """YOLO's."""
+    return [b"0 0.5 0.5 0.1 0.1\n1 0.25 0.75 0.1 0.1\n", b""]
+
+
+def field_tables() -> list[bytes]:
+    """A prepared field."""
+    values = {"width_px": 128, "height_px": 128, "mpp": 0.5, "read_mpp": 0.25}
+    return [f"{','.join(FIELD_COLUMNS)}\n{','.join(str(values.get(name, name)) for name in FIELD_COLUMNS)}\n".encode()]
 
 
 def arrays() -> list[bytes]:

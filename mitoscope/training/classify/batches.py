@@ -1,14 +1,12 @@
 """Prepared crops → batches of tensors. `prepare` decoded them; a batch is read from the memory map."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset
 
 from mitoscope.training.classify.settings import ClassifyConfig
+from mitoscope.training.data.sampler import EpochSampler, load_batches
 from mitoscope.training.data.table import SUBCLASSES, CropData
 
 Batch = dict[str, Tensor]
@@ -44,57 +42,44 @@ class CropDataset(Dataset[Batch]):
         return self.__getitems__([index])
 
 
-class EpochSampler(Sampler[int]):
-    """Draws an epoch's crops by a seed and the epoch's number alone, so that resuming changes nothing.
+def crop_weights(labels: Tensor, atypical_share: float) -> Tensor:
+    """The chance of each crop in each draw.
 
     Args:
         labels: int64 (N,), 1 for atypical.
-        atypical_share: Share of atypical crops among those drawn, with replacement; 0: every crop once, shuffled.
-        seed: Of the draws.
+        atypical_share: Share of atypical crops among those drawn, above 0.
+
+    Returns:
+        float64 (N,), summing to 1.
     """
+    n_atypical = int(labels.sum())
+    each = torch.tensor(
+        [(1 - atypical_share) / (len(labels) - n_atypical), atypical_share / n_atypical], dtype=torch.float64
+    )
+    return each[labels]
 
-    def __init__(self, labels: Tensor, atypical_share: float, seed: int) -> None:
-        self.labels, self.atypical_share, self.seed, self.epoch = labels, atypical_share, seed, 0
 
-    def set_epoch(self, epoch: int) -> None:
-        """Called by Lightning before each epoch."""
-        self.epoch = epoch
+def crop_sampler(labels: Tensor, atypical_share: float, seed: int) -> EpochSampler:
+    """Draws crops by `crop_weights`, with replacement; with a share of 0 every crop once, shuffled."""
 
-    def __len__(self) -> int:
-        return len(self.labels)
+    def draw(generator: torch.Generator) -> list[int]:
+        if not atypical_share:
+            return torch.randperm(len(labels), generator=generator).tolist()
+        weights = crop_weights(labels, atypical_share)
+        return torch.multinomial(weights, len(labels), replacement=True, generator=generator).tolist()
 
-    def __iter__(self) -> Iterator[int]:
-        generator = torch.Generator().manual_seed(self.seed * 1_000_003 + self.epoch)
-        if not self.atypical_share:
-            return iter(torch.randperm(len(self), generator=generator).tolist())
-        return iter(torch.multinomial(self.weights(), len(self), replacement=True, generator=generator).tolist())
-
-    def weights(self) -> Tensor:
-        """float64 (N,), summing to 1: the chance of each crop in each draw."""
-        n_atypical = int(self.labels.sum())
-        each = torch.tensor(
-            [(1 - self.atypical_share) / (len(self.labels) - n_atypical), self.atypical_share / n_atypical],
-            dtype=torch.float64,
-        )
-        return each[self.labels]
+    return EpochSampler(draw, len(labels), seed)
 
 
 def training_batches(dataset: CropDataset, config: ClassifyConfig, seed: int) -> "DataLoader[Batch]":
-    """Batches of weighted draws. The last, smaller one is left out: batch norm needs more than one crop."""
-    sampler = EpochSampler(dataset.labels, config.part.atypical_share, seed)
-    size = min(config.batch_size, len(dataset))
-    own = torch.Generator()  # otherwise a resumed run draws from the global one at other moments
-    return DataLoader(dataset, size, sampler=sampler, collate_fn=_as_is, drop_last=True, generator=own)
+    """Batches of weighted draws."""
+    sampler = crop_sampler(dataset.labels, config.part.atypical_share, seed)
+    return load_batches(dataset, min(config.batch_size, len(dataset)), sampler)
 
 
 def validation_batches(dataset: CropDataset) -> "DataLoader[Batch]":
     """Every crop once, in the table's order."""
-    return DataLoader(dataset, 64, collate_fn=_as_is, generator=torch.Generator())
-
-
-def _as_is(batch: Any) -> Any:  # noqa: ANN401 - DataLoader passes a list here; this data set returns whole batches
-    """The data set already returns whole batches."""
-    return batch
+    return load_batches(dataset, 64)
 
 
 def _subclass_shares(first: list[object], second: list[object]) -> np.ndarray:

@@ -1,6 +1,5 @@
 """One member in training: network, auxiliary head, loss, optimiser and moving average, as a Lightning module."""
 
-import math
 from typing import Any
 
 import torch
@@ -11,10 +10,11 @@ from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.errors import DataError
-from mitoscope.training.classify.augment import augment
+from mitoscope.training.augment import augment
 from mitoscope.training.classify.settings import ClassifyConfig
 from mitoscope.training.data.table import SUBCLASSES
 from mitoscope.training.pretrained import start_network
+from mitoscope.training.steps import check_loss, make_optimiser, seed_epoch
 from mitoscope.training.task import MemberModule
 
 
@@ -57,15 +57,13 @@ class FoldModule(MemberModule):
         self.balanced_accuracy = MulticlassAccuracy(2, average="macro")
 
     def on_train_epoch_start(self) -> None:
-        """Seed by epoch, so that a run that is resumed continues like one that was never interrupted."""
-        seed = (self.seed * 1_000_003 + self.current_epoch) % 2**31
-        torch.manual_seed(seed)
-        self.generator = torch.Generator(self.device).manual_seed(seed)
+        """Seed by epoch."""
+        self.generator = seed_epoch(self.seed, self.current_epoch, self.device)
 
     def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
         """One step's loss."""
         with torch.autocast(self.device.type, enabled=False):  # half precision moves pixels and stains
-            images = augment(batch["crops"], self.config.part.input, self.config.part.augment, self.generator)
+            images, _ = augment(batch["crops"], self.config.part.input, self.config.part.augment, self.generator)
         smoothing = self.config.part.label_smoothing
         targets = batch["targets"] + smoothing * (0.5 - batch["targets"])
         images, targets, subclasses = self._mix(images, targets, batch["subclasses"])
@@ -77,13 +75,7 @@ class FoldModule(MemberModule):
         if self.config.part.subclass_weight and known.any():
             guesses = self.subclass_head(features[known])
             loss = loss + self.config.part.subclass_weight * F.cross_entropy(guesses, subclasses[known])
-        if not torch.isfinite(loss):
-            raise DataError(
-                f"the loss is not a number at step {self.global_step}",
-                got=loss.item(),
-                expected="a finite loss",
-                remedy="lower --set learning_rate=… or use --set precision=32-true",
-            )
+        check_loss(loss, self.global_step)
         self.log("train_loss", loss, on_step=False, on_epoch=True, batch_size=len(images))
         return loss
 
@@ -119,29 +111,11 @@ class FoldModule(MemberModule):
         self.balanced_accuracy.reset()
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of dicts
-        """AdamW; linear warm-up, then half a cosine down to 0, by step."""
+        """The classifier and the auxiliary head are the heads."""
         heads = [*_classifier(self.network).parameters(), *self.subclass_head.parameters()]
         in_head = {id(parameter) for parameter in heads}
         backbone = [parameter for parameter in self.network.parameters() if id(parameter) not in in_head]
-        peak, slower = self.config.learning_rate, self.config.backbone_rate
-        parts = [(backbone, slower * peak), (heads, peak)]
-        if slower == 1:
-            parts = [([*self.network.parameters(), *self.subclass_head.parameters()], peak)]
-        groups = [
-            {"params": [p for p in part if (p.ndim > 1) == decays], "lr": rate, "weight_decay": decay}
-            for part, rate in parts
-            for decays, decay in ((True, self.config.weight_decay), (False, 0.0))
-        ]
-        optimizer = torch.optim.AdamW(groups)
-        warmup, total = self.config.warmup_steps, max(self.total_steps, self.config.warmup_steps + 1)
-
-        def factor(step: int) -> float:
-            if step < warmup:
-                return (step + 1) / warmup
-            return 0.5 * (1 + math.cos(math.pi * min(1.0, (step - warmup) / (total - warmup))))
-
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, factor)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return make_optimiser(self.config, backbone, heads, self.total_steps)
 
 
 def _classifier(network: nn.Module) -> nn.Linear:

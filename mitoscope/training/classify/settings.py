@@ -4,7 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from mitoscope.bundle.inputs import InputSpec
-from mitoscope.training.classify.augment import AugmentConfig
+from mitoscope.training.augment import AugmentConfig
 from mitoscope.training.settings import FitConfig, check_ranges
 
 

@@ -1,13 +1,17 @@
-"""Crops cut by their coordinates from regions of interest, for users who have the slides of MIDOG++ but no crops."""
+"""Regions of interest: opened, with their µm per pixel, and crops cut from them by their coordinates."""
 
 from pathlib import Path
 
 import numpy as np
 import tifffile
+from PIL import Image, UnidentifiedImageError
 from PIL.TiffImagePlugin import TiffImageFile
 
 from mitoscope.errors import DataError
 from mitoscope.images import CROP_PX
+
+TIFFS = (".tif", ".tiff")
+LEAST_MPP, MOST_MPP = 0.05, 5.0  # of a microscope's image
 
 
 def open_roi(path: Path) -> np.ndarray:
@@ -34,6 +38,43 @@ def open_roi(path: Path) -> np.ndarray:
     if roi.ndim != 3 or roi.shape[2] != 3 or roi.dtype != np.uint8:
         raise _unusable(path, f"pixels of type {roi.dtype} and shape {roi.shape}")
     return roi
+
+
+def open_field(path: Path) -> np.ndarray:
+    """Open a region of any format that data sets come in.
+
+    Args:
+        path: A TIFF, see `open_roi`; or a JPEG or PNG in colour.
+
+    Returns:
+        uint8 (H, W, 3).
+
+    Raises:
+        DataError: The file is damaged or of another kind.
+    """
+    if path.suffix.lower() in TIFFS:
+        return open_roi(path)
+    try:
+        with Image.open(path, formats=("JPEG", "PNG")) as image:
+            if image.mode != "RGB":
+                raise _unusable(path, f"an image of mode {image.mode}")
+            return np.asarray(image)
+    except (OSError, SyntaxError, ValueError, UnidentifiedImageError, Image.DecompressionBombError) as error:
+        raise _unusable(path, error) from error
+
+
+def read_mpp(path: Path) -> float | None:
+    """The µm per pixel that a TIFF's tags state; None without them, or where they cannot be those of a microscope."""
+    if path.suffix.lower() not in TIFFS:
+        return None  # JPEGs state the resolution of paper
+    with tifffile.TiffFile(path) as tiff:
+        tags = tiff.pages[0].tags  # type: ignore[union-attr]
+        unit_um = {2: 25_400.0, 3: 10_000.0}.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 0)
+        top, bottom = tags["XResolution"].value if "XResolution" in tags else (0, 1)
+    if unit_um is None or not top:
+        return None
+    mpp = unit_um * bottom / top
+    return mpp if LEAST_MPP <= mpp <= MOST_MPP else None
 
 
 def cut_crop(roi: np.ndarray, x_px: int, y_px: int) -> np.ndarray:
@@ -70,5 +111,6 @@ def cut_crop(roi: np.ndarray, x_px: int, y_px: int) -> np.ndarray:
 
 
 def _unusable(path: Path, got: object) -> DataError:
-    """The error for a file that is no region of interest."""
-    return DataError(f"{path} cannot be read", got=got, expected="an RGB TIFF of 8 bits", remedy="download it again")
+    """The error for a file that cannot be used."""
+    kind = "TIFF" if path.suffix.lower() in TIFFS else "JPEG or PNG"
+    return DataError(f"{path} cannot be read", got=got, expected=f"an RGB {kind} of 8 bits", remedy="download it again")

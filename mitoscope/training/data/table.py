@@ -4,6 +4,7 @@ import hashlib
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DataError
 from mitoscope.files import written_whole
 from mitoscope.images import CROP_PX
+from mitoscope.training.data.samples import find_rows
 
 COLUMNS = (
     "image_id",  # source/name; no two rows have the same
@@ -55,6 +57,8 @@ class CropData:
         crops: uint8 (N, 128, 128, 3), RGB, memory-mapped, in the table's order.
     """
 
+    task: ClassVar[str] = "classify"
+
     table: pd.DataFrame
     crops: np.ndarray
 
@@ -70,16 +74,17 @@ class CropData:
 
     def rows_of(self, image_ids: list[str]) -> np.ndarray:
         """int64 (n,): the rows of these crops, in the same order."""
-        rows = pd.Index(self.table["image_id"]).get_indexer(pd.Index(image_ids))
-        if (rows < 0).any():
-            missing = [name for name, row in zip(image_ids, rows, strict=True) if row < 0]
+        return find_rows(self.table, image_ids)
+
+    def check_part(self, name: str, rows: np.ndarray) -> None:
+        """Refuse a fold or a hold-out of one class."""
+        if len(set(self.is_atypical[rows])) < 2:
             raise DataError(
-                f"{len(missing)} crops of the folds are not in the table",
-                got=missing[:3],
-                expected="the table that the folds were made from",
-                remedy="run split again on this data folder",
+                f"{name} holds one class only",
+                got=f"{len(rows)} crops",
+                expected="normal and atypical ones; metrics need both",
+                remedy="hold out other crops",
             )
-        return np.asarray(rows)
 
 
 def write_data(folder: Path, table: pd.DataFrame, crops: np.ndarray) -> None:

@@ -11,7 +11,9 @@ import pandas as pd
 from mitoscope.errors import DataError
 from mitoscope.files import read_object, write_json
 from mitoscope.provenance import describe_machine, list_versions
-from mitoscope.training.data.table import CropData, read_data
+from mitoscope.training.data.read import read_samples
+from mitoscope.training.data.samples import Samples
+from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import N_FOLDS, Folds, held_out_mask, read_folds, split, write_folds
 from mitoscope.training.marks import DONE, MARKED, fold_mark, is_done, is_same
 from mitoscope.training.presets import configure, hash_recorded
@@ -101,7 +103,7 @@ def run_leave_one_out(
     Raises:
         DataError: The column has fewer than two values, or as `run_study`.
     """
-    table = read_data(data_folder).table
+    table = read_samples(data_folder).table
     values = sorted(map(str, table[column].dropna().unique())) if column in table else []
     if len(values) < 2:
         raise DataError(
@@ -144,7 +146,7 @@ def _run_all(
 ) -> None:
     """Write the splits of all studies, launch all fits that are not finished, then write each study.json."""
     config = configure(recipe.preset, recipe.settings)
-    data = read_data(data_folder)
+    data = read_samples(data_folder)
     splits = {out: _claim(out, split(data, hold_out), data) for out, hold_out in plan.items()}
     jobs = [
         FitJob(data_folder, out / "folds.json", fold, out / f"fold{fold}", recipe.preset, recipe.settings)
@@ -180,7 +182,7 @@ def _run_all(
         write_json(out / STUDY, record)
 
 
-def _claim(out: Path, folds: Folds, data: CropData) -> Folds:
+def _claim(out: Path, folds: Folds, data: Samples) -> Folds:
     """Write a study's split, or refuse a folder that holds another one."""
     path = out / "folds.json"
     if path.is_file() and read_folds(path, data) != folds:
@@ -208,7 +210,14 @@ def read_study(folder: Path, data_folder: Path | None = None) -> Study:
     if not (folder / STUDY).is_file():
         raise DataError(f"{folder} is not a finished study", got=f"no {STUDY}", expected="one", remedy=remedy)
     record = read_object(folder / STUDY, remedy, ("data", "config", "members"))
-    data = read_data(data_folder or Path(record["data"]))
+    data = read_samples(data_folder or Path(record["data"]))
+    if not isinstance(data, CropData):
+        raise DataError(
+            f"{folder} cannot be evaluated or published yet",
+            got=f"a study to {data.task}",
+            expected="one to classify",
+            remedy="use the files of its folds",
+        )
     folds = read_folds(folder / "folds.json", data)
     config_sha256 = hash_recorded(record["config"])
     done = [

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from mitoscope.errors import WeightsError
-from mitoscope.networks.build import build_network, restore_network
+from mitoscope.networks.build import build_detector, build_network, restore_network
 
 
 def test_the_paper_s_network_has_its_published_size() -> None:
@@ -36,3 +36,21 @@ def test_tensors_that_the_state_lacks_are_computed() -> None:
     restored = restore_network("eva02_tiny_patch14_224", 56, network.state_dict(), "fold0")
     images = torch.randn(2, 3, 56, 56)
     torch.testing.assert_close(restored(images), network(images), atol=0, rtol=0)
+
+
+def test_a_detector_stands_on_any_network_with_grids() -> None:
+    network = build_detector("tf_efficientnet_lite0", 2).eval()
+    with torch.no_grad():
+        logits, distances = network(torch.zeros(1, 3, 64, 96))
+    assert [tuple(grid.shape) for grid in logits] == [(1, 2, 8, 12), (1, 2, 4, 6), (1, 2, 2, 3)]
+    assert [tuple(grid.shape) for grid in distances] == [(1, 4, 8, 12), (1, 4, 4, 6), (1, 4, 2, 3)]
+    names = network.state_dict()
+    assert tuple(names["backbone.blocks.4.0.conv_pw.weight"].shape) == (480, 80, 1, 1)
+    assert tuple(names["neck.reduce_layers.0.conv.weight"].shape) == (112, 320, 1, 1)
+    assert build_detector("rtmdet_tiny", 1).state_dict().keys() >= {"backbone.stem.0.conv.weight"}
+
+
+@pytest.mark.parametrize("architecture", ["test_vit", "efficientvit_xxl"])
+def test_a_detector_without_grids_is_refused(architecture: str) -> None:
+    with pytest.raises(WeightsError, match="expected grids at strides|got architecture"):
+        build_detector(architecture, 1)

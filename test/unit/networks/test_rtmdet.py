@@ -74,7 +74,7 @@ def test_tensors_of_another_detector_are_refused() -> None:
     for architecture, n_classes, words in (
         ("rtmdet_s", 1, "m is of another architecture"),
         ("rtmdet_tiny", 2, "rtm_cls.0.bias of shape"),
-        ("rtmdet_x", 1, "the detector cannot be built"),
+        ("rtmdet_x", 1, "the network cannot be built"),
     ):
         with pytest.raises(WeightsError, match=words):
             restore_detector(architecture, n_classes, state, "m")

@@ -9,9 +9,10 @@ from torch.nn import functional as F
 
 from mitoscope.errors import DataError
 from mitoscope.files import hash_file
+from mitoscope.networks.build import build_detector
 from mitoscope.training import pretrained
 from mitoscope.training.presets import configure
-from mitoscope.training.pretrained import HEAD_STD, PACKAGES, packaged_weights, start_network
+from mitoscope.training.pretrained import HEAD_STD, PACKAGES, packaged_weights, start_detector, start_network
 
 CATS = range(281, 286)  # ImageNet's tabby, tiger cat, Persian cat, Siamese cat, Egyptian cat
 SIZES_PX = {"tf_efficientnet_lite0": 224, "tf_efficientnet_lite1": 240, "tf_efficientnet_lite2": 260}
@@ -90,3 +91,32 @@ def test_another_file_is_another_fit(tmp_path: Path) -> None:
         torch.save({"weight": torch.tensor(value)}, path)
         hashes.add(configure("lite", [f"init={path}"]).sha256)
     assert len(hashes) == 2
+
+
+def test_a_detector_starts_with_the_package_s_backbone() -> None:
+    weights = packaged_weights("tf_efficientnet_lite0")
+    state = start_detector("tf_efficientnet_lite0", 1, pretrained=True).state_dict()
+    backbone = {
+        name.removeprefix("backbone."): tensor for name, tensor in state.items() if name.startswith("backbone.")
+    }
+    assert len(backbone) > 200
+    assert all(torch.equal(tensor, weights[name]) for name, tensor in backbone.items())
+    with pytest.raises(DataError, match="no ImageNet weights of rtmdet_s are known"):
+        start_detector("rtmdet_s", 1, pretrained=True)
+
+
+def test_a_detector_starts_with_another_whole_one_in_either_order_of_colours(tmp_path: Path) -> None:
+    other = build_detector("rtmdet_tiny", 80)
+    torch.save(other.state_dict(), tmp_path / "coco.pth")
+    images = torch.randn(1, 3, 64, 64)
+    for is_bgr, seen in ((False, images), (True, images.flip(1))):
+        started = start_detector(
+            "rtmdet_tiny", 1, pretrained=False, init=str(tmp_path / "coco.pth"), init_is_bgr=is_bgr
+        )
+        with torch.no_grad():
+            (logits, got), (_, expected) = started.eval()(images), other.eval()(seen)
+        assert logits[0].shape[1] == 1  # its layer of classes starts anew
+        for distances, wanted in zip(got, expected, strict=True):
+            torch.testing.assert_close(distances, wanted)
+    with pytest.raises(DataError, match="no tensor backbone.conv_stem.weight"):
+        start_detector("tf_efficientnet_lite0", 1, pretrained=False, init=str(tmp_path / "coco.pth"))

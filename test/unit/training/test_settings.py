@@ -10,6 +10,7 @@ import torch
 from mitoscope.errors import MitoscopeError
 from mitoscope.networks.build import build_network
 from mitoscope.training.classify.settings import COUNTERPARTS, ClassifySettings
+from mitoscope.training.detect.settings import DetectSettings
 from mitoscope.training.presets import PRESETS, configure, fill_defaults, hash_recorded
 from mitoscope.training.settings import FitConfig, override
 
@@ -43,7 +44,8 @@ def test_common_and_nested_settings_are_set_by_flat_names() -> None:
 
 def test_no_setting_of_a_task_has_the_name_of_a_common_one() -> None:
     common = {item.name for item in fields(FitConfig)} | {"task"}
-    assert not common & {item.name for item in fields(ClassifySettings)}
+    for part in (ClassifySettings, DetectSettings):
+        assert not common & {item.name for item in fields(part)}
 
 
 def test_the_weights_in_git_have_the_hash_of_their_preset() -> None:

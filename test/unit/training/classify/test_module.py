@@ -26,7 +26,8 @@ def test_focal_loss_is_the_published_formula() -> None:
 def module() -> FoldModule:
     torch.manual_seed(0)
     config = override(
-        PRESETS["lite"], ["architecture=test_resnet", "input.size_px=64", "ema_decay=0.5", "warmup_steps=4"]
+        PRESETS["lite"],
+        ["architecture=test_resnet", "pretrained=false", "input.size_px=64", "ema_decay=0.5", "warmup_steps=4"],
     )
     module = FoldModule(config, total_steps=20, seed=0)
     module.generator = torch.Generator().manual_seed(0)

@@ -7,7 +7,7 @@ import torch
 from mitoscope.classify import selftest
 from mitoscope.cli import main
 from mitoscope.errors import DataError
-from mitoscope.training.selftest import measure_fold, plan_fold
+from mitoscope.training.study.selftest import measure_fold, plan_fold
 
 SETTINGS = ("architecture=test_resnet", "learning_rate=0.02", "ema_decay=0")  # learns the made crops in a dozen steps
 

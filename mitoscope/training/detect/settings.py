@@ -1,0 +1,118 @@
+"""The detector's own settings, and its presets."""
+
+from dataclasses import dataclass, field, replace
+from typing import ClassVar
+
+from mitoscope.bundle.inputs import InputSpec
+from mitoscope.training.augment import AugmentConfig
+from mitoscope.training.pretrained import PACKAGED_MEAN, PACKAGED_STD
+from mitoscope.training.settings import FitConfig, check_ranges
+
+
+@dataclass(frozen=True)
+class DetectSettings:
+    """What only the detector has. The defaults are fixed, see `FitConfig`.
+
+    With this task an epoch is ``patches_per_epoch`` patches, whatever the folds hold; ``architecture`` is what
+    `mitoscope.networks.build.build_detector` takes; ``init`` is a whole detector.
+
+    Attributes:
+        input: What the network sees in training: ``crop_px`` and ``size_px`` are the patch's side, ``mpp`` is that of
+            the prepared fields.
+        augment: Strengths of the augmentation.
+        classes: Labels of the points that are to be found. Points of other labels are look-alikes.
+        box_um: Side of the square around a point that is learned as its box.
+        patches_per_epoch: How many are drawn.
+        hierarchical: Draw data set, then slide, then patch, each uniformly; otherwise any patch alike.
+        figure_share: Of the patches drawn around a figure; the others lie around look-alikes and on tissue without.
+        look_alike_share: Of those others, the ones around a look-alike, on slides that have both.
+        more_ema_decays: Of further moving averages, which are kept beside that of ``ema_decay``.
+        init_is_bgr: Whether the network of ``init`` sees blue, green, red, as mmdet's checkpoints do.
+    """
+
+    task: ClassVar[str] = "detect"
+
+    input: InputSpec = field(default_factory=lambda: InputSpec(crop_px=640, size_px=640))
+    augment: AugmentConfig = field(
+        default_factory=lambda: AugmentConfig(stretch=0.0, translate_px=0.0, quarter_turns=True)
+    )
+    classes: tuple[str, ...] = ("mitotic figure",)
+    box_um: float = 12.5
+    patches_per_epoch: int = 1000
+    hierarchical: bool = True
+    figure_share: float = 0.5
+    look_alike_share: float = 0.5
+    more_ema_decays: tuple[float, ...] = ()
+    init_is_bgr: bool = False
+
+    def __post_init__(self) -> None:
+        rules = {
+            "input": self.input.crop_px == self.input.size_px and self.input.size_px % 32 == 0,
+            "classes": 1 <= len(set(self.classes)) == len(self.classes),
+            "box_um": self.box_um > 0,
+            "patches_per_epoch": self.patches_per_epoch >= 2,
+            "figure_share": 0 < self.figure_share < 1,
+            "look_alike_share": 0 <= self.look_alike_share <= 1,
+            "more_ema_decays": all(0 <= decay < 1 for decay in self.more_ema_decays),
+        }
+        check_ranges(self, rules, "the setting", "--set")
+
+    @property
+    def box_px(self) -> float:
+        """Side of a box in pixels of the input."""
+        return self.box_um / self.input.mpp
+
+
+DetectConfig = FitConfig[DetectSettings]
+
+AUGMENT = AugmentConfig(
+    stain_scale=0.2, stain_shift=0.03, zoom=0.1, stretch=0.0, translate_px=0.0, quarter_turns=True, hue=0.03,
+    saturation=0.2,
+)  # fmt: skip
+PRESETS: dict[str, DetectConfig] = {
+    "detector-lite": FitConfig(
+        DetectSettings(
+            input=InputSpec(crop_px=384, size_px=384, mean=PACKAGED_MEAN, std=PACKAGED_STD, mpp=0.5),
+            augment=AUGMENT,
+            patches_per_epoch=800,
+            more_ema_decays=(0.995, 0.9975),
+        ),
+        architecture="tf_efficientnet_lite0",
+        pretrained=True,
+        epochs=24,
+        batch_size=8,
+        learning_rate=1e-3,
+        backbone_rate=0.3,
+        clip_norm=10.0,
+        validate_every=2,
+        keep="best",
+    ),
+    # Lyu et al. 2022 and Marzahl et al. 2025 (arXiv 2508.19804): 25,000 steps of 24 patches, three averages.
+    "rtmdet-s": FitConfig(
+        DetectSettings(
+            input=InputSpec(crop_px=1024, size_px=1024, mpp=0.25),
+            augment=replace(AUGMENT, zoom=0.0),
+            patches_per_epoch=12_000,
+            more_ema_decays=(0.9995, 0.99975),
+        ),
+        architecture="rtmdet_s",
+        epochs=50,
+        batch_size=24,
+        learning_rate=1e-3,
+        warmup_steps=250,
+        ema_decay=0.999,
+        clip_norm=10.0,
+        validate_every=1,
+        keep="best",
+        precision="16-mixed",
+    ),
+    "detector-smoke": FitConfig(
+        DetectSettings(input=InputSpec(crop_px=96, size_px=96, mpp=0.5), augment=AUGMENT, patches_per_epoch=16),
+        architecture="test_resnet",
+        epochs=2,
+        batch_size=8,
+        warmup_steps=1,
+        validate_every=1,
+        keep="best",
+    ),
+}
