@@ -46,7 +46,7 @@ def test_two_predictions_are_compared(folder: Path, capsys: pytest.CaptureFixtur
     [
         ("--predictions predictions.csv", "--predictions needs --labels: got none"),
         ("--predictions-json p.json", "--predictions-json needs --ground-truth: got none"),
-        ("--predictions-json p.json --ground-truth g.json", "p.json cannot be read: got [Errno 2]"),
+        ("--predictions-json p.json --ground-truth g.json", "g.json cannot be read: got [Errno 2]"),
         ("--predictions-json p.json --labels l.csv", "--labels cannot be combined with --predictions-json: got l.csv"),
         ("--predictions-json p.json --threshold 0", "--threshold cannot be combined with --predictions-json: got 0.0"),
         ("--predictions p.csv --ground-truth g.json", "--ground-truth cannot be combined with --predictions: got g.j"),
