@@ -176,7 +176,7 @@ def truth() -> list[bytes]:
 
 def answers() -> list[bytes]:
     """Its result."""
-    return _json([{"class": "normal", "confidence": 0.25}, {"class": "atypical", "confidence": 0.75}])
+    return _json([{"class": "normal", "confidence": 0.125}, {"class": "atypical", "confidence": 0.75}])
 
 
 def detections() -> list[bytes]:

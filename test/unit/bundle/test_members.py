@@ -97,7 +97,7 @@ def assert_same(got: dict[str, torch.Tensor], expected: dict[str, torch.Tensor])
     """The tensors are equal: they were drawn from the numbers that fp16 can hold."""
     assert got.keys() == expected.keys()
     for name, tensor in expected.items():
-        assert got[name].dtype == (torch.float16 if tensor.ndim > 1 else torch.float32)
+        assert got[name].dtype == (torch.float16 if tensor.ndim > 1 and tensor.shape[1] > 3 else torch.float32)
         assert torch.equal(got[name].float(), tensor)
 
 
@@ -165,7 +165,7 @@ def test_a_folder_of_other_files_is_not_replaced(tiny_bundle: Path, tmp_path: Pa
 def test_a_weight_beyond_half_precision_is_refused(tiny_bundle: Path, tmp_path: Path) -> None:
     bundle = replace(read_bundle(tiny_bundle), folder=tmp_path / "new")
     with pytest.raises(WeightsError, match="a weight cannot be stored"):
-        write_bundle(bundle, [{"kernel": torch.full((2, 2), 1e5)}] * 5)
+        write_bundle(bundle, [{"kernel": torch.full((4, 4), 1e5)}] * 5)
     assert list(tmp_path.iterdir()) == []
 
 
