@@ -85,7 +85,9 @@ def test_predictions_with_a_record_name_their_weights(
     assert "skipped 1 crops without a prediction" in capsys.readouterr().out
     assert "Weights tiny Called atypical from P&nbsp;≥&nbsp;0.500 fixed, fitted on 0 nothing predictions" in text
     assert "cpu, fp32" in text
-    with pytest.raises(DataError, match="predictions.csv was predicted by another bundle: got tf-efficientnet-lite0-lite"):
+    with pytest.raises(
+        DataError, match="predictions.csv was predicted by another bundle: got tf-efficientnet-lite0-lite"
+    ):
         report(predicted, [tmp_path / "crops"], tmp_path / "other.html", weights=Path("weights/lite"))
     predicted.write_bytes(predicted.read_bytes() + b"\n")
     with pytest.raises(DataError, match=r"predictions.csv was changed after it was made"):
