@@ -133,7 +133,7 @@ def _evaluate(options: argparse.Namespace) -> None:
 
 
 def _evaluate_platform(predictions_json: Path, ground_truth_json: Path, out: Path, seed: int) -> str:
-    """Evaluate the platform's files of either track: the ground truth tells them apart."""
+    """Evaluate the platform's files; the ground truth shows whether they are of Track 1 or 2."""
     from mitoscope.scoring.detection.evaluate import evaluate_regions
     from mitoscope.scoring.detection.platform import is_track_1
     from mitoscope.scoring.evaluate import evaluate_platform

@@ -1,4 +1,4 @@
-"""Images at another resolution: the only resampling of regions, so that networks see what they were trained on."""
+"""A whole field at another resolution, as `mitoscope.images.slide` reads a box of it: bicubic, by Pillow."""
 
 import numpy as np
 from PIL import Image

@@ -57,7 +57,7 @@ def start_detector(
         n_classes: Classes.
         pretrained: Start the backbone from ImageNet weights: those of `PACKAGES`, else of timm's model hub.
         init: A .safetensors or .pth file of a whole detector to start from instead; empty: none. The layers that
-            give the classes start anew.
+            give the classes start from random weights.
         init_is_bgr: Whether that file's network sees blue, green, red, as mmdet's do. Its first layer is turned over.
 
     Raises:

@@ -18,6 +18,7 @@ from mitoscope.scoring.metrics.platt import fit_platt
 from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
 from mitoscope.scoring.predictions import call_atypical
 from mitoscope.training.classify.out_of_fold import OutOfFold
+from mitoscope.training.presets import fill_defaults
 from mitoscope.training.study.study import Study
 
 LICENCES = {"AMi-Br": "MIT (DeepMicroscopy/AMi-Br)"}
@@ -52,7 +53,7 @@ def describe_bundle(study: Study, predictions: OutOfFold, rule: str, name: str, 
         calibration=calibration,
         threshold=Threshold(threshold, rule, "nothing" if rule == "one_half" else "out-of-fold", len(predictions)),
         members=tuple(
-            _describe_member(predictions, p_atypical, fold, threshold, config.get("orientations", 0))
+            _describe_member(predictions, p_atypical, fold, threshold, fill_defaults(config)["orientations"])
             for fold in study.members
         ),
         training={

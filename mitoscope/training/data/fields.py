@@ -13,9 +13,9 @@ import pandas as pd
 
 from mitoscope.errors import DataError
 from mitoscope.files import written_whole
+from mitoscope.scoring.detection.tables import HARD_NEGATIVE
 from mitoscope.training.data.samples import find_rows
 
-HARD_NEGATIVE = "hard negative"
 NO_POINT = "none"
 FIELDS, POINTS, PIXELS = "fields.csv", "points.csv", "pixels.bin"
 FIELD_COLUMNS = (

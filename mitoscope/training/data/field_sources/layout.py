@@ -9,7 +9,6 @@ import pandas as pd
 from mitoscope.errors import DataError
 from mitoscope.training.data.sources.layout import read_csv
 
-FIGURE = "mitotic figure"
 SUFFIXES = (".jpg", ".jpeg", ".png", ".tif", ".tiff")
 POINT_COLUMNS = ["image_id", "x_px", "y_px", "label"]
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 from mitoscope.errors import DataError
-from mitoscope.training.data.field_sources.layout import FIGURE, LabelledFields, check_paths, list_images
-from mitoscope.training.data.fields import HARD_NEGATIVE
+from mitoscope.scoring.detection.tables import FIGURE, HARD_NEGATIVE
+from mitoscope.training.data.field_sources.layout import LabelledFields, check_paths, list_images
 from mitoscope.training.data.sources.layout import counted
 
 LABELS = {1: FIGURE, 2: HARD_NEGATIVE}  # by category

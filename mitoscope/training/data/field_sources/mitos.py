@@ -6,15 +6,14 @@ from pathlib import Path
 import pandas as pd
 
 from mitoscope.errors import DataError
+from mitoscope.scoring.detection.tables import FIGURE, HARD_NEGATIVE
 from mitoscope.training.data.field_sources.layout import (
-    FIGURE,
     LabelledFields,
     check_listed,
     check_paths,
     list_images,
     read_points,
 )
-from mitoscope.training.data.fields import HARD_NEGATIVE
 from mitoscope.training.data.sources.layout import BREAST
 
 MITOS14_MPP = 0.2275  # Hamamatsu NanoZoomer 2.0-HT: .2273 across, .2275 down

@@ -7,14 +7,13 @@ import pandas as pd
 from PIL import Image
 
 from mitoscope.errors import DataError
+from mitoscope.scoring.detection.tables import FIGURE, HARD_NEGATIVE
 from mitoscope.training.data.field_sources.layout import (
-    FIGURE,
     POINT_COLUMNS,
     LabelledFields,
     check_paths,
     list_images,
 )
-from mitoscope.training.data.fields import HARD_NEGATIVE
 
 NAMES = "classes.txt"
 
