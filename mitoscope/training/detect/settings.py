@@ -117,7 +117,9 @@ PRESETS: dict[str, DetectConfig] = {
         precision="16-mixed",
     ),
     "detector-smoke": FitConfig(
-        DetectSettings(input=InputSpec(crop_px=96, size_px=96, mpp=0.5), augment=AUGMENT, patches_per_epoch=16),
+        DetectSettings(
+            input=InputSpec(crop_px=96, size_px=96, mpp=0.5), tile_px=256, augment=AUGMENT, patches_per_epoch=16
+        ),
         architecture="test_resnet",
         epochs=2,
         batch_size=8,
