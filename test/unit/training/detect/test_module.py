@@ -60,17 +60,17 @@ def test_validation_sees_figures_where_the_network_puts_them(module: DetectModul
     logged = {}
     module.log = lambda name, value, **_: logged.update({name: float(value)})
     tiles = TileDataset(fields, ROWS, module.config.part)
-    box_px = module.config.part.box_px
+    box_px, sides = module.config.part.box_px, [tiles.side_px // stride for stride in STRIDES]
 
     class Oracle(torch.nn.Module):
         """Finds every figure of the batch at the cell nearest to it."""
 
         def forward(self, _images: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
             n_images = len(batch["windows"])
-            logits = [torch.full((n_images, 1, side, side), -9.0) for side in (12, 6, 3)]
+            logits = [torch.full((n_images, 1, side, side), -9.0) for side in sides]
             for number, x, y, _ in batch["figures"].tolist():
-                logits[0][int(number), 0, min(11, round(y / 8)), min(11, round(x / 8))] = 5.0
-            return logits, [torch.full((n_images, 4, side, side), box_px / 2) for side in (12, 6, 3)]
+                logits[0][int(number), 0, min(sides[0] - 1, round(y / 8)), min(sides[0] - 1, round(x / 8))] = 5.0
+            return logits, [torch.full((n_images, 4, side, side), box_px / 2) for side in sides]
 
     module.averages[0] = Oracle()
     for start in range(0, len(tiles), 4):
