@@ -7,6 +7,7 @@ import torch
 from torchvision.ops import box_iou
 
 from mitoscope.networks.build import build_detector
+from mitoscope.networks.rtmdet import STRIDES
 from mitoscope.training.data.fields import FieldData
 from mitoscope.training.detect.batches import Figures, TileDataset
 from mitoscope.training.detect.loss import flatten_grids
@@ -88,7 +89,7 @@ def test_a_step_of_two_classes_has_a_loss(fields: FieldData) -> None:
     module = DetectModule(config, total_steps=4, seed=0, figures=Figures(fields, ROWS, config.part))
     module.log = lambda *_, **__: None
     module.generator = torch.Generator().manual_seed(0)
-    batch = TileDataset(fields, ROWS, config.part).__getitems__([0, 1, 6, 7])
+    batch = TileDataset(fields, ROWS, config.part).__getitems__([0, 1, 2, 3])
     assert set(batch["figures"][:, 3].tolist()) == {0, 1}
     loss = module.training_step(batch, 0)
     loss.backward()
