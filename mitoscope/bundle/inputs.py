@@ -34,7 +34,7 @@ class InputSpec:
         numbers = (*self.mean, *self.std, self.mpp)
         good = (
             isinstance(self.crop_px, int)
-            and 2 <= self.crop_px <= 1024
+            and 2 <= self.crop_px <= 2048
             and self.crop_px % 2 == 0
             and isinstance(self.size_px, int)
             and 32 <= self.size_px <= 2048
@@ -49,7 +49,7 @@ class InputSpec:
             raise WeightsError(
                 "the network's input cannot be used",
                 got=self,
-                expected="crop_px even in 2…1024, size_px in 32…2048, bicubic or bilinear, 3 means, 3 positive stds, "
+                expected="crop_px even in 2…2048, size_px in 32…2048, bicubic or bilinear, 3 means, 3 positive stds, "
                 "mpp in 0.05…5",
                 remedy="restore manifest.json from where the bundle was published, or correct --set input.…",
             )

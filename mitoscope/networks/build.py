@@ -10,7 +10,7 @@ from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError, describe_memory_error
 from mitoscope.networks import efficientnet, efficientvit
 from mitoscope.networks.layers import Runtime
-from mitoscope.networks.rtmdet import SIZES, STRIDES, RTMDet, merge_norms
+from mitoscope.networks.rtmdet import NARROW, SIZES, STRIDES, RTMDet, merge_norms
 
 RUNTIMES = (efficientvit.find_runtime, efficientnet.find_runtime)  # families that inference runs without timm
 
@@ -40,7 +40,7 @@ def build_network(architecture: str, size_px: int, *, pretrained: bool = False) 
 
 
 def build_detector(architecture: str, n_classes: int, *, pretrained: bool = False) -> RTMDet:
-    """Build a detector: RTMDet, or its neck and head (those of RTMDet-tiny) on another backbone.
+    """Build a detector: RTMDet, or its neck and head, a third narrower than RTMDet-tiny's, on another backbone.
 
     Args:
         architecture: One of `mitoscope.networks.rtmdet.SIZES`; else the timm name of a convolutional network.
@@ -69,7 +69,7 @@ def build_detector(architecture: str, n_classes: int, *, pretrained: bool = Fals
             remedy=f"choose another --set architecture=…, such as {', '.join(SIZES)} or tf_efficientnet_lite0",
         )
     backbone.channels = info.channels()
-    return RTMDet(SIZES["rtmdet_tiny"], n_classes, backbone)
+    return RTMDet(NARROW, n_classes, backbone)
 
 
 def _fixed_size(architecture: str, size_px: int) -> dict[str, Any]:

@@ -31,6 +31,7 @@ class Size:
     depth: float
 
 
+NARROW = Size(0.25, 0.167)  # of neck and head on another backbone
 SIZES = {"rtmdet_tiny": Size(0.375, 0.167), "rtmdet_s": Size(0.5, 0.33), "rtmdet_m": Size(0.75, 0.67)}
 
 

@@ -40,17 +40,22 @@ def _prepare(options: argparse.Namespace) -> None:
 
 def _prepare_fields(fields: "list[LabelledFields]", options: argparse.Namespace) -> None:
     """Prepare for a detector."""
+    import pandas as pd
+
+    from mitoscope.training.data.field_sources.sheets import make_sheets
     from mitoscope.training.data.prepare_fields import format_field_counts, prepare_fields
     from mitoscope.training.data.sources import READERS
     from mitoscope.training.presets import configure
 
-    if unused := [name for name in (*READERS, "rois", "labels_only") if getattr(options, name)]:
+    if unused := [name for name in ("rois", "labels_only") if getattr(options, name)]:
         raise DataError(
-            "crops and fields cannot be prepared together",
+            "fields are not prepared like crops",
             got=f"--{unused[0].replace('_', '-')} beside fields",
-            expected="one of the two",
-            remedy="run prepare twice, with two folders",
+            expected="none",
+            remedy="remove it",
         )
+    if crops := [read(paths).rows() for name, read in READERS.items() if (paths := getattr(options, name))]:
+        fields = [*fields, make_sheets(pd.concat(crops, ignore_index=True), options.out / "sheets")]
     mpp = configure(options.preset, options.set).part.input.mpp
     data = prepare_fields(fields, options.out, mpp, options.mpp)
     print(format_field_counts(data))

@@ -12,7 +12,7 @@ from sklearn.model_selection import StratifiedGroupKFold
 
 from mitoscope.errors import DataError
 from mitoscope.files import read_object, write_json
-from mitoscope.training.data.samples import Samples
+from mitoscope.training.data.samples import TRAIN_ONLY, Samples
 
 FORMAT = 1
 N_FOLDS = 5
@@ -26,21 +26,25 @@ class Folds:
         seed: Of the shuffle.
         folds: Image ids by fold; fold k validates member k, the four others train it.
         held_out: Image ids by the name of what was held out, e.g. ``"source=AtNorM-Br"``.
+        train_only: Image ids that train every member and validate none.
     """
 
     seed: int
     folds: tuple[tuple[str, ...], ...]
     held_out: dict[str, tuple[str, ...]]
+    train_only: tuple[str, ...] = ()
 
     @property
     def sha256(self) -> str:
         """The hash of the content. The file holds it, and `read_folds` checks it."""
-        content = json.dumps([self.seed, self.folds, self.held_out], sort_keys=True)
+        parts = [self.seed, self.folds, self.held_out, *([self.train_only] if self.train_only else [])]
+        content = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()
 
     def train_ids(self, fold: int) -> list[str]:
         """The ids that train member ``fold``."""
-        return [image_id for k, ids in enumerate(self.folds) if k != fold for image_id in ids]
+        own = [image_id for k, ids in enumerate(self.folds) if k != fold for image_id in ids]
+        return [*own, *self.train_only]
 
 
 def split(data: Samples, hold_out: list[str], seed: int = 0) -> Folds:
@@ -59,7 +63,8 @@ def split(data: Samples, hold_out: list[str], seed: int = 0) -> Folds:
     """
     table = data.table
     held_out = {name: tuple(table.loc[_chosen(table, name), "image_id"]) for name in hold_out}
-    rest = ~held_out_mask(table, hold_out)
+    held, train_only = held_out_mask(table, hold_out), _train_only_mask(table)
+    rest = ~held & ~train_only
     inside, groups = table[rest], case_groups(table)[rest]
     if groups.nunique() < N_FOLDS:
         raise DataError(
@@ -71,9 +76,15 @@ def split(data: Samples, hold_out: list[str], seed: int = 0) -> Folds:
     strata = inside["label"] + "|" + inside["domain"].fillna("unknown")
     splitter = StratifiedGroupKFold(n_splits=N_FOLDS, shuffle=True, random_state=seed)
     parts = splitter.split(np.zeros(len(inside)), strata, groups)
-    folds = Folds(seed, tuple(tuple(inside["image_id"].iloc[part]) for _, part in parts), held_out)
+    folds = Folds(seed, tuple(tuple(inside["image_id"].iloc[part]) for _, part in parts), held_out,
+                  tuple(table.loc[train_only & ~held, "image_id"]))  # fmt: skip
     check_folds(folds, data)
     return folds
+
+
+def _train_only_mask(table: pd.DataFrame) -> np.ndarray:
+    """bool (N,): the rows whose part says so."""
+    return np.asarray(table["part"] == TRAIN_ONLY) if "part" in table else np.zeros(len(table), dtype=bool)
 
 
 def held_out_mask(table: pd.DataFrame, hold_out: Sequence[str]) -> np.ndarray:
@@ -126,7 +137,7 @@ def check_folds(folds: Folds, data: Samples) -> None:
     """
     owner: dict[str, str] = {}
     groups = case_groups(data.table)
-    listed = {image_id for ids in (*folds.folds, *folds.held_out.values()) for image_id in ids}
+    listed = {image_id for ids in (*folds.folds, *folds.held_out.values(), folds.train_only) for image_id in ids}
     if unlisted := set(data.table["image_id"]) - listed:
         raise DataError(
             "the folds are not those of this table",
@@ -136,7 +147,7 @@ def check_folds(folds: Folds, data: Samples) -> None:
         )
     parts = {f"fold {k}": ids for k, ids in enumerate(folds.folds)}
     held_out = tuple(dict.fromkeys(sum(folds.held_out.values(), ())))  # two hold-outs may share crops
-    for side, ids in [*parts.items(), ("held out", held_out)]:
+    for side, ids in [*parts.items(), ("held out", held_out), ("what all members train on", folds.train_only)]:
         cases = groups.iloc[data.rows_of(list(ids))].unique()
         if len(set(ids)) != len(ids):
             raise DataError(
@@ -159,7 +170,7 @@ def check_folds(folds: Folds, data: Samples) -> None:
 
 def write_folds(path: Path, folds: Folds) -> None:
     """Write folds.json, whole or not at all."""
-    content = {"seed": folds.seed, "folds": folds.folds, "held_out": folds.held_out}
+    content = {"seed": folds.seed, "folds": folds.folds, "held_out": folds.held_out, "train_only": folds.train_only}
     write_json(path, {"format": FORMAT, "sha256": folds.sha256, **content})
 
 
@@ -176,6 +187,7 @@ def read_folds(path: Path, data: Samples) -> Folds:
             content["seed"],
             tuple(map(tuple, content["folds"])),
             {name: tuple(ids) for name, ids in content["held_out"].items()},
+            tuple(content.get("train_only", ())),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read", got=repr(error), expected="a fold file", remedy=remedy) from error

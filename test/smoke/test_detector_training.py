@@ -204,7 +204,7 @@ def test_what_does_not_fit_the_fields_is_refused(
         fit_member(folder / "data", folder / "folds.json", 0, tmp_path / "run", preset, settings)
 
 
-def test_crops_and_fields_are_prepared_apart(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_fields_are_not_prepared_like_crops(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = ["--truth", str(folder / "truth.csv"), str(folder / "images")]
     assert main(["train", "prepare", *truth, "--labels-only", "--out", str(tmp_path)]) == 1
-    assert "cannot be prepared together" in capsys.readouterr().err
+    assert "fields are not prepared like crops: got --labels-only beside fields" in capsys.readouterr().err

@@ -25,6 +25,7 @@ FIELD_COLUMNS = (
     "domain",  # cancer type; empty where it is not known
     "case",  # slide, named alike in all sources; empty where it is not known
     "source",  # data set
+    "part",  # `TRAIN_ONLY`, or empty
     "width_px",  # as stored
     "height_px",
     "mpp",  # µm per pixel as stored, the same in all rows
@@ -132,7 +133,7 @@ def read_fields(folder: Path) -> FieldData:
     """
     remedy = f"run mitoscope train prepare … --out {folder}"
     try:
-        table = pd.read_csv(folder / FIELDS, dtype={"image_id": str, "case": str, "domain": str})
+        table = pd.read_csv(folder / FIELDS, dtype={"image_id": str, "case": str, "domain": str, "part": str})
         points = pd.read_csv(folder / POINTS, dtype={"image_id": str, "label": str}, keep_default_na=False)
         lacking = [*set(FIELD_COLUMNS) - set(table), *set(POINT_COLUMNS) - set(points)]
         if lacking:

@@ -13,6 +13,7 @@ from mitoscope.errors import DataError
 from mitoscope.images.resample import resample
 from mitoscope.markdown import render_table
 from mitoscope.progress import progress
+from mitoscope.scoring.detection.tables import HARD_NEGATIVE
 from mitoscope.training.data.field_sources.layout import LabelledFields
 from mitoscope.training.data.fields import (
     FIELD_COLUMNS,
@@ -23,6 +24,7 @@ from mitoscope.training.data.fields import (
     writing_fields,
 )
 from mitoscope.training.data.rois import open_field, read_mpp
+from mitoscope.training.data.samples import TRAIN_ONLY
 
 
 def prepare_fields(sources: Sequence[LabelledFields], out: Path, mpp: float, read_as: float | None = None) -> FieldData:
@@ -41,7 +43,7 @@ def prepare_fields(sources: Sequence[LabelledFields], out: Path, mpp: float, rea
         DataError: Two fields have the same name or pixels, an image cannot be read, its resolution is not known, or a
             point is outside of its field.
     """
-    fields = pd.concat([source.fields for source in sources], ignore_index=True)
+    fields = pd.concat([_mark(source) for source in sources], ignore_index=True)
     points = pd.concat([source.points for source in sources], ignore_index=True)
     _refuse_twice(fields, "image_id", "name")
     of_field = {str(name): part for name, part in points.groupby("image_id")}
@@ -64,6 +66,12 @@ def prepare_fields(sources: Sequence[LabelledFields], out: Path, mpp: float, rea
         _refuse_twice(table, "sha256", "pixels")
         tables += [table, pd.concat(placed)[list(POINT_COLUMNS)]]
     return read_fields(out)
+
+
+def _mark(source: LabelledFields) -> pd.DataFrame:
+    """A data set's fields with their part: one that holds no figure cannot validate."""
+    part = None if (source.points["label"] != HARD_NEGATIVE).any() else TRAIN_ONLY
+    return source.fields if "part" in source.fields else source.fields.assign(part=part)
 
 
 def _refuse_twice(fields: pd.DataFrame, column: str, what: str) -> None:

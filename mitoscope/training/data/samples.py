@@ -7,6 +7,8 @@ import pandas as pd
 
 from mitoscope.errors import DataError
 
+TRAIN_ONLY = "train only"  # the part of samples that train every member and validate none
+
 
 class Samples(Protocol):
     """A prepared data folder.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mitoscope.networks.rtmdet import STRIDES
 from mitoscope.training.augment import find_reach
 from mitoscope.training.data.fields import FieldData
 from mitoscope.training.data.sampler import load_batches
@@ -73,8 +74,9 @@ class TileDataset(Dataset[Batch]):
 
     def __init__(self, data: FieldData, rows: np.ndarray, settings: DetectSettings) -> None:
         self.data, self.figures = data, Figures(data, rows, settings)
-        self.side_px = settings.input.size_px
         sizes = data.table[["width_px", "height_px"]].to_numpy()
+        longest = -(-int(sizes[rows].max()) // max(STRIDES)) * max(STRIDES)
+        self.side_px = min(settings.tile.size_px, longest)
         self.places = [
             (int(row), *tile) for row in rows for tile in list_tiles(sizes[row, 0], sizes[row, 1], self.side_px)
         ]

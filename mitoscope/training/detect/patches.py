@@ -20,6 +20,8 @@ from mitoscope.training.detect.settings import DetectSettings
 from mitoscope.training.folds import case_groups
 
 FIGURE, LOOK_ALIKE, EMPTY = "figure", "look-alike", "empty"
+GLASS = 220  # a pixel without a darker value shows none
+LEAST_TISSUE = 0.1  # share of a patch
 JITTER = 0.4  # of the patch's side: how far its centre lies from a point at most, in x and in y
 Draw = tuple[int, float, float]  # a patch, and its offset in shares of its side
 
@@ -99,12 +101,14 @@ def weigh(table: pd.DataFrame, settings: DetectSettings) -> pd.Series:
 
 
 def _list_empty(data: FieldData, rows: np.ndarray, figures: pd.DataFrame, side_px: int) -> pd.DataFrame:
-    """The middles of those squares of a grid in which no figure is."""
+    """The middles of those squares of a grid that show tissue and no figure."""
     places = []
     for row in rows:
-        own = figures.loc[figures["row"] == row, ["x_px", "y_px"]].to_numpy()
-        for left, top in list_tiles(data.field(row).shape[1], data.field(row).shape[0], side_px):
-            if not ((own >= (left, top)) & (own < (left + side_px, top + side_px))).all(axis=1).any():
+        own, field = figures.loc[figures["row"] == row, ["x_px", "y_px"]].to_numpy(), data.field(row)
+        for left, top in list_tiles(field.shape[1], field.shape[0], side_px):
+            inside = ((own >= (left, top)) & (own < (left + side_px, top + side_px))).all(axis=1)
+            seen = field[top : top + side_px, left : left + side_px].min(axis=2)
+            if not inside.any() and (seen < GLASS).mean() >= LEAST_TISSUE:
                 places.append((row, left + side_px / 2, top + side_px / 2, EMPTY))
     return pd.DataFrame(places, columns=["row", "x_px", "y_px", "kind"])
 

@@ -19,6 +19,7 @@ class DetectSettings:
     Attributes:
         input: What the network sees in training: ``crop_px`` and ``size_px`` are the patch's side, ``mpp`` is that of
             the prepared fields.
+        tile_px: Largest side of the tiles in validation and of the published bundle, a multiple of 32; 0: the patch's.
         augment: Strengths of the augmentation.
         classes: Labels of the points that are to be found. Points of other labels are look-alikes.
         box_um: Side of the square around a point that is learned as its box.
@@ -33,6 +34,7 @@ class DetectSettings:
     task: ClassVar[str] = "detect"
 
     input: InputSpec = field(default_factory=lambda: InputSpec(crop_px=640, size_px=640))
+    tile_px: int = 0
     augment: AugmentConfig = field(
         default_factory=lambda: AugmentConfig(stretch=0.0, translate_px=0.0, quarter_turns=True)
     )
@@ -48,6 +50,7 @@ class DetectSettings:
     def __post_init__(self) -> None:
         rules = {
             "input": self.input.crop_px == self.input.size_px and self.input.size_px % 32 == 0,
+            "tile_px": self.tile_px >= 0 and self.tile_px % 32 == 0,
             "classes": 1 <= len(set(self.classes)) == len(self.classes),
             "box_um": self.box_um > 0,
             "patches_per_epoch": self.patches_per_epoch >= 2,
@@ -56,6 +59,12 @@ class DetectSettings:
             "more_ema_decays": all(0 <= decay < 1 for decay in self.more_ema_decays),
         }
         check_ranges(self, rules, "the setting", "--set")
+
+    @property
+    def tile(self) -> InputSpec:
+        """What the network sees once it is trained: the same, in larger tiles."""
+        side_px = self.tile_px or self.input.size_px
+        return replace(self.input, crop_px=side_px, size_px=side_px)
 
     @property
     def box_px(self) -> float:
@@ -72,14 +81,15 @@ AUGMENT = AugmentConfig(
 PRESETS: dict[str, DetectConfig] = {
     "detector-lite": FitConfig(
         DetectSettings(
-            input=InputSpec(crop_px=384, size_px=384, mean=PACKAGED_MEAN, std=PACKAGED_STD, mpp=0.5),
-            augment=AUGMENT,
+            input=InputSpec(crop_px=256, size_px=256, mean=PACKAGED_MEAN, std=PACKAGED_STD, mpp=0.5),
+            tile_px=1344,
+            augment=replace(AUGMENT, stain_scale=0.3, stain_shift=0.045),
             patches_per_epoch=800,
             more_ema_decays=(0.995, 0.9975),
         ),
         architecture="tf_efficientnet_lite0",
         pretrained=True,
-        epochs=24,
+        epochs=12,
         batch_size=8,
         learning_rate=1e-3,
         backbone_rate=0.3,
@@ -107,7 +117,9 @@ PRESETS: dict[str, DetectConfig] = {
         precision="16-mixed",
     ),
     "detector-smoke": FitConfig(
-        DetectSettings(input=InputSpec(crop_px=96, size_px=96, mpp=0.5), augment=AUGMENT, patches_per_epoch=16),
+        DetectSettings(
+            input=InputSpec(crop_px=96, size_px=96, mpp=0.5), tile_px=256, augment=AUGMENT, patches_per_epoch=16
+        ),
         architecture="test_resnet",
         epochs=2,
         batch_size=8,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mitoscope.errors import DataError
+from mitoscope.training.data.samples import TRAIN_ONLY
 from mitoscope.training.data.table import CropData, read_data, write_data
 from mitoscope.training.folds import Folds, check_folds, read_folds, split, write_folds
 
@@ -30,6 +31,19 @@ def test_what_is_held_out_trains_and_validates_nothing(data: CropData) -> None:
     lung = set(data.table.loc[data.table["domain"] == "lung", "image_id"])
     for fold in range(5):
         assert not lung & {*folds.train_ids(fold), *folds.folds[fold]}
+
+
+def test_some_samples_train_every_member_and_validate_none(data: CropData, tmp_path: Path) -> None:
+    cases = sorted(set(data.table["case"].dropna()))[:3]
+    marked = replace(data, table=data.table.assign(part=data.table["case"].isin(cases).map({True: TRAIN_ONLY})))
+    folds = split(marked, ["source=other"])
+    always = set(marked.table.loc[marked.table["part"].notna(), "image_id"])
+    assert always == set(folds.train_only)
+    for fold in range(5):
+        assert always <= set(folds.train_ids(fold))
+        assert not always & set(folds.folds[fold])
+    write_folds(tmp_path / "folds.json", folds)
+    assert read_folds(tmp_path / "folds.json", marked) == folds
 
 
 def test_each_fold_has_both_classes(data: CropData, folds: Folds) -> None:

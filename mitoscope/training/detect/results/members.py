@@ -21,7 +21,6 @@ from mitoscope.training.study.study import Study
 DetectStudy = Study[FieldData]
 
 MEMBER = "member"  # the weights that validation chose an epoch by
-TILE_PX = 1024  # the largest tile that a published detector looks at
 LICENCES = {
     "MITOS14": "no licence stated; research use (MITOS-ATYPIA-14 contest)",
     "ICPR12": "no licence stated; research use (ICPR 2012 mitosis contest)",
@@ -68,12 +67,13 @@ def describe_bundle(study: DetectStudy, folds: Sequence[int], folder: Path, stat
     trained = [image_id for fold in folds for image_id in study.folds.train_ids(fold)]
     used = study.data.table[study.data.table["image_id"].isin(trained)]
     points = study.data.points[study.data.points["image_id"].isin(trained)].merge(used[["image_id", "source"]])
+    side_px = config["tile_px"] or config["input"]["size_px"]
     architecture = config["architecture"].partition(".")[0]  # the tag names pre-trained weights
     return Bundle(
         folder=folder,
         name=f"{architecture.replace('_', '-')}-{folder.name}",
         architecture=architecture,
-        input=replace(InputSpec(**config["input"]), crop_px=TILE_PX, size_px=TILE_PX),
+        input=replace(InputSpec(**config["input"]), crop_px=side_px, size_px=side_px),
         threshold=Threshold(0.5, "fixed", "nothing", 0),
         members=tuple(Member(f"fold{fold}.safetensors", "", fold=fold) for fold in folds),
         task="detect",

@@ -11,6 +11,7 @@ from mitoscope.training.data.field_sources.truth import read_truth
 from mitoscope.training.data.fields import FieldData, read_fields
 from mitoscope.training.data.prepare_fields import format_field_counts, prepare_fields
 from mitoscope.training.data.rois import read_mpp
+from mitoscope.training.data.samples import TRAIN_ONLY
 
 
 def picture(seed: int, x: int = 30, y: int = 20) -> Image.Image:
@@ -134,3 +135,13 @@ def test_a_tiff_states_its_resolution_where_it_can_be_a_microscope_s(
 ) -> None:
     picture(0).save(tmp_path / "a.tif", **({"dpi": (dpi, dpi)} if dpi else {}))
     assert read_mpp(tmp_path / "a.tif") == (pytest.approx(mpp, rel=1e-4) if mpp else None)
+
+
+def test_fields_without_any_figure_train_every_member(source: Make, tmp_path: Path) -> None:
+    only_look_alikes = source(GOOD.replace("mitotic figure", "hard negative"))
+    data = prepare_fields([only_look_alikes], tmp_path / "out", 0.5, 0.25)
+    assert data.table["part"].tolist() == [TRAIN_ONLY] * 2
+
+
+def test_prepared_fields_with_figures_validate(prepared: FieldData) -> None:
+    assert prepared.table["part"].isna().all()

@@ -7,6 +7,7 @@ import torch
 from torchvision.ops import box_iou
 
 from mitoscope.networks.build import build_detector
+from mitoscope.networks.rtmdet import STRIDES
 from mitoscope.training.data.fields import FieldData
 from mitoscope.training.detect.batches import Figures, TileDataset
 from mitoscope.training.detect.loss import flatten_grids
@@ -60,17 +61,17 @@ def test_validation_sees_figures_where_the_network_puts_them(module: DetectModul
     logged = {}
     module.log = lambda name, value, **_: logged.update({name: float(value)})
     tiles = TileDataset(fields, ROWS, module.config.part)
-    box_px = module.config.part.box_px
+    box_px, sides = module.config.part.box_px, [tiles.side_px // stride for stride in STRIDES]
 
     class Oracle(torch.nn.Module):
         """Finds every figure of the batch at the cell nearest to it."""
 
         def forward(self, _images: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
             n_images = len(batch["windows"])
-            logits = [torch.full((n_images, 1, side, side), -9.0) for side in (12, 6, 3)]
+            logits = [torch.full((n_images, 1, side, side), -9.0) for side in sides]
             for number, x, y, _ in batch["figures"].tolist():
-                logits[0][int(number), 0, min(11, round(y / 8)), min(11, round(x / 8))] = 5.0
-            return logits, [torch.full((n_images, 4, side, side), box_px / 2) for side in (12, 6, 3)]
+                logits[0][int(number), 0, min(sides[0] - 1, round(y / 8)), min(sides[0] - 1, round(x / 8))] = 5.0
+            return logits, [torch.full((n_images, 4, side, side), box_px / 2) for side in sides]
 
     module.averages[0] = Oracle()
     for start in range(0, len(tiles), 4):
@@ -88,7 +89,7 @@ def test_a_step_of_two_classes_has_a_loss(fields: FieldData) -> None:
     module = DetectModule(config, total_steps=4, seed=0, figures=Figures(fields, ROWS, config.part))
     module.log = lambda *_, **__: None
     module.generator = torch.Generator().manual_seed(0)
-    batch = TileDataset(fields, ROWS, config.part).__getitems__([0, 1, 6, 7])
+    batch = TileDataset(fields, ROWS, config.part).__getitems__([0, 1, 2, 3])
     assert set(batch["figures"][:, 3].tolist()) == {0, 1}
     loss = module.training_step(batch, 0)
     loss.backward()

@@ -89,3 +89,15 @@ def test_tiles_cover_a_field_and_stay_inside(size: tuple[int, int], n_tiles: int
         assert left + 32 <= max(32, size[0]) and top + 32 <= max(32, size[1])
         covered[left : left + 32, top : top + 32] += 1
     assert len(tiles) == n_tiles and covered.all()
+
+
+def test_glass_is_no_patch(fields: FieldData) -> None:
+    glass = replace(fields, pixels=fields.pixels.copy())
+    glass.field(0)[96:] = 250  # the lower half, which holds no point
+    kinds = {
+        name: list_patches(data, np.arange(6), SETTINGS).table for name, data in (("all", fields), ("glass", glass))
+    }
+    empty = {name: table[(table["row"] == 0) & (table["kind"] == EMPTY)]["y_px"] for name, table in kinds.items()}
+    assert (empty["all"] >= 112).any()
+    assert not (empty["glass"] >= 112).any()
+    assert (empty["glass"] < 96).any()
