@@ -1,8 +1,11 @@
 """A tiny detector is trained for real, on a CPU: fields → folds → fit, resumed and refused; study → metrics, bundle."""
 
 import json
+import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,6 +18,7 @@ from mitoscope.cli import main
 from mitoscope.errors import DataError
 from mitoscope.networks.build import build_detector
 from mitoscope.training.detect.module import DetectModule
+from mitoscope.training.detect.results.mine import mine_study
 from mitoscope.training.fit import fit_member
 from mitoscope.training.study.launch import FitJob
 from mitoscope.training.study.study import Recipe, read_study, run_study
@@ -137,9 +141,14 @@ def test_studies_are_compared_in_one_table(
     assert [name.strip() for name, _ in rows] == ["study", "other"]
 
 
-def test_a_study_is_published_and_detects(study: Path, folder: Path, tmp_path: Path) -> None:
-    bundle, out = tmp_path / "tiny", tmp_path / "found"
-    assert main(["train", "publish", "--study", str(study), "--out", str(bundle)]) == 0
+@pytest.fixture(scope="module")
+def bundle(study: Path, folder: Path) -> Path:
+    assert main(["train", "publish", "--study", str(study), "--out", str(folder / "tiny")]) == 0
+    return folder / "tiny"
+
+
+def test_a_study_is_published_and_detects(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found"
     described = read_bundle(bundle)
     assert (described.task, described.classes, len(described.members)) == ("detect", ("mitotic figure",), 2)
     assert (described.input.mpp, described.threshold.rule) == (0.5, "max_f1")
@@ -158,6 +167,50 @@ def test_a_study_is_published_and_detects(study: Path, folder: Path, tmp_path: P
                  "--mpp", "0.5", "--out", str(tmp_path / "scored")]) == 0  # fmt: skip
     threshold = json.loads((tmp_path / "scored" / "figures.json").read_text())["threshold"]
     assert threshold == {"value": described.threshold.value, "origin": "detections.csv.json"}
+
+
+def read_page(path: Path) -> dict[str, Any]:
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(), re.DOTALL)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_tissue_without_mitosis_gives_hard_negatives_and_a_page(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    """Every field of the test holds a figure, so the detector certainly finds something."""
+    out = tmp_path / "mined"
+    start = ["train", "mine", "--tissue", str(folder / "images"), "--mpp", "0.5", "--weights", str(bundle)]
+    assert main([*start, "--least", "0.1", "--out", str(out)]) == 0
+    table, data = pd.read_csv(out / "truth.csv"), read_page(out / "review.html")
+    assert len(table) == len(data["crop"]) > 0
+    assert table["label"].unique().tolist() == ["hard negative"]
+    assert (table["p_mitosis"] >= 0.1).all()
+    assert "\n".join([data["head"], *data["lines"]]) + "\n" == (out / "truth.csv").read_text()  # what the page saves
+    named = ["--truth", str(out / "truth.csv"), str(folder / "images"), "--mpp", "0.5", "--preset", "detector-smoke"]
+    assert main(["train", "prepare", *named, "--out", str(tmp_path / "data")]) == 0
+    assert len(pd.read_csv(tmp_path / "data" / "points.csv")) == len(table)
+
+
+def test_labelled_fields_give_candidates_outside_of_every_label(study: Path, folder: Path, tmp_path: Path) -> None:
+    """Where the labels are hidden, the figures are candidates; where they are not, nothing near them is."""
+    finished, truth = read_study(study), pd.read_csv(folder / "truth.csv")
+    hidden = replace(finished, data=replace(finished.data, points=finished.data.points.iloc[:0]))
+    n_all = mine_study(hidden, tmp_path / "all", least=0.1)
+    everything = pd.read_csv(tmp_path / "all" / "truth.csv")
+    assert len(everything) == n_all > 0
+    assert main(["train", "mine", "--study", str(study), "--least", "0.1", "--out", str(tmp_path / "mined")]) == 0
+    mined = pd.read_csv(tmp_path / "mined" / "truth.csv")
+
+    def distance(row: Any) -> float:
+        own = truth[truth["image"] == row.image.rpartition("/")[2]]
+        return float(np.hypot(own["x_px"] - row.x_px, own["y_px"] - row.y_px).min())
+
+    far = [distance(row) > 25 for row in everything.itertuples()]  # 12.5 µm
+    assert not all(far)
+    assert mined[["image", "x_px"]].to_numpy().tolist() == everything[far][["image", "x_px"]].to_numpy().tolist()
+    named = ["--truth", str(folder / "truth.csv"), str(folder / "images"), "--mined", str(tmp_path / "all/truth.csv")]
+    arguments = ["train", "prepare", *named, "--mpp", "0.5", "--preset", "detector-smoke"]
+    assert main([*arguments, "--out", str(tmp_path / "data")]) == 0
+    assert len(pd.read_csv(tmp_path / "data" / "points.csv")) == len(truth) + n_all
 
 
 def test_a_bundle_may_hold_some_members_and_other_weights(study: Path, tmp_path: Path) -> None:

@@ -25,8 +25,8 @@ def test_what_is_no_json_is_refused() -> None:
 
 
 def test_every_script_and_style_is_in_use_and_loads_nothing() -> None:
-    pages = {f"{name}.html.j2" for name in ("base", "parts", "report", "detections", "zoom")}
-    named = {*SCRIPTS, *POINT_SCRIPTS, *pages, "histogram.svg.j2", "report.css"}
+    pages = {f"{name}.html.j2" for name in ("base", "parts", "report", "detections", "review", "zoom")}
+    named = {*SCRIPTS, *POINT_SCRIPTS, "review.js", *pages, "histogram.svg.j2", "report.css"}
     assert {path.name for path in TEMPLATES.iterdir()} == named
     for path in TEMPLATES.iterdir():
         text = path.read_text(encoding="utf-8")
