@@ -1,5 +1,6 @@
 """CSV tables from outside, read as text and checked."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,18 +12,21 @@ COLUMN_LIMIT = 1000
 LINE_BYTES = 1 << 20
 
 
-def read_csv(path: Path, columns: tuple[str, ...], *, may_be_empty: bool = False) -> pd.DataFrame:
+def read_csv(
+    path: Path, columns: tuple[str, ...], *, with_gaps: tuple[str, ...] = (), may_be_empty: bool = False
+) -> pd.DataFrame:
     """Read a table as text.
 
     Args:
         path: A CSV.
         columns: It must have these, without an empty cell; ``image_id`` among them must be unique.
+        with_gaps: It must have these, too; their cells may be empty.
         may_be_empty: The columns without a row are a table, too.
 
     Raises:
         DataError: It is no such table.
     """
-    expected = f"a CSV with the columns {', '.join(columns)}"
+    expected = f"a CSV with the columns {', '.join([*columns, *with_gaps])}"
     try:
         with path.open("rb") as file:  # pandas takes minutes for a million columns
             if max(file.readline(LINE_BYTES).count(b",") for _ in range(2)) >= COLUMN_LIMIT:
@@ -32,19 +36,35 @@ def read_csv(path: Path, columns: tuple[str, ...], *, may_be_empty: bool = False
             raise ValueError("rows with more cells than there are columns")  # pandas would take the first for names
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise DataError(f"{path} cannot be read", got=error, expected=expected, remedy="correct it") from error
-    lacking = [name for name in columns if name not in table]
+    lacking = [name for name in (*columns, *with_gaps) if name not in table]
     if lacking or (table.empty and not may_be_empty):
         got = f"no {', no '.join(lacking)}" if lacking else "no rows"
         raise DataError(f"{path} is not a usable table", got=got, expected=expected, remedy="correct it")
-    for name in columns:
-        if table[name].isna().any():
-            row = int(np.flatnonzero(table[name].isna())[0]) + 2
-            raise DataError(f"{path} has an empty {name}", got=f"line {row}", expected="one a row", remedy="correct it")
+    check_filled(path, table, columns)
     if "image_id" in columns and table["image_id"].duplicated().any():
         twice = table["image_id"][table["image_id"].duplicated()]
         got = f"{twice.iloc[0]!r} twice or more and {twice.nunique()} such"
         raise DataError(f"{path} names a crop twice", got=got, expected="a unique image_id", remedy="correct it")
     return table
+
+
+def check_filled(path: Path, table: pd.DataFrame, columns: Sequence[str]) -> None:
+    """Refuse an empty cell in some columns.
+
+    Args:
+        path: The table's, for the message.
+        table: As `read_csv` gives it, or some of its rows.
+        columns: Those without an empty cell.
+
+    Raises:
+        DataError: Names the first line with one.
+    """
+    for name in columns:
+        if table[name].isna().any():
+            line = int(table.index[table[name].isna()][0]) + 2
+            raise DataError(
+                f"{path} has an empty {name}", got=f"line {line}", expected="one a row", remedy="correct it"
+            )
 
 
 def take_known(path: Path, table: pd.DataFrame, columns: tuple[str, ...], known: tuple[str, ...]) -> pd.DataFrame:

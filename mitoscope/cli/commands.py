@@ -61,7 +61,7 @@ def add_detect(commands: Commands) -> None:
     command = add_command(commands, "detect", run, "find the mitotic figures of regions or fields",
                           "Find the mitotic figures of images of tissue. Writes detections.csv (image, x_um, y_um, "
                           "x_px, y_px, p_mitosis), one GeoJSON file for QuPath for each image, and a record of how "
-                          "they were made, detections.json.")  # fmt: skip
+                          "they were made, detections.csv.json.")  # fmt: skip
     command.add_argument("images", type=Path, nargs="+", metavar="IMAGE", help="TIFF, PNG, JPEG or MHA files")
     add_out(command, "DIR", "the folder for the results")
     add_weights(command)
@@ -178,6 +178,15 @@ def add_compare(commands: Commands) -> None:
 
 def add_report(commands: Commands) -> None:
     def run(options: argparse.Namespace) -> None:
+        if options.detections is not None:
+            check_together(options, "--detections", "--images", without=("--crops", "--labels", "--weights", "--base"))
+            from mitoscope.scoring.report.detections import report_detections
+
+            more = take_options(options, "truth", "threshold", "mpp", "zoom_mpp")
+            report_detections(options.detections, options.images, options.out, **more)
+            print(f"wrote {options.out}")
+            return
+        check_together(options, "--predictions", "--crops", without=("--images", "--truth", "--threshold", "--mpp"))
         from mitoscope.scoring.report.build import report
 
         more = take_options(options, "weights", "base", "device", "saliency")
@@ -185,10 +194,22 @@ def add_report(commands: Commands) -> None:
         print(f"wrote {options.out}")
 
     command = add_command(commands, "report", run, "write a web page with the metrics and every crop",
-                   "Write one HTML file with metrics, plots and every crop. It needs no network.")  # fmt: skip
-    command.add_argument("--predictions", type=Path, required=True, metavar="CSV", help="written by 'classify'")
-    add_crops(command)
+                   "Write one HTML file with metrics, plots and every crop; or, of a detector, with what was found, "
+                   "missed and wrong, and the images to zoom into. It needs no network.")  # fmt: skip
+    source = command.add_mutually_exclusive_group(required=True)
+    source.add_argument("--predictions", type=Path, metavar="CSV", help="written by 'classify'")
+    source.add_argument("--detections", type=Path, metavar="CSV", help="written by 'detect'")
+    add_crops(command, required=False)
     add_labels(command)
+    command.add_argument("--images", type=Path, nargs="+", metavar="PATH",
+                         help="with --detections: the images, files or folders")  # fmt: skip
+    add_truth(command)
+    command.add_argument("--threshold", type=parse_number, metavar="T",
+                         help="with --detections: call a point a mitotic figure from this probability on (default: "
+                              "that of the record beside the detections)")  # fmt: skip
+    command.add_argument("--zoom-mpp", type=parse_number, default=0.5, metavar="X",
+                         help="with --detections: µm per pixel of the images in the page (default: %(default)s; at "
+                              "0.25 the page is four times as large)")  # fmt: skip
     add_out(command, "FILE", "the HTML file to write; replaced if it exists")
     add_model(command, precision=False)
     command.add_argument("--saliency", action=argparse.BooleanOptionalAction, default=True,

@@ -22,8 +22,8 @@ def add_command(
     return parser
 
 
-def add_crops(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--crops", type=Path, nargs="+", required=True, metavar="PATH",
+def add_crops(command: argparse.ArgumentParser, *, required: bool = True) -> None:
+    command.add_argument("--crops", type=Path, nargs="+", required=required, metavar="PATH",
                          help="folders of crops, image files, or CSVs with the columns image_id and path")  # fmt: skip
 
 

@@ -1,6 +1,7 @@
 """Images of tissue → detections.csv, GeoJSON for QuPath, and the record of how they were made."""
 
 import csv
+import hashlib
 import io
 import sys
 from collections import Counter
@@ -21,7 +22,7 @@ from mitoscope.progress import progress
 from mitoscope.provenance import describe_machine, read_commit
 
 COLUMNS = ("image", "x_um", "y_um", "x_px", "y_px", "p_mitosis")
-CSV_NAME, RECORD_NAME = "detections.csv", "detections.json"
+CSV_NAME, RECORD_NAME = "detections.csv", "detections.csv.json"
 RECORD_FORMAT = 1
 
 
@@ -39,8 +40,8 @@ def predict(
     """Detect the mitotic figures of some images.
 
     Writes OUT/detections.csv (`COLUMNS`, the most probable first in each image), OUT/IMAGE.geojson for QuPath, and
-    OUT/detections.json, which states the weights and each image's µm per px with its source. An image without figures
-    has no rows. Nothing is written if any image cannot be read.
+    OUT/detections.csv.json, which states the weights and each image's µm per px with its source. An image without
+    figures has no rows. Nothing is written if any image cannot be read.
 
     Args:
         images: Files; see `mitoscope.images.slide.open_slide`.
@@ -69,8 +70,10 @@ def predict(
     rows = [row for slide, points in zip(slides, found, strict=True) for row in _encode_rows(slide, points)]
     for slide, points in zip(slides, found, strict=True):
         write_json(out / f"{slide.path.name}.geojson", encode_geojson(slide.path.name, points, detector.threshold))
-    write_json(out / RECORD_NAME, _record(detector, slides, found, floor, tta))
-    write_text(out / CSV_NAME, _encode_csv(rows))
+    text = _encode_csv(rows)
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    write_json(out / RECORD_NAME, {**_record(detector, slides, found, floor, tta), "csv_sha256": digest})
+    write_text(out / CSV_NAME, text)
     n_figures = sum(int((points[:, 2] >= detector.threshold).sum()) for points in found)
     print(f"wrote {out / CSV_NAME}: {n_figures:,} mitotic figures, {len(rows) - n_figures:,} less probable points")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mitoscope.errors import DataError
+from mitoscope.training.detect.cli import add_mine
 
 if TYPE_CHECKING:
     from mitoscope.training.data.field_sources.layout import LabelledFields
@@ -42,6 +43,7 @@ def _prepare_fields(fields: "list[LabelledFields]", options: argparse.Namespace)
     """Prepare for a detector."""
     import pandas as pd
 
+    from mitoscope.training.data.field_sources.mined import add_mined
     from mitoscope.training.data.field_sources.sheets import make_sheets
     from mitoscope.training.data.prepare_fields import format_field_counts, prepare_fields
     from mitoscope.training.data.sources import READERS
@@ -56,6 +58,8 @@ def _prepare_fields(fields: "list[LabelledFields]", options: argparse.Namespace)
         )
     if crops := [read(paths).rows() for name, read in READERS.items() if (paths := getattr(options, name))]:
         fields = [*fields, make_sheets(pd.concat(crops, ignore_index=True), options.out / "sheets")]
+    if options.mined:
+        fields = add_mined(fields, options.mined)
     mpp = configure(options.preset, options.set).part.input.mpp
     data = prepare_fields(fields, options.out, mpp, options.mpp)
     print(format_field_counts(data))
@@ -185,6 +189,7 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     fields.add_argument("--midogpp", type=Path, nargs=2, metavar=("JSON", "DIR"), help="MIDOGpp.json and its TIFFs")
     fields.add_argument("--yolo", type=Path, nargs=1, metavar="DIR", help="images with YOLO's text files beside them")
     fields.add_argument("--truth", type=Path, nargs=2, metavar=("CSV", "DIR"), help="truth.csv and its images")
+    fields.add_argument("--mined", type=Path, metavar="CSV", help="hard negatives in these fields, from mine --study")
     fields.add_argument("--mpp", type=float, metavar="X",
                         help="µm per pixel of images of which neither the data set nor the file states it")  # fmt: skip
     fields.add_argument("--preset", default="detector-lite", metavar="NAME",
@@ -243,6 +248,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     publish.add_argument("--state", metavar="NAME",
                          help="of a detector's study: which weights, such as raw; see evaluate's table")  # fmt: skip
     publish.set_defaults(command=_publish)
+
+    add_mine(commands)
 
     for command in (fit, run):
         command.add_argument(

@@ -1,6 +1,11 @@
-"""A tiny detector is trained for real, on a CPU: fields → folds → fit, resumed and refused as the classifier is."""
+"""A tiny detector is trained for real, on a CPU: fields → folds → fit, resumed and refused; study → metrics, bundle."""
 
+import json
+import re
+import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -8,10 +13,12 @@ import pytest
 import safetensors.torch
 from PIL import Image
 
+from mitoscope.bundle.read import read_bundle
 from mitoscope.cli import main
 from mitoscope.errors import DataError
 from mitoscope.networks.build import build_detector
 from mitoscope.training.detect.module import DetectModule
+from mitoscope.training.detect.results.mine import mine_study
 from mitoscope.training.fit import fit_member
 from mitoscope.training.study.launch import FitJob
 from mitoscope.training.study.study import Recipe, read_study, run_study
@@ -87,16 +94,151 @@ def test_a_fit_that_was_interrupted_ends_with_the_same_weights(
         assert (tmp_path / "run" / file).read_bytes() == (run / file).read_bytes()
 
 
-def test_a_study_splits_by_slide_and_fits_by_the_same_code(folder: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def study(folder: Path) -> Path:
+    """Two folds of a study, trained until they find the squares; one slide is held out."""
+
     def fit_here(jobs: list[FitJob]) -> None:
         for job in jobs:
             fit_member(job.data, job.folds, job.fold, job.out, job.preset, job.settings)
 
-    recipe = Recipe("detector-smoke", ("epochs=1",), members=1)
-    run_study(folder / "data", tmp_path, recipe, ["case=slide5"], fit_here)
-    assert (tmp_path / "study.json").is_file()
-    assert (tmp_path / "fold0" / "member.safetensors").is_file()
-    assert read_study(tmp_path).data.task == "detect"
+    settings = ("epochs=5", "patches_per_epoch=64", "learning_rate=0.003", "ema_decay=0.8", "more_ema_decays=[0.9]")
+    run_study(folder / "data", folder / "study", Recipe("detector-smoke", settings, 2), ["case=slide5"], fit_here)
+    return folder / "study"
+
+
+def test_a_study_splits_by_slide_and_fits_by_the_same_code(study: Path) -> None:
+    finished = read_study(study)
+    assert (finished.data.task, list(finished.members)) == ("detect", [0, 1])
+    held_out = finished.folds.held_out["case=slide5"]
+    assert {name.removeprefix(f"{study.parent.name}/") for name in held_out} == {"10.png", "11.png"}
+
+
+def test_a_study_is_evaluated_out_of_fold_by_slide_and_by_weights(study: Path, tmp_path: Path) -> None:
+    assert main(["train", "evaluate", "--study", str(study), "--out", str(tmp_path)]) == 0
+    [results] = json.loads((tmp_path / "figures.json").read_text())["studies"].values()
+    finished = read_study(study)
+    n_fields = sum(len(finished.folds.folds[fold]) for fold in (0, 1))
+    assert results["out_of_fold"]["n_regions"] == results["threshold"]["n_crops"] == n_fields
+    assert set(results["states"]) == {"member", "raw", "ema_0.9"}
+    assert len(results["cases"]) == len(results["price"]["cases"]) >= 2
+    pooled, best = results["out_of_fold"], results["states"]["member"]["best_f1_score"]
+    assert pooled["f1_score"] == pytest.approx(best)  # the threshold is the best of all of them
+    assert results["price"]["f1_score_refitted"] <= best
+    assert sum(row["n_found"] for row in results["cases"].values()) == pooled["n_found"] > 0
+    assert results["held_out"]["case=slide5"]["ensemble"]["n_regions"] == 2
+    assert {"froc.svg", "precision_recall.svg", "sweep.svg", "tables.md"} <= {path.name for path in tmp_path.iterdir()}
+    assert str(study.parent) not in (tmp_path / "figures.json").read_text().replace(str(study), "")
+
+
+def test_studies_are_compared_in_one_table(
+    study: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = folder / "other"
+    shutil.copytree(study, other, dirs_exist_ok=True)
+    assert main(["train", "evaluate", "--study", str(study), str(other), "--out", str(tmp_path)]) == 0
+    rows = [line.split("|")[1:3] for line in capsys.readouterr().out.splitlines() if "out of fold" in line]
+    assert [name.strip() for name, _ in rows] == ["study", "other"]
+
+
+@pytest.fixture(scope="module")
+def bundle(study: Path, folder: Path) -> Path:
+    assert main(["train", "publish", "--study", str(study), "--out", str(folder / "tiny")]) == 0
+    return folder / "tiny"
+
+
+def test_a_study_is_published_and_detects(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    described = read_bundle(bundle)
+    assert (described.task, described.classes, len(described.members)) == ("detect", ("mitotic figure",), 2)
+    assert (described.input.mpp, described.threshold.rule) == (0.5, "max_f1")
+    assert described.training["data"][0]["points"]["mitotic figure"] > 0
+    assert described.training_crops is not None
+    card = (bundle / "README.md").read_text()
+    for words in ("What it cannot do", "held out: case=slide5", "Price of the threshold", "Not for clinical use"):
+        assert words in card
+    image = str(folder / "images" / "10.png")
+    assert main(["detect", image, "--mpp", "0.5", "--weights", str(bundle), "--out", str(out)]) == 0
+    found, truth = pd.read_csv(out / "detections.csv"), pd.read_csv(folder / "truth.csv")
+    figure = truth[(truth["image"] == "10.png") & (truth["label"] == "mitotic figure")].iloc[0]
+    best = found.iloc[0]
+    assert np.hypot(best["x_px"] - figure["x_px"], best["y_px"] - figure["y_px"]) < 15  # 7.5 µm
+    assert main(["evaluate", "--detections", str(out / "detections.csv"), "--truth", str(folder / "truth.csv"),
+                 "--mpp", "0.5", "--out", str(tmp_path / "scored")]) == 0  # fmt: skip
+    threshold = json.loads((tmp_path / "scored" / "figures.json").read_text())["threshold"]
+    assert threshold == {"value": described.threshold.value, "origin": "detections.csv.json"}
+
+
+def read_page(path: Path) -> dict[str, Any]:
+    (text,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', path.read_text(), re.DOTALL)
+    found: dict[str, Any] = json.loads(text)
+    return found
+
+
+def test_tissue_without_mitosis_gives_hard_negatives_and_a_page(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    """Every field of the test holds a figure, so the detector certainly finds something."""
+    out = tmp_path / "mined"
+    start = ["train", "mine", "--tissue", str(folder / "images"), "--mpp", "0.5", "--weights", str(bundle)]
+    assert main([*start, "--least", "0.1", "--out", str(out)]) == 0
+    table, data = pd.read_csv(out / "truth.csv"), read_page(out / "review.html")
+    assert len(table) == len(data["crop"]) > 0
+    assert table["label"].unique().tolist() == ["hard negative"]
+    assert (table["p_mitosis"] >= 0.1).all()
+    assert "\n".join([data["head"], *data["lines"]]) + "\n" == (out / "truth.csv").read_text()  # what the page saves
+    named = ["--truth", str(out / "truth.csv"), str(folder / "images"), "--mpp", "0.5", "--preset", "detector-smoke"]
+    assert main(["train", "prepare", *named, "--out", str(tmp_path / "data")]) == 0
+    assert len(pd.read_csv(tmp_path / "data" / "points.csv")) == len(table)
+
+
+def test_labelled_fields_give_candidates_outside_of_every_label(study: Path, folder: Path, tmp_path: Path) -> None:
+    """Where the labels are hidden, the figures are candidates; where they are not, nothing near them is."""
+    finished, truth = read_study(study), pd.read_csv(folder / "truth.csv")
+    hidden = replace(finished, data=replace(finished.data, points=finished.data.points.iloc[:0]))
+    n_all = mine_study(hidden, tmp_path / "all", least=0.1)
+    everything = pd.read_csv(tmp_path / "all" / "truth.csv")
+    assert len(everything) == n_all > 0
+    assert main(["train", "mine", "--study", str(study), "--least", "0.1", "--out", str(tmp_path / "mined")]) == 0
+    mined = pd.read_csv(tmp_path / "mined" / "truth.csv")
+
+    def distance(row: Any) -> float:
+        own = truth[truth["image"] == row.image.rpartition("/")[2]]
+        return float(np.hypot(own["x_px"] - row.x_px, own["y_px"] - row.y_px).min())
+
+    far = [distance(row) > 25 for row in everything.itertuples()]  # 12.5 µm
+    assert not all(far)
+    assert mined[["image", "x_px"]].to_numpy().tolist() == everything[far][["image", "x_px"]].to_numpy().tolist()
+    named = ["--truth", str(folder / "truth.csv"), str(folder / "images"), "--mined", str(tmp_path / "all/truth.csv")]
+    arguments = ["train", "prepare", *named, "--mpp", "0.5", "--preset", "detector-smoke"]
+    assert main([*arguments, "--out", str(tmp_path / "data")]) == 0
+    assert len(pd.read_csv(tmp_path / "data" / "points.csv")) == len(truth) + n_all
+
+
+def test_a_bundle_may_hold_some_members_and_other_weights(study: Path, tmp_path: Path) -> None:
+    arguments = ["train", "publish", "--study", str(study), "--out", str(tmp_path / "one"), "--members", "1"]
+    assert main([*arguments, "--state", "raw"]) == 0
+    described = read_bundle(tmp_path / "one")
+    assert [member.fold for member in described.members] == [1]
+    finished = read_study(study)  # the threshold is fitted on what both networks find
+    assert described.threshold.n_crops == sum(len(finished.folds.folds[fold]) for fold in (0, 1))
+    assert (described.training["state"], described.training["study_members"]) == ("raw", 2)
+    assert "One test_resnet network of the study's 2" in (tmp_path / "one" / "README.md").read_text()
+
+
+def test_options_of_the_other_task_and_unknown_members_are_refused(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["--study", str(study), "--out", str(tmp_path / "x")]
+    for arguments, line in (
+        (["publish", *start, "--members", "4"], "--members names folds that were not fitted: got [4]"),
+        (
+            ["publish", *start, "--state", "ema_0.5"],
+            "has no weights ema_0.5: got ema_0.5, expected member, ema_0.9, raw",
+        ),
+        (["publish", *start, "--threshold-rule", "otsu"], "--threshold-rule does not apply to this study"),
+        (["evaluate", *start, "--misses"], "--misses does not apply to this study"),
+    ):
+        assert main(["train", *arguments]) == 1
+        assert line in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

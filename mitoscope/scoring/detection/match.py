@@ -39,20 +39,28 @@ def find_hits(figures_mm: Array, points_mm: Array, radius_mm: float = RADIUS_MM)
     return hits
 
 
-def count_found(hits: Hits, usable: Array) -> int:
-    """Count the figures that are found: each, in the file's order, takes its nearest usable point that is not taken.
+def take_points(hits: Hits, usable: Array) -> Array:
+    """Find each figure's point: it takes, in the file's order, its nearest usable point that is not taken.
 
     Args:
         hits: As `find_hits` gives them.
         usable: bool (P,), such as the points above a threshold.
+
+    Returns:
+        int (T,), the number of the point; -1 for a figure that is not found.
     """
-    free, n_found = usable.copy(), 0
-    for near in hits:
+    free, taken = usable.copy(), np.full(len(hits), -1)
+    for number, near in enumerate(hits):
         mine = near[free[near]]
         if len(mine):
             free[mine[0]] = False
-            n_found += 1
-    return n_found
+            taken[number] = mine[0]
+    return taken
+
+
+def count_found(hits: Hits, usable: Array) -> int:
+    """Count the figures that `take_points` finds."""
+    return int((take_points(hits, usable) >= 0).sum())
 
 
 def count_found_by_threshold(hits: Hits, p_mitosis: Array, thresholds: Array) -> Array:

@@ -14,7 +14,7 @@ from mitoscope.files import hash_file, read_object
 from mitoscope.scoring.detection.match import Array
 from mitoscope.scoring.detection.regions import Region
 from mitoscope.scoring.predictions import check_threshold
-from mitoscope.tables import check_words, parse_numbers, read_csv, take_known
+from mitoscope.tables import check_filled, check_words, parse_numbers, read_csv, take_known
 
 FIGURE, HARD_NEGATIVE = LABELS = ("mitotic figure", "hard negative")
 PIXELS = ["x_px", "y_px"]
@@ -83,24 +83,29 @@ def _read_threshold(path: Path) -> float:
         ) from error
 
 
-def read_truth(path: Path) -> pd.DataFrame:
+def read_truth(path: Path, labels: tuple[str, ...] | None = LABELS) -> pd.DataFrame:
     """Read truth.csv.
 
     Args:
-        path: A CSV with ``image``, ``x_px``, ``y_px`` (pixels of level 0), ``label`` (mitotic figure or hard
-            negative), and perhaps ``domain`` (tumour type) and ``case`` (slide or patient), the same in all rows of
-            an image. Other columns are left alone.
+        path: A CSV with ``image``, ``x_px``, ``y_px`` (pixels of level 0), ``label``, and perhaps ``domain`` (tumour
+            type) and ``case`` (slide or patient), the same in all rows of an image. A row that lacks x_px, y_px and
+            label names an image without any point. Other columns are left alone.
+        labels: The words that are labels; None: any.
 
     Returns:
-        image (str), x_px and y_px (float64), label (str), domain and case (str; None where unknown).
+        image (str), x_px and y_px (float64), label (str), domain and case (str; None where unknown). Of an image
+        without any point x_px and y_px are NaN, and label is None.
 
     Raises:
         DataError: The file is no such table, a label is another word, or an image has two domains or cases.
     """
-    table = read_csv(path, ("image", *PIXELS, "label"))
-    check_words(path, table["label"], LABELS)
-    for name in PIXELS:
-        table[name] = parse_numbers(path, table, name, "image")
+    table = read_csv(path, ("image",), with_gaps=(*PIXELS, "label"))
+    points = table[table[[*PIXELS, "label"]].notna().any(axis=1)]
+    check_filled(path, points, (*PIXELS, "label"))
+    if labels is not None:
+        check_words(path, points["label"], labels)
+    numbers = {name: parse_numbers(path, points, name, "image") for name in PIXELS}
+    table = table.assign(**{name: column.reindex(table.index) for name, column in numbers.items()})
     known = take_known(path, table, ("image", "label"), ("domain", "case"))
     for name in ("domain", "case"):
         n_names = known.groupby("image", sort=False)[name].nunique(dropna=False)
@@ -140,7 +145,7 @@ def join_truth(detections: Sequence[Detections], truth: pd.DataFrame, mpp: float
                 remedy="name the images alike",
             )
     true = dict(list(truth.groupby("image", sort=False)))
-    scales = _find_scales(pd.concat(tables), mpp)
+    scales = find_scales(pd.concat(tables), mpp)
     return [
         [_make_region(image, found, true.get(image, truth.iloc[:0]), each.threshold, scales.get(image, 1.0), mpp)
          for image, found in _split(each.table, images)]
@@ -178,8 +183,16 @@ def _to_mm(points_um: pd.DataFrame) -> Array:
     return points_um.to_numpy(dtype=np.float64) / 1000
 
 
-def _find_scales(table: pd.DataFrame, mpp: float | None) -> dict[str, float]:
-    """µm per pixel of each image with detections."""
+def find_scales(table: pd.DataFrame, mpp: float | None) -> dict[str, float]:
+    """µm per pixel of each image with detections.
+
+    Args:
+        table: As `Detections` has it.
+        mpp: That of all; None: from µm and pixels of the detections.
+
+    Raises:
+        DataError: It is not known, or out of range.
+    """
     if mpp is not None:
         if not 0 < mpp < np.inf:
             raise DataError("--mpp is out of range", got=mpp, expected="a number above 0", remedy="correct it")

@@ -66,7 +66,7 @@ def test_points_become_a_table_and_objects_of_qupath(field: Path, detector_bundl
     assert first["properties"]["measurements"] == {"p_mitosis": 0.9}
     names = [each["properties"]["classification"]["name"] for each in (first, second, last)]
     assert names == ["mitotic figure", "mitotic figure", "non-mitotic figure"]
-    record = json.loads((tmp_path / "out" / "detections.json").read_text())
+    record = json.loads((tmp_path / "out" / "detections.csv.json").read_text())
     (image,) = record["images"]
     assert (image["mpp"], image["notes"]) == ({"x": 0.25, "y": 0.25, "source": "tags"}, [])
     assert (image["n_points"], image["n_mitotic_figures"], record["bundle"]["name"]) == (3, 2, "tiny-detector")
@@ -81,7 +81,7 @@ def test_what_is_assumed_is_said_and_recorded(
     assert run(tmp_path / "b.png", *options) == 0
     note = "it has no resolution tags: 0.25 µm per px is assumed; name the right one with --mpp"
     assert capsys.readouterr().err == f"warning: b.png: {note}\n"
-    (image,) = json.loads((tmp_path / "out" / "detections.json").read_text())["images"]
+    (image,) = json.loads((tmp_path / "out" / "detections.csv.json").read_text())["images"]
     assert (image["mpp"]["source"], image["notes"]) == ("assumed", [note])
     assert run(tmp_path / "b.png", *options, "--mpp", 0.5, "--floor", 0.5) == 0
     assert capsys.readouterr().err == ""

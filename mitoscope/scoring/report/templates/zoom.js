@@ -10,7 +10,7 @@ function makeZoom(views, kinds) {
   let pick = () => {};
   const shownKinds = kinds.map((kind) => kind.shown);
   const viewer = OpenSeadragon({
-    element: part("image"), drawer: "canvas", showNavigationControl: false, showNavigator: true, animationTime: 0.4,
+    element: part("image"), drawer: "canvas", showNavigationControl: false, showNavigator: true, navigatorPosition: "BOTTOM_RIGHT", animationTime: 0.4,
     maxZoomPixelRatio: 4, visibilityRatio: 0.5, gestureSettingsMouse: { clickToZoom: false }, loadTilesWithAjax: false,
   });
 

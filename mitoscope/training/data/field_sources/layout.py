@@ -59,14 +59,13 @@ def check_listed(names: Iterable[str], images: Iterable[str], table: Path) -> No
         )
 
 
-def read_points(table: Path, x: str, y: str, may_be_empty: bool = False) -> pd.DataFrame:
+def read_points(table: Path, x: str, y: str) -> pd.DataFrame:
     """Read a CSV of points.
 
     Args:
         table: With at least the columns ``image``, x, y and ``label``.
         x: Name of its column of pixels from the left.
         y: Name of its column of pixels from the top.
-        may_be_empty: Whether a row may lack all but the image.
 
     Returns:
         The table, with x and y as numbers in ``x_px`` and ``y_px``, and all else as text.
@@ -74,7 +73,7 @@ def read_points(table: Path, x: str, y: str, may_be_empty: bool = False) -> pd.D
     Raises:
         DataError: A column or value is missing, or x or y is no number.
     """
-    rows = read_csv(table, ["image", x, y, "label"], [x, y, "label"] if may_be_empty else [])
+    rows = read_csv(table, ["image", x, y, "label"])
     try:
         numbers = {"x_px": pd.to_numeric(rows[x]), "y_px": pd.to_numeric(rows[y])}
     except (ValueError, TypeError) as error:

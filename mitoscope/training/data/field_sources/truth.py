@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from mitoscope.scoring.detection import tables
 from mitoscope.training.data.field_sources.layout import (
     LabelledFields,
     check_listed,
     check_paths,
     list_images,
-    read_points,
 )
 
 
@@ -23,15 +23,18 @@ def read_truth(paths: Sequence[Path]) -> LabelledFields:
     """
     check_paths("--truth", paths, "truth.csv and the folder of its images", 2)
     table, images = paths[0], list_images(paths[1], "--truth")
-    rows = read_points(table, "x_px", "y_px", may_be_empty=True)
+    rows = tables.read_truth(table, labels=None)
     check_listed(rows["image"], images, table)
     if unnamed := sorted(set(images) - set(rows["image"])):
         print(f"left out {len(unnamed)} images that {table} does not name, such as {unnamed[0]}")
     source = table.resolve().parent.name
     rows = rows.assign(image_id=f"{source}/" + rows["image"])
     first = rows.drop_duplicates("image_id").reset_index(drop=True)
-    known = {name: first.get(name) for name in ("domain", "case")}
     fields = first[["image_id"]].assign(
-        path=[str(images[name]) for name in first["image"]], source=source, read_mpp=float("nan"), **known
+        path=[str(images[name]) for name in first["image"]],
+        source=source,
+        read_mpp=float("nan"),
+        domain=first["domain"],
+        case=first["case"],
     )
-    return LabelledFields(fields, rows[rows[["x_px", "y_px", "label"]].notna().any(axis=1)])
+    return LabelledFields(fields, rows[rows["label"].notna()])

@@ -63,7 +63,7 @@ def render_card(bundle: Bundle, results: Results, with_figures: float) -> str:
     Args:
         bundle: As it will be written.
         results: As `mitoscope.training.detect.results.evaluate.summarise` returns them.
-        with_figures: The share of the training fields that hold a figure.
+        with_figures: The share of the training fields that hold a figure, without those that never validate.
     """
     training, pooled = bundle.training, results["out_of_fold"]
     config, label = fill_defaults(training["config"]), bundle.classes[-1]
@@ -107,7 +107,8 @@ def render_card(bundle: Bundle, results: Results, with_figures: float) -> str:
 def _describe_data(item: Mapping[str, Any]) -> str:
     """One data set: counts and licence."""
     points = ", ".join(f"{count:,} of {label}" for label, count in item["points"].items()) or "no points"
-    return f"{item['name']} ({item['fields']:,} fields of {item['cases']} slides; {points}; {item['licence']})"
+    slides = f" of {item['cases']} slides" if item["cases"] and not item["train_only"] else ", in training only"
+    return f"{item['name']} ({item['fields']:,} fields{slides}; {points}; {item['licence']})"
 
 
 def _describe_state(state: str, config: Mapping[str, Any]) -> str:
@@ -122,7 +123,9 @@ def _describe_limits(data: list[Mapping[str, Any]], results: Results, with_figur
     domains = sorted(results["domains"]) or ["an unknown tumour"]
     hard = sum(item["points"].get("hard negative", 0) for item in data)
     lines = [
-        NO_LABELS_ELSEWHERE.format(cases=sum(item["cases"] for item in data), domains=", ".join(domains)),
+        NO_LABELS_ELSEWHERE.format(
+            cases=sum(item["cases"] for item in data if not item["train_only"]), domains=", ".join(domains)
+        ),
         FEW_LOOK_ALIKES.format(hard=hard),
     ]
     if with_figures > 0.5:

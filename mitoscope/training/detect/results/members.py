@@ -14,14 +14,19 @@ from mitoscope.errors import DataError
 from mitoscope.networks.build import restore_detector
 from mitoscope.networks.device import choose_device
 from mitoscope.networks.members import place_members
+from mitoscope.training.classify.members import LICENCES as CROP_LICENCES
 from mitoscope.training.data.fields import FieldData
+from mitoscope.training.data.samples import TRAIN_ONLY
 from mitoscope.training.detect.results.regions import Found, Update, find_points, join_found
+from mitoscope.training.presets import fill_defaults
 from mitoscope.training.study.study import Study
 
 DetectStudy = Study[FieldData]
 
 MEMBER = "member"  # the weights that validation chose an epoch by
+SHEETS = "sheets of "  # before the names of data sets of crops, see `mitoscope.training.data.field_sources.sheets`
 LICENCES = {
+    **CROP_LICENCES,
     "MITOS14": "no licence stated; research use (MITOS-ATYPIA-14 contest)",
     "ICPR12": "no licence stated; research use (ICPR 2012 mitosis contest)",
     "MIDOG++": "CC-BY-4.0 (MIDOG++)",
@@ -63,7 +68,7 @@ def describe_bundle(study: DetectStudy, folds: Sequence[int], folder: Path, stat
         folder: Where the bundle is to be written; the last part of its name.
         state: Which of the members' weights.
     """
-    config = study.record["config"]
+    config = fill_defaults(study.record["config"])
     trained = [image_id for fold in folds for image_id in study.folds.train_ids(fold)]
     used = study.data.table[study.data.table["image_id"].isin(trained)]
     points = study.data.points[study.data.points["image_id"].isin(trained)].merge(used[["image_id", "source"]])
@@ -95,12 +100,19 @@ def describe_bundle(study: DetectStudy, folds: Sequence[int], folder: Path, stat
                         str(label): int(count)
                         for label, count in points.loc[points["source"] == name, "label"].value_counts().items()
                     },
-                    "licence": LICENCES.get(str(name), "see its publisher"),
+                    "train_only": bool((part["part"] == TRAIN_ONLY).all()),
+                    "licence": name_licence(str(name)),
                 }
                 for name, part in used.groupby("source", sort=False)
             ],
         },
     )
+
+
+def name_licence(source: str) -> str:
+    """The licence of a data set, or of those that sheets were made of."""
+    names = source.removeprefix(SHEETS).split(" and ") if source.startswith(SHEETS) else [source]
+    return "; ".join(dict.fromkeys(LICENCES.get(name, "see its publisher") for name in names))
 
 
 def load_detector(bundle: Bundle, states: Sequence[Mapping[str, Tensor]], *, tta: bool = False) -> Detector:

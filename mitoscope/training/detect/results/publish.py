@@ -19,6 +19,7 @@ from mitoscope.markdown import render_table
 from mitoscope.progress import progress
 from mitoscope.scoring.detection.regions import Group
 from mitoscope.training.data.fields import FieldData
+from mitoscope.training.data.samples import TRAIN_ONLY
 from mitoscope.training.detect.patches import list_tiles
 from mitoscope.training.detect.results.card import render_card
 from mitoscope.training.detect.results.evaluate import summarise
@@ -121,8 +122,10 @@ def _judge(member: Member, results: Results) -> Member:
 
 
 def _share_with_figures(study: DetectStudy, folds: Sequence[int]) -> float:
-    """The share of the training fields that hold a figure."""
-    trained = {image_id for fold in folds for image_id in study.folds.train_ids(fold)}
+    """The share of the training fields that hold a figure, without those that never validate."""
+    data = study.data.table
+    usual = set(data.loc[data["part"] != TRAIN_ONLY, "image_id"])
+    trained = {image_id for fold in folds for image_id in study.folds.train_ids(fold)} & usual
     labels = study.record["config"]["classes"][-1:]
     return len(trained & set(study.data.points.loc[study.data.points["label"].isin(labels), "image_id"])) / len(trained)
 

@@ -23,7 +23,8 @@ class FieldSource:
     def __init__(self, pixels: np.ndarray) -> None:
         self.height_px, self.width_px = pixels.shape[:2]
         self.block_px = (self.width_px, self.height_px)
-        self.is_grey, self.mpp = False, None
+        self.is_grey = False
+        self.mpp: tuple[float, float] | None = None  # the fields state it, not their pixels
         self._pixels = pixels
 
     def read_block(self, _column: int, _row: int) -> Image.Image:
@@ -47,7 +48,7 @@ class Found:
 
     def of_fold(self, fold: int) -> "Found":
         """Only the fields that the network of one fold looked at."""
-        chosen = np.flatnonzero(self.fold == fold)
+        chosen = np.flatnonzero(self.fold == fold).tolist()
         return Found(self.rows[chosen], self.fold[chosen], [self.points[number] for number in chosen])
 
 

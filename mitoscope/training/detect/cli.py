@@ -1,0 +1,57 @@
+"""The command `mitoscope train mine`."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mitoscope.errors import DataError
+
+if TYPE_CHECKING:
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+
+LEAST = 0.25
+
+
+def _mine(options: argparse.Namespace) -> None:
+    # Imported here, so that a command does not wait for what only another one needs.
+    from mitoscope.training.detect.results.members import MEMBER
+    from mitoscope.training.detect.results.mine import PAGE, mine_study, mine_tissue
+    from mitoscope.training.study.study import read_study
+
+    others = ("weights", "mpp") if options.study else ("state", "data")
+    for name in others:
+        if (value := getattr(options, name)) is not None:
+            given = "--study" if options.study else "--tissue"
+            raise DataError(f"--{name} cannot be combined with {given}", got=value, expected="none", remedy="remove it")
+    if options.study:
+        study = read_study(options.study, options.data)
+        if study.data.task != "detect":
+            raise DataError(
+                f"{options.study} cannot be mined", got=f"a study to {study.data.task}", expected="one to detect",
+                remedy="name another --study",
+            )  # fmt: skip
+        count = mine_study(study, options.out, options.least, options.state or MEMBER)
+    else:
+        count = mine_tissue(options.tissue, options.out, options.weights, options.least, options.mpp)
+    print(f"wrote {count:,} candidates to {options.out}; look at them in {options.out / PAGE} before you use them")
+
+
+def add_mine(commands: "Commands") -> None:
+    """Add the command."""
+    mine = commands.add_parser("mine", help="what detectors take for figures although it is none → hard negatives")
+    source = mine.add_mutually_exclusive_group(required=True)
+    source.add_argument("--study", type=Path, metavar="DIR",
+                        help="a finished study: its labelled fields, each by the network that never saw its "
+                             "slide")  # fmt: skip
+    source.add_argument("--tissue", type=Path, nargs="+", metavar="PATH",
+                        help="images, or folders of them, of tissue that holds no mitosis")  # fmt: skip
+    mine.add_argument("--weights", type=Path, metavar="DIR",
+                      help="with --tissue: the detector (default: the one that comes with mitoscope)")  # fmt: skip
+    mine.add_argument("--mpp", type=float, metavar="X",
+                      help="with --tissue: µm per pixel (default: from the files' tags)")  # fmt: skip
+    mine.add_argument("--state", metavar="NAME", help="with --study: which weights, see evaluate's table")
+    mine.add_argument("--data", type=Path, metavar="DIR", help="with --study: its data, if they were moved")
+    mine.add_argument("--least", type=float, default=LEAST, metavar="P",
+                      help="least probability of a candidate (%(default)s)")  # fmt: skip
+    mine.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets truth.csv and review.html")
+    mine.set_defaults(command=_mine)
