@@ -79,6 +79,7 @@ def test_another_image_is_shown_when_its_crop_is_clicked(page: Page) -> None:
 
 
 def test_kinds_of_points_can_be_hidden(page: Page) -> None:
+    page.locator("#zoom-view").select_option(label="a.png")
     expect(page.locator("#zoom-scale")).to_contain_text("wide")
     page.wait_for_timeout(500)
     drawn = [page.evaluate("document.querySelector('.marks').toDataURL()")]
