@@ -3,6 +3,7 @@ PYTHON ?= python3.11
 VENV   := .venv
 BIN    := $(VENV)/bin
 LITE   := runs/lite
+DETECTOR := runs/detector-lite
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
           --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" $(UPGRADE)
 
@@ -11,8 +12,8 @@ SLOW   := slow or docker or browser or slurm
 # Two processes of one thread each are faster on two cores than one of two.
 PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: run test check lint docs lite republish benchmark ablations leave-one-out external bench fuzz torture audit data \
-        expected lock clean help need-data
+.PHONY: run test check lint docs lite detector-lite republish benchmark ablations leave-one-out external bench fuzz torture audit data \
+        expected lock clean help need-data fields
 
 run: $(VENV)/.run  ## classify the test stack with weights/lite and print a table
 	@$(BIN)/python inference.py --input test/input/interf0 --output test/output --weights weights/lite --table
@@ -50,6 +51,19 @@ lite: data  ## train weights/lite again; needs DATA=FOLDER
 
 republish: data  ## write the manifest and the card of weights/lite again, not its weights; needs DATA=FOLDER
 	$(BIN)/mitoscope train publish --bundle weights/lite --data runs/data --hold-out source=AtNorM-Br --out weights/lite
+
+# Fields of slides from one hospital, canine tissue without figures, and crops of figures from other slides (docs/adr/0023).
+fields: need-data $(VENV)/.dev
+	$(BIN)/mitoscope train prepare --out runs/fields --preset detector-lite --mpp 0.25 \
+	    --mitos14 $(DATA)/detection/mitos14 --icpr12 $(DATA)/detection/icpr12 --yolo $(DATA)/detection/cmc \
+	    --ami-br $(DATA)/AMi-Br $(DATA)/labels/AMI-BR.csv $(DATA)/labels/amibr_train_split.csv
+
+detector-lite: fields  ## train weights/detector-lite again; needs DATA=FOLDER
+	@start=$$(date +%s); \
+	$(BIN)/mitoscope train run --data runs/fields --out $(DETECTOR) --preset detector-lite && \
+	$(BIN)/mitoscope train evaluate --study $(DETECTOR) --out docs/results/detection/lite && \
+	$(BIN)/mitoscope train publish --study $(DETECTOR) --out weights/detector-lite $(PUBLISH) && \
+	echo "make detector-lite took $$(( ($$(date +%s) - start) / 60 )) minutes"
 
 # The published AMi-Br benchmark's own split: train part → test part and AtNorM-Br.
 benchmark: data  ## the benchmark table; needs DATA=FOLDER

@@ -131,9 +131,11 @@ def describe_view(
 
 
 def read_library() -> str:
-    """OpenSeadragon, minified, to stand in a script element of its own."""
+    """OpenSeadragon, minified, to stand in a script element of its own; its licence comes first, as it asks for."""
     text = LIBRARY.read_text(encoding="utf-8")
-    return "\n".join(line for line in text.splitlines() if not line.startswith(SOURCE_MAP))
+    licence = LIBRARY.with_name("LICENSE.txt").read_text(encoding="utf-8")
+    script = "\n".join(line for line in text.splitlines() if not line.startswith(SOURCE_MAP))
+    return f"/*\n{licence}*/\n{script}"
 
 
 def _list_tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:

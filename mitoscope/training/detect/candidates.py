@@ -8,10 +8,11 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from mitoscope.networks.rtmdet import flatten_grids
+from mitoscope.scoring.detection.match import RADIUS_MM
 
 MOST_A_TILE = 300
 OVERLAP = 0.2  # IoU from which two boxes are one figure: for boxes of 12.5 µm, centres nearer than some 8 µm
-RADIUS_UM = 7.5  # within which a candidate is a hit, as the MIDOG challenges have it
+RADIUS_UM = 1000 * RADIUS_MM  # within which a candidate is a hit, as the scoring has it
 
 
 def find_candidates(logits: Sequence[Tensor], distances: Sequence[Tensor], floor: float) -> list[Tensor]:
