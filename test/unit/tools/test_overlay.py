@@ -51,4 +51,5 @@ def test_the_command_writes_a_picture(result: Path, region: Path, tmp_path: Path
     command = [sys.executable, "-m", "tools.overlay", result, region, tmp_path / "p.png"]
     done = subprocess.run(list(map(str, command)), cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == f"wrote {tmp_path / 'p.png'}\n"
-    assert Image.open(tmp_path / "p.png").size == (600, 300)
+    with Image.open(tmp_path / "p.png") as picture:
+        assert picture.size == (600, 300)
