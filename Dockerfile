@@ -47,7 +47,7 @@ COPY inference.py serve.py LICENSE ./
 # A broken bundle fails here, not on the platform.
 RUN python -m compileall -q --invalidation-mode unchecked-hash mitoscope model inference.py serve.py \
  && find /opt/app -newermt @0 -exec touch --date=@0 {} + \
- && python -c 'from mitoscope import Classifier; Classifier.load("weights", device="cpu")'
+ && python -c 'from pathlib import Path; from mitoscope.stopwatch import Stopwatch; from model.case import load_model; load_model(Path("weights"), "cpu", "auto", Stopwatch())'
 
 # The commit, for the records beside what `mitoscope` writes; last, so that another commit of the same code keeps the rest.
 ARG REVISION=unknown
@@ -55,15 +55,19 @@ RUN echo "$REVISION" > REVISION && touch --date=@0 REVISION .
 
 USER 1000:1000
 ARG VERSION=unknown
+ARG TITLE=atypical-mitosis-classifier
+ARG DESCRIPTION="MIDOG 2025, Track 2: which mitotic figures are atypical."
+ARG BUNDLE_TASK=classify
 ARG BUNDLE_NAME=unknown
 ARG BUNDLE_SHA256=unknown
 ARG BASE_IMAGE
-LABEL org.opencontainers.image.title="atypical-mitosis-classifier" \
-      org.opencontainers.image.description="MIDOG 2025, Track 2: which mitotic figures are atypical." \
+LABEL org.opencontainers.image.title="${TITLE}" \
+      org.opencontainers.image.description="${DESCRIPTION}" \
       org.opencontainers.image.licenses="MIT" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${BASE_IMAGE}" \
+      bundle.task="${BUNDLE_TASK}" \
       bundle.name="${BUNDLE_NAME}" \
       bundle.manifest.sha256="${BUNDLE_SHA256}"
 

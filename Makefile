@@ -12,11 +12,16 @@ SLOW   := slow or docker or browser or slurm
 # Two processes of one thread each are faster on two cores than one of two.
 PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: run test check lint docs lite detector-lite republish benchmark ablations leave-one-out external bench fuzz torture audit data \
+.PHONY: run run-detector expected-detector test check lint docs lite detector-lite republish benchmark ablations leave-one-out external bench fuzz torture audit data \
         expected lock clean help need-data fields
 
 run: $(VENV)/.run  ## classify the test stack with weights/lite and print a table
 	@$(BIN)/python inference.py --input test/input/interf0 --output test/output --weights weights/lite --table
+
+# The picture lies beside the output's folder: the platform uploads all that is in it.
+run-detector: $(VENV)/.run  ## detect in the test region with weights/detector-lite; a table, and test/output/region0.png
+	@$(BIN)/python inference.py --input test/input/region0 --output test/output/region0 --weights weights/detector-lite --table
+	@$(BIN)/python -m tools.overlay test/output/region0/mitotic-figures.json test/input/region0/images/*/*.tiff test/output/region0.png
 
 test: $(VENV)/.dev  ## the fast tests, some minutes
 	$(PYTEST) -n 2 --dist loadfile --timeout 60 -m "not ($(SLOW))" --cov --cov-report=term
@@ -120,6 +125,9 @@ torture: $(VENV)/.dev  ## runs killed, bytes damaged, results repeated; counted 
 audit: $(VENV)/.dev  ## licences and known vulnerabilities of what is shipped
 	$(BIN)/python -m tools.supply.licences
 	$(BIN)/python -m tools.supply.vulnerabilities
+
+expected-detector: $(VENV)/.run  ## the test region's expected result, after weights/detector-lite or the region changed
+	$(BIN)/python inference.py --input test/input/region0 --output test/expected/region0 --weights weights/detector-lite --device cpu
 
 expected: $(VENV)/.run  ## the test stack's expected result, after weights/lite or the stack changed
 	$(BIN)/python inference.py --input test/input/interf0 --output test/expected/interf0 --weights weights/lite --device cpu

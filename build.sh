@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Build the image of the algorithm. The bundle's task decides which: classify, Track 2 (normal or atypical crops).
+# Build the image of the algorithm. The bundle's task decides which: detect, Track 1 (a region's mitotic figures), or
+# classify, Track 2 (normal or atypical crops).
 #
 #   ./build.sh [--api exec|invoke] [BUNDLE]
 #
@@ -7,12 +8,12 @@
 #   --api         exec (default): one process a case; invoke: a server behind /health and /invoke
 #   -h, --help    this text
 #
-# Environment: IMAGE       the image's name (default atypical-mitosis-classifier)
+# Environment: IMAGE       the image's name (default mitotic-figure-detector or atypical-mitosis-classifier, by the task;
+#                          ./test.sh and ./export.sh then take the last one built, whose name is in .image)
 #              BASE_IMAGE  the image to build on (default: the Dockerfile's); NAME@sha256:… pins it (docs/adr/0010)
 
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-image=${IMAGE:-atypical-mitosis-classifier}
 
 die() {
     printf 'build.sh: %s\n' "$1" >&2
@@ -56,7 +57,18 @@ bundle_name=$(value name)
 [[ -n $bundle_name ]] || die "the bundle has no name: got none in $manifest, expected \"name\": \"…\"; restore the bundle from where it was published"
 task=$(value task)
 task=${task:-classify} # bundles of format 1 have no task
-[[ $task == classify ]] || die "no image can be built for this task: got $task in $manifest, expected classify; name another bundle"
+case $task in
+    detect)
+        title=mitotic-figure-detector
+        description="MIDOG 2025, Track 1: where in a region are mitotic figures."
+        ;;
+    classify)
+        title=atypical-mitosis-classifier
+        description="MIDOG 2025, Track 2: which mitotic figures are atypical."
+        ;;
+    *) die "no image can be built for this task: got $task in $manifest, expected detect or classify; name another bundle" ;;
+esac
+image=${IMAGE:-$title}
 
 command -v docker >/dev/null || die "there is no Docker: got no docker on PATH, expected Docker 20.10 or newer; install Docker Engine"
 docker version >/dev/null 2>&1 || die "Docker's engine does not answer: got a failing 'docker version', expected a running engine that this user may use; start it"
@@ -73,6 +85,9 @@ arguments=(
     --build-arg "BUNDLE=weights"
     --build-arg "VERSION=$version"
     --build-arg "REVISION=$revision"
+    --build-arg "TITLE=$title"
+    --build-arg "DESCRIPTION=$description"
+    --build-arg "BUNDLE_TASK=$task"
     --build-arg "BUNDLE_NAME=$bundle_name"
     --build-arg "BUNDLE_SHA256=$(sha256sum <"$manifest" | cut -d ' ' -f 1)"
 )
@@ -89,5 +104,6 @@ tar --create --dereference --hard-dereference --sort=name --owner=0 --group=0 --
     | docker build "${arguments[@]}" - \
     || die "the image was not built: got the error above from docker build, expected success; correct it and run ./build.sh again"
 
+[[ -n ${IMAGE:-} ]] || echo "$image" >"$root/.image"
 size=$(docker image inspect --format '{{.Size}}' "$image")
 echo "build.sh: $image is built, $((size / 1000000)) MB with the bundle $bundle_name; next: ./test.sh"

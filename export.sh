@@ -9,13 +9,14 @@
 # dist/<image>-<version>.cdx.json   the image's packages with version, licence and hash (CycloneDX)
 # dist/<bundle>-model.tar.gz        the model tarball, which the platform unpacks at /opt/ml/model
 #
-# Environment: IMAGE  the image's name (default atypical-mitosis-classifier)
+# Environment: IMAGE  the image's name (default: the last one that ./build.sh built without IMAGE, which .image names, else
+#                     atypical-mitosis-classifier)
 #              DIST   the folder to write to (default dist)
 
 # The scripts stand alone: each can be copied by itself.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-image=${IMAGE:-atypical-mitosis-classifier}
+image=${IMAGE:-$(cat "$root/.image" 2>/dev/null || echo atypical-mitosis-classifier)}
 dist=${DIST:-$root/dist}
 limit=10000000000 # bytes; the platform's largest image tarball
 

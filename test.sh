@@ -1,29 +1,28 @@
 #!/usr/bin/env bash
-# Run the image on test/input/interf0 under stricter conditions than the platform's, and check its output.
+# Run the image on a test case under stricter conditions than the platform's, and check its output.
 #
 #   ./test.sh
 #
 #   -h, --help    this text
 #
-# The image's label selects the test. exec: one container scores the case. invoke: one server, called from inside its
+# The image's labels select the test. bundle.task: detect, Track 1, the region of test/input/region0; classify, Track 2, the
+# stack of test/input/interf0. The API: exec, one container scores the case; invoke, one server, called from inside its
 # container, scores three cases in a row, a bad one between two good ones and two calls at once, and is stopped by SIGTERM
 # in the middle of a case; /input and /output are emptied and filled between the calls.
 #
-# Format and page count are always checked. The values are compared with the expected output when the image holds
-# weights/lite, which made it: within 1e-4 and with equal classes on a CPU; within 2e-2 on a GPU (fp16), where a page
-# that close to the threshold may change its class.
+# The rules of the platform are always checked. The values are compared with the expected output when the image holds
+# weights/lite or weights/detector-lite, which made it: within 1e-4 and with equal classes on a CPU; within 2e-2 on a GPU
+# (fp16), where a page or point that close to the threshold may change its class.
 #
-# Environment: IMAGE     the image's name (default atypical-mitosis-classifier)
+# Environment: IMAGE     the image's name (default: the last one that ./build.sh built without IMAGE, which .image names,
+#                        else atypical-mitosis-classifier)
 #              EXPECTED  the folder of the expected output, compared with any bundle
-#                        (default test/expected/interf0)
+#                        (default test/expected/region0 or test/expected/interf0)
 
 # The scripts stand alone: each can be copied by itself.
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-image=${IMAGE:-atypical-mitosis-classifier}
-expected=${EXPECTED:-$root/test/expected/interf0}
-input=$root/test/input/interf0
-result=multiple-mitotic-figure-classification.json
+image=${IMAGE:-$(cat "$root/.image" 2>/dev/null || echo atypical-mitosis-classifier)}
 
 die() {
     printf 'test.sh: %s\n' "$1" >&2
@@ -40,10 +39,31 @@ case ${1:-} in
 esac
 command -v docker >/dev/null || die "there is no Docker: got no docker on PATH, expected Docker 20.10 or newer; install Docker Engine"
 docker version >/dev/null 2>&1 || die "Docker's engine does not answer: got a failing 'docker version', expected a running engine that this user may use; start it"
-[[ -f $input/inputs.json ]] || die "there is no test case: got no $input/inputs.json, expected the committed fixture; restore test/input"
-[[ -f $expected/$result ]] || die "there is no expected output: got no $expected/$result, expected the committed file; restore test/expected or correct EXPECTED"
 user=$(docker image inspect --format '{{.Config.User}}' "$image" 2>/dev/null) \
     || die "there is no image: got none named $image, expected a built one; run ./build.sh"
+
+# Images of Track 2 that were built before there was a label have none.
+case $(docker image inspect --format '{{index .Config.Labels "bundle.task"}}' "$image") in
+    detect)
+        track=1
+        folder=region0
+        weights=detector-lite
+        result=mitotic-figures.json
+        kind=--region
+        other=glass
+        ;;
+    *)
+        track=2
+        folder=interf0
+        weights=lite
+        result=multiple-mitotic-figure-classification.json
+        kind=--stack
+        other=reversed
+        ;;
+esac
+expected=${EXPECTED:-$root/test/expected/$folder}
+input=$root/test/input/$folder
+[[ -f $input/inputs.json ]] || die "there is no test case: got no $input/inputs.json, expected the committed fixture; restore test/input"
 
 api=$(docker image inspect --format '{{index .Config.Labels "org.grand-challenge.api-method"}}' "$image")
 [[ $api == exec || $api == invoke ]] || die "the image is another one: got the label org.grand-challenge.api-method '$api', expected exec or invoke; run ./build.sh"
@@ -60,8 +80,8 @@ trap clean_up EXIT
 # Copies, so that the container's user may read them whatever the checkout's permissions.
 mkdir "$work/cases" "$work/check" "$work/expected" "$work/input" "$work/model" "$work/output"
 cp -R "$input" "$work/cases/fixture"
-cp -R "$expected" "$work/expected/fixture"
 cp "$root/test/container/make_cases.py" "$work/check/"
+((track == 2)) || cp "$root/test/compare_points.py" "$work/check/"
 chmod -R a+rX "$work"
 chmod 777 "$work/cases" "$work/expected" "$work/output"
 
@@ -80,13 +100,16 @@ else
 fi
 
 baked=$(docker image inspect --format '{{index .Config.Labels "bundle.name"}} {{index .Config.Labels "bundle.manifest.sha256"}}' "$image")
-lite=$(sha256sum "$root/weights/lite/manifest.json" 2>/dev/null | cut -d ' ' -f 1) || lite=
+lite=$(sha256sum "$root/weights/$weights/manifest.json" 2>/dev/null | cut -d ' ' -f 1) || lite=
 compare=()
 if [[ -n ${EXPECTED:-} || (-n $lite && ${baked##* } == "$lite") ]]; then
+    [[ -f $expected/$result ]] || die "there is no expected output: got no $expected/$result, expected the committed file; restore test/expected or correct EXPECTED"
+    cp -R "$expected" "$work/expected/fixture"
+    chmod -R a+rX "$work/expected"
     compare=(--tolerance "$tolerance" --class-margin "$class_margin")
     echo "test.sh: checking format and values against $expected (bundle ${baked% *}, tolerance $tolerance)"
 else
-    echo "test.sh: checking the format only: the image holds ${baked% *}, the expected values are those of weights/lite"
+    echo "test.sh: checking the format only: the image holds ${baked% *}, the expected values are those of weights/$weights"
 fi
 
 failures=()
@@ -103,12 +126,16 @@ provide() { # CASE: into /input; /output is empty then
 }
 
 check() { # CASE: check the result in /output, by the image's own `mitoscope check`
-    local stacks=("$work"/input/images/*/*) against=()
-    ((${#compare[@]} == 0)) || against=(--expected "/expected/$1/$result" "${compare[@]}")
+    local images=("$work"/input/images/*/*) against=()
+    [[ $track != 2 || ! -f $work/expected/$1/$result ]] || against=(--expected "/expected/$1/$result" "${compare[@]}")
     docker run --rm "${strict[@]}" -v "$work/expected:/expected:ro" \
         -v "$work/input:/input:ro" -v "$work/output:/output:ro" --entrypoint python "$image" \
-        -m mitoscope check "/output/$result" --stack "/input${stacks[0]#"$work/input"}" --weights /opt/app/weights "${against[@]}" \
+        -m mitoscope check "/output/$result" "$kind" "/input${images[0]#"$work/input"}" --weights /opt/app/weights "${against[@]}" \
         || failures+=("$1: the output is wrong, see above")
+    [[ $track == 2 || ! -f $work/expected/$1/$result ]] || docker run --rm "${strict[@]}" -v "$work/check:/check:ro" \
+        -v "$work/expected:/expected:ro" -v "$work/output:/output:ro" --entrypoint python "$image" \
+        /check/compare_points.py "/output/$result" "/expected/$1/$result" "$tolerance" "$class_margin" \
+        || failures+=("$1: the output is not as expected, see above")
 }
 
 test_exec() {
@@ -145,7 +172,7 @@ expect() { # CASE STATUS: score the case; 201 is followed by a check
 
 check_quietly() { # CASE: show the table only if something is wrong
     check "$1" >"$work/checked"
-    [[ $(tail -n 1 "$work/checked") == ok ]] || cat "$work/checked"
+    ! grep -q '^wrong: ' "$work/checked" || cat "$work/checked"
 }
 
 expect_stderr() { # LINES: their number; each is the reason of a failed case
@@ -200,12 +227,12 @@ test_invoke() {
         --entrypoint python "$image" /check/make_cases.py /cases /expected
     if start_server; then
         expect fixture 201
-        expect reversed 201
+        expect "$other" 201
         expect fixture 201
         expect_stderr 0
         expect bad 500
         [[ -z $(ls -A "$work/output") ]] || failures+=("bad: a case that failed has an output")
-        expect reversed 201
+        expect "$other" 201
         call_twice
         expect_stderr 1
         stop_server

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from mitoscope.bundle.checks import RESTORE
-from mitoscope.bundle.find import find_bundle
+from mitoscope.bundle.find import DEFAULTS, DETECTOR_DEFAULTS, find_bundle
+from mitoscope.bundle.manifest import Bundle
 from mitoscope.bundle.read import read_ahead, read_bundle
 from mitoscope.errors import InputError, WeightsError
 from mitoscope.memory import keep_freed_memory
-from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME
+from mitoscope.sockets import INPUT_SLUG, OUTPUT_NAME, POINTS_NAME, REGION_SLUG
 from mitoscope.stopwatch import Stopwatch
-from model import classification
+from model import classification, detection
 from model.contract import read_slugs, remove_partial
 
 
@@ -45,30 +46,39 @@ class Handler:
     """How one track's cases are scored.
 
     Attributes:
+        name: The track, for messages.
         task: The task of its bundles.
+        defaults: The weights in the package and in the checkout.
         output_name: The result's file name in the output folder.
         score: (input folder, output folder, function that loads the model, stopwatch) → the scored case.
-        get_kind: Imports the model's class, whose `place` takes (bundle, its files, device, precision, base).
+        get_place: Imports the function that makes a model of (bundle, its files, device, precision, base).
     """
 
+    name: str
     task: str
+    defaults: tuple[Path, ...]
     output_name: str
     score: Callable[..., Case]
-    get_kind: Callable[[], Any]
+    get_place: Callable[[], Callable[..., Model]]
 
 
 HANDLERS: dict[tuple[str, ...], Handler] = {
-    (INPUT_SLUG,): Handler("classify", OUTPUT_NAME, classification.score_stack, classification.get_kind),
+    (REGION_SLUG,): Handler(
+        "Track 1", "detect", DETECTOR_DEFAULTS, POINTS_NAME, detection.score_region, detection.get_place
+    ),
+    (INPUT_SLUG,): Handler(
+        "Track 2", "classify", DEFAULTS, OUTPUT_NAME, classification.score_stack, classification.get_place
+    ),
 }
 
 
-def run_case(input_dir: Path, output_dir: Path, get_model: Callable[[], Model], watch: Stopwatch) -> Case:
+def run_case(input_dir: Path, output_dir: Path, get_model: Callable[[Handler], Model], watch: Stopwatch) -> Case:
     """Score one case.
 
     Args:
         input_dir: The case's folder, with ``inputs.json`` and ``images/``.
         output_dir: Where the result goes; made if it is missing.
-        get_model: Loads the networks; called after the case has been read.
+        get_model: Loads the networks for a handler; called after the case has been read.
         watch: Measures the seconds by stage.
 
     Raises:
@@ -83,11 +93,34 @@ def run_case(input_dir: Path, output_dir: Path, get_model: Callable[[], Model], 
             expected=" or ".join(str(list(known)) for known in HANDLERS),
             remedy="select the interface of this challenge's track on the platform",
         )
-    return handler.score(input_dir, output_dir, get_model, watch)
+
+    def get_checked() -> Model:
+        model = get_model(handler)
+        _check_task(model.bundle, handler)
+        return model
+
+    return handler.score(input_dir, output_dir, get_checked, watch)
+
+
+def _check_task(bundle: Bundle, handler: Handler) -> None:
+    """Refuse weights that were made for the other track."""
+    if bundle.task != handler.task:
+        raise WeightsError(
+            "the weights are for another track than the case",
+            got=f"the bundle {bundle.name} of the task {bundle.task}, and a case of {handler.name}",
+            expected=f"a bundle of the task {handler.task}",
+            remedy="name one with --weights, or submit the container to its own track",
+        )
 
 
 def load_model(
-    weights: Path | None, device: str, precision: str, watch: Stopwatch, *, base: Path | None = None
+    weights: Path | None,
+    device: str,
+    precision: str,
+    watch: Stopwatch,
+    *,
+    base: Path | None = None,
+    handler: Handler | None = None,
 ) -> Model:
     """Verify the bundle, and read its members while torch is being imported.
 
@@ -97,30 +130,32 @@ def load_model(
         precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
         watch: Measures the seconds by stage.
         base: The base network of a bundle of adapters that does not hold it: its file or folder.
+        handler: That of the case, if it is known: its defaults are used, and bundles of another task refused.
 
     Raises:
-        WeightsError: The bundle is missing, broken, or of a task that no handler has.
+        WeightsError: The bundle is missing, broken, or of a task that no handler has, or not this one.
         DeviceError: This machine lacks the device or the precision.
     """
     keep_freed_memory()
-    bundle = read_bundle(find_bundle(weights))
-    kinds = {handler.task: handler.get_kind for handler in HANDLERS.values()}
-    get_kind = kinds.get(bundle.task)
-    if get_kind is None:
+    bundle = read_bundle(find_bundle(weights, None if handler is None else handler.defaults))
+    if handler is not None:
+        _check_task(bundle, handler)
+    places = {each.task: each.get_place for each in HANDLERS.values()}
+    get_place = places.get(bundle.task)
+    if get_place is None:
         raise WeightsError(
             f"the bundle {bundle.name} cannot score cases",
             got=f"task {bundle.task}",
-            expected=f"task {' or '.join(kinds)}",
+            expected=f"task {' or '.join(places)}",
             remedy=RESTORE,
         )
     contents = read_ahead(bundle)
     with watch.stage("imports"):
-        kind = get_kind()
+        place = get_place()
         from mitoscope.networks.device import choose_device, choose_precision
     with watch.stage("weights"):
         where = choose_device(device)
-        model: Model = kind.place(bundle, contents, where, choose_precision(precision, where, bundle), base)
-    return model
+        return place(bundle, contents, where, choose_precision(precision, where, bundle), base)
 
 
 def find_results(output_dir: Path) -> list[Path]:

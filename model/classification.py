@@ -91,11 +91,11 @@ def score_stack(
     return StackCase(stack, classifier.calibrate(p_members), records, outliers)
 
 
-def get_kind() -> "type[Classifier]":
-    """The model's class."""
+def get_place() -> "Callable[..., Classifier]":
+    """The function that places a bundle."""
     from mitoscope.classify.classifier import Classifier  # here: it imports torch
 
-    return Classifier
+    return Classifier.place
 
 
 def compare_crops(crops: np.ndarray, classifier: "Classifier") -> list[list[str]] | None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mitoscope.stopwatch import Stopwatch
-from model.case import Model, describe_model, find_results, load_model, remove_partials, run_case
+from model.case import Handler, Model, describe_model, find_results, load_model, remove_partials, run_case
 from model.log import log, run_logged
 from model.signals import write_line
 
@@ -37,7 +37,7 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
         default="auto",
         help="auto: fp32, or a faster one that was measured to be harmless for the bundle",
     )
-    parser.add_argument("--table", action="store_true", help="print page, class, p_atypical, spread of the members")
+    parser.add_argument("--table", action="store_true", help="print the result as a table")
     return parser
 
 
@@ -58,8 +58,8 @@ def run(arguments: argparse.Namespace, model: Model | None = None) -> None:
     """
     watch = Stopwatch()
 
-    def get_model() -> Model:
-        loaded = model or load_chosen(arguments, watch)
+    def get_model(handler: Handler) -> Model:
+        loaded = model or load_chosen(arguments, watch, handler)
         log(*describe_model(loaded))
         return loaded
 
@@ -69,9 +69,10 @@ def run(arguments: argparse.Namespace, model: Model | None = None) -> None:
         log("", *case.tabulate())
 
 
-def load_chosen(arguments: argparse.Namespace, watch: Stopwatch) -> Model:
-    """Load the networks that the command line names."""
-    return load_model(arguments.weights, arguments.device, arguments.precision, watch, base=arguments.base)
+def load_chosen(arguments: argparse.Namespace, watch: Stopwatch, handler: Handler | None = None) -> Model:
+    """Load the networks that the command line names, those of a handler if the case is known."""
+    chosen = arguments.weights, arguments.device, arguments.precision
+    return load_model(*chosen, watch, base=arguments.base, handler=handler)
 
 
 def main(arguments: argparse.Namespace) -> int:

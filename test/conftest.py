@@ -13,10 +13,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from mitoscope.sockets import INPUT_SLUG
+from mitoscope.sockets import INPUT_SLUG, REGION_SLUG
 from mitoscope.training.data.table import CropData, read_data, write_data
-from model.classification import IMAGES_FOLDER
+from model import classification, detection
 
+IMAGES_FOLDERS = {INPUT_SLUG: classification.IMAGES_FOLDER, REGION_SLUG: detection.IMAGES_FOLDER}
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -49,7 +50,7 @@ def make_case(tmp_path: Path) -> Callable[..., Path]:
 
     def make(key: str = "interface", slug: str = INPUT_SLUG, name: str = "input") -> Path:
         folder = tmp_path / name
-        (folder / IMAGES_FOLDER).mkdir(parents=True)
+        (folder / IMAGES_FOLDERS.get(slug, classification.IMAGES_FOLDER)).mkdir(parents=True)
         value = {key: {"slug": slug, "kind": "Image"}, "image": {"name": "stack_1.tiff"}, "file": None}
         (folder / "inputs.json").write_text(json.dumps([value]), encoding="utf-8")
         return folder
@@ -94,6 +95,55 @@ def tiny_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ),
     )
     return write_bundle(bundle, states).folder
+
+
+@pytest.fixture(scope="session")
+def tiny_detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a bundle of one detector on EfficientNet-Lite0, with random weights, at 0.5 µm per px.
+
+    Its last layer's weights are large, so that it finds some points in every picture that is not blank, of which some
+    are above the threshold.
+    """
+    import torch
+
+    from mitoscope.bundle.inputs import InputSpec
+    from mitoscope.bundle.manifest import Bundle, Member, Threshold
+    from mitoscope.bundle.members import write_bundle
+    from mitoscope.networks.build import build_detector
+
+    torch.manual_seed(0)
+    images = torch.nn.functional.interpolate(torch.rand(8, 3, 16, 16), size=128, mode="bilinear")
+    network = build_detector("tf_efficientnet_lite0", 1).train()
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network(images)
+        for layer in network.bbox_head.rtm_cls:
+            layer.weight.normal_(0, 0.3)
+            layer.bias.fill_(-1.0)
+    bundle = Bundle(
+        folder=tmp_path_factory.mktemp("bundles") / "tiny-detector",
+        name="tiny-detector",
+        architecture="tf_efficientnet_lite0",
+        input=InputSpec(size_px=256, mpp=0.5),
+        threshold=Threshold(value=0.5, rule="fixed", fitted_on="nothing", n_crops=0),
+        members=(Member("fold0.safetensors", ""),),
+        task="detect",
+        classes=("mitotic figure",),
+    )
+    return write_bundle(bundle, [network.state_dict()]).folder
+
+
+@pytest.fixture
+def region() -> np.ndarray:
+    """uint8 (360, 440, 3): uneven tissue with dark spots."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(90, 240, (12, 15, 3), dtype=np.uint8)
+    pixels = np.asarray(Image.fromarray(coarse).resize((440, 360))).copy()
+    for x, y in zip(rng.integers(20, 400, 12), rng.integers(20, 320, 12), strict=True):
+        pixels[y : y + 24, x : x + 24] //= 3
+    return pixels
 
 
 @pytest.fixture(scope="session")

@@ -12,6 +12,7 @@ MODEL_TARBALL = Path("/opt/ml/model")  # where the platform unpacks the model ta
 BAKED = Path("/opt/app/weights")  # where the image carries its own bundle
 PACKAGE = Path(__file__).resolve().parent.parent
 DEFAULTS = (PACKAGE / "weights" / "lite", PACKAGE.parent / "weights" / "lite")  # installed; in a checkout
+DETECTOR_DEFAULTS = tuple(folder.with_name("detector-lite") for folder in DEFAULTS)
 
 
 def find_bundle(weights: Path | None = None, defaults: Sequence[Path] | None = None) -> Path:

@@ -1,13 +1,14 @@
 """The task: where in an image of tissue are mitotic figures?"""
 
+from mitoscope import sockets
 from mitoscope.bundle import find
 from mitoscope.bundle.checks import RESTORE
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.detect.tiles import LEAST_PX, STEP_PX
 from mitoscope.errors import WeightsError
 
-DEFAULTS = tuple(folder.with_name("detector-lite") for folder in find.DEFAULTS)
-POINT_NAMES = ("non-mitotic figure", "mitotic figure")  # below the threshold, and from it on, as the challenge has it
+DEFAULTS = find.DETECTOR_DEFAULTS
+POINT_NAMES = sockets.POINT_NAMES
 
 
 def check_task(bundle: Bundle) -> None:

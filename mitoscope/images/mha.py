@@ -7,6 +7,7 @@ import re
 import zlib
 from collections.abc import Iterator
 from functools import cached_property
+from math import isfinite
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,6 +23,8 @@ WHOLE = re.compile(r"[1-9]\d{0,6}", re.ASCII)
 MODES = {1: "L", 3: "RGB", 4: "RGBA"}  # Pillow's, by the number of channels
 BAND_ROWS = 64  # of a block
 UM_PER_MM = 1_000.0
+ORIGINS = ("Offset", "Position", "Origin")  # ITK's names for one thing
+ROTATIONS = ("TransformMatrix", "Rotation", "Orientation")
 SEPARATOR = re.compile(rb"[=:]")
 TRUE, FALSE = ("True", "true", "1"), ("False", "false", "0")
 
@@ -96,6 +99,27 @@ def _read_mpp(fields: dict[str, str]) -> tuple[float, float] | None:
     except ValueError:
         return None
     return None if x_mm == y_mm == 1 else (x_mm * UM_PER_MM, y_mm * UM_PER_MM)
+
+
+def read_origin(fields: dict[str, str]) -> tuple[float, float]:
+    """Where the centre of the first pixel lies, x and y in mm.
+
+    Raises:
+        PixelError: It is no number, or the image is turned.
+    """
+    n_axes = len(fields.get("DimSize", "").split())
+    identity = [float(row == column) for row in range(n_axes) for column in range(n_axes)]
+    for key, expected in [(key, identity) for key in ROTATIONS] + [(key, None) for key in ORIGINS]:
+        if key in fields:
+            try:
+                values = [float(each) for each in fields[key].split()]
+            except ValueError:
+                values = []
+            good = values == expected if expected else len(values) == n_axes and all(map(isfinite, values))
+            if not good:
+                raise PixelError(f"{key} = {fields[key][:60]}", f"{expected or f'{n_axes} numbers'}")
+    x_mm, y_mm = next((fields[key].split()[:2] for key in ORIGINS if key in fields), ("0", "0"))
+    return float(x_mm), float(y_mm)
 
 
 def read_header(file: BinaryIO) -> dict[str, str]:

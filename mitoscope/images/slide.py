@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from mitoscope.errors import InputError
-from mitoscope.images.mha import MhaSource
+from mitoscope.images.mha import MhaSource, read_header, read_origin
 from mitoscope.images.picture import PictureSource
 from mitoscope.images.source import PixelError, Source
 from mitoscope.images.tiff_source import TiffSource
@@ -177,6 +177,21 @@ def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
     if source.is_grey:
         notes += ("it is greyscale: the networks were trained on H&E in colour",)
     return Slide(path, source, size, notes)
+
+
+def read_origin_mm(path: Path) -> tuple[float, float]:
+    """Where the centre of an image's first pixel lies, as ITK reads it: (0, 0), but for an MHA with an offset.
+
+    Raises:
+        InputError: An MHA is turned.
+    """
+    if path.suffix.lower() != ".mha":
+        return 0.0, 0.0
+    try:
+        with path.open("rb") as file:
+            return read_origin(read_header(file))
+    except (PixelError, OSError) as error:
+        raise _fault(path, error) from error
 
 
 def _choose_mpp(given: float | None, tags: tuple[float, float] | None) -> tuple[Mpp, tuple[str, ...]]:

@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError, describe_memory_error
 from mitoscope.networks import efficientnet, efficientvit
-from mitoscope.networks.layers import Runtime
+from mitoscope.networks.layers import Runtime, empty_weights
 from mitoscope.networks.rtmdet import NARROW, SIZES, STRIDES, RTMDet, merge_norms
 
+BACKBONE = "backbone."
 RUNTIMES = (efficientvit.find_runtime, efficientnet.find_runtime)  # families that inference runs without timm
 
 
@@ -69,6 +69,11 @@ def build_detector(architecture: str, n_classes: int, *, pretrained: bool = Fals
             remedy=f"choose another --set architecture=…, such as {', '.join(SIZES)} or tf_efficientnet_lite0",
         )
     backbone.channels = info.channels()
+    return _assemble(backbone, n_classes)
+
+
+def _assemble(backbone: nn.Module, n_classes: int) -> RTMDet:
+    """Neck and head on a backbone that is not RTMDet's own."""
     return RTMDet(NARROW, n_classes, backbone)
 
 
@@ -121,7 +126,7 @@ def restore_network(architecture: str, size_px: int, state: Mapping[str, Tensor]
         WeightsError: The tensors belong to another architecture.
     """
     runtime = find_runtime(architecture)
-    with torch.device("meta"):  # skip the random initialisation: the weights are replaced
+    with empty_weights():
         network = runtime.build() if runtime else build_network(architecture, size_px)
     tensors = _match(network, lambda: runtime.fold(state) if runtime else dict(state), architecture, name)
     network.load_state_dict(tensors, strict=True, assign=True)
@@ -141,17 +146,26 @@ def restore_detector(architecture: str, n_classes: int, state: Mapping[str, Tens
         name: The member's file, for the message.
 
     Returns:
-        See `mitoscope.networks.rtmdet.RTMDet`; in fp32, on the CPU, in evaluation mode, with merged batch norms.
+        See `mitoscope.networks.rtmdet.RTMDet`; in fp32, on the CPU, in evaluation mode, with merged batch norms. A
+        backbone of EfficientNet-Lite runs without timm.
 
     Raises:
         WeightsError: The architecture is unknown, or the tensors belong to another one.
     """
-    with torch.device("meta"):
-        network = build_detector(architecture, n_classes)
-    tensors = _match(network, lambda: dict(state), architecture, name)
+    runtime = efficientnet.find_backbone(architecture)
+    with empty_weights():
+        network = _assemble(runtime.build(), n_classes) if runtime else build_detector(architecture, n_classes)
+    tensors = _match(network, lambda: _fold_backbone(runtime, state) if runtime else dict(state), architecture, name)
     wide = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
     network.load_state_dict(wide, strict=True, assign=True)
     return merge_norms(network.eval().requires_grad_(False))
+
+
+def _fold_backbone(runtime: Runtime, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A detector's tensors with those of its backbone as inference needs them."""
+    own = {key.removeprefix(BACKBONE): tensor for key, tensor in state.items() if key.startswith(BACKBONE)}
+    others = {key: tensor for key, tensor in state.items() if not key.startswith(BACKBONE)}
+    return others | {f"{BACKBONE}{key}": tensor for key, tensor in runtime.fold(own).items()}
 
 
 def _match(

@@ -6,13 +6,14 @@ whose weights are read here; a test holds both to the same logits.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
 
 from mitoscope.networks.layers import Conv, Dense, Runtime, State, fold_norm, list_folded
 
 NORM_EPS = 1e-3
+GRIDS = (2, 4, 6)  # the stages whose results have strides 8, 16 and 32
 STEM, HEAD = 32, 1280  # channels, in every Lite
 # Of each stage: blocks, side of the kernel, stride, expansion, channels; before scaling.
 STAGES = (
@@ -35,8 +36,19 @@ SCALES = {  # of channels and of depth
 
 def find_runtime(architecture: str) -> Runtime | None:
     """For a timm model name, with or without the dot that names weights; None for another family's."""
-    scales = SCALES.get(architecture.partition(".")[0])
+    scales = _find_scales(architecture)
     return None if scales is None else Runtime(lambda: EfficientNetLite(*scales), fold_norms)
+
+
+def find_backbone(architecture: str) -> Runtime | None:
+    """As `find_runtime`, for a detector's backbone: timm's network with ``features_only``."""
+    scales = _find_scales(architecture)
+    return None if scales is None else Runtime(lambda: EfficientNetLiteGrids(*scales), fold_backbone_norms)
+
+
+def _find_scales(architecture: str) -> tuple[float, float] | None:
+    """Of channels and of depth."""
+    return SCALES.get(architecture.partition(".")[0])
 
 
 class EfficientNetLite(nn.Module):
@@ -52,24 +64,60 @@ class EfficientNetLite(nn.Module):
 
     def __init__(self, width: float, depth: float) -> None:
         super().__init__()
-        self.conv_stem = Conv(3, STEM, 3, "relu6", stride=2, same=True)
-        stages, self.feature_info, c_in = [], [], STEM
-        for number, (count, side, stride, expand, channels) in enumerate(STAGES):
-            c_out = _round_channels(channels * width)
-            fixed = number in (0, len(STAGES) - 1)
-            blocks = []
-            for k in range(count if fixed else math.ceil(count * depth)):
-                blocks.append(Block(c_in, c_out, side, stride if k == 0 else 1, expand))
-                c_in = c_out
-            stages.append(nn.Sequential(*blocks))
-            self.feature_info.append({"module": f"blocks.{number}", "num_chs": c_out})
-        self.blocks = nn.Sequential(*stages)
-        self.conv_head = Conv(c_in, HEAD, 1, "relu6")
+        self.conv_stem = _make_stem()
+        self.blocks, channels = _make_stages(width, depth)
+        self.feature_info = [{"module": f"blocks.{number}", "num_chs": c} for number, c in enumerate(channels)]
+        self.conv_head = Conv(channels[-1], HEAD, 1, "relu6")
         self.classifier = Dense(HEAD, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         logit: Tensor = self.classifier(self.conv_head(self.blocks(self.conv_stem(x))).mean(dim=(2, 3)))
         return logit
+
+
+class EfficientNetLiteGrids(nn.Module):
+    """A detector's backbone: float (N, 3, H, W) → grids at strides 8, 16 and 32, from `fold_backbone_norms`' weights.
+
+    Attributes:
+        channels: Of the three grids.
+
+    Args:
+        width: As `EfficientNetLite` has it.
+        depth: As `EfficientNetLite` has it.
+    """
+
+    def __init__(self, width: float, depth: float) -> None:
+        super().__init__()
+        self.conv_stem = _make_stem()
+        self.blocks, channels = _make_stages(width, depth)
+        self.channels = [channels[number] for number in GRIDS]
+
+    def forward(self, x: Tensor) -> list[Tensor]:
+        x, stages = self.conv_stem(x), []
+        for stage in self.blocks:
+            x = stage(x)
+            stages.append(x)
+        return [stages[number] for number in GRIDS]
+
+
+def _make_stem() -> Conv:
+    """The first convolution."""
+    return Conv(3, STEM, 3, "relu6", stride=2, same=True)
+
+
+def _make_stages(width: float, depth: float) -> tuple[nn.Sequential, list[int]]:
+    """All stages, and the channels of each one's result."""
+    stages, c_outs, c_in = [], [], STEM
+    for number, (count, side, stride, expand, channels) in enumerate(STAGES):
+        c_out = _round_channels(channels * width)
+        fixed = number in (0, len(STAGES) - 1)
+        blocks = []
+        for k in range(count if fixed else math.ceil(count * depth)):
+            blocks.append(Block(c_in, c_out, side, stride if k == 0 else 1, expand))
+            c_in = c_out
+        stages.append(nn.Sequential(*blocks))
+        c_outs.append(c_out)
+    return nn.Sequential(*stages), c_outs
 
 
 class Block(nn.Module):
@@ -114,9 +162,19 @@ def fold_norms(state: State) -> dict[str, Tensor]:
         KeyError: A norm lacks one of its tensors or has no convolution, or a surplus tensor has a folded one's name.
         RuntimeError: Its tensors are of another shape than the convolution's.
     """
-    folded = {f"classifier.{kind}": state[f"classifier.{kind}"] for kind in ("weight", "bias")}
-    used = set(folded)
-    for conv, norm, name in _pairs(state):
+    kept = {f"classifier.{kind}": state[f"classifier.{kind}"] for kind in ("weight", "bias")}
+    return _fold(state, [*_pairs(state), ("conv_head", "bn2", "conv_head")], kept)
+
+
+def fold_backbone_norms(state: State) -> dict[str, Tensor]:
+    """As `fold_norms`, for `EfficientNetLiteGrids`."""
+    return _fold(state, _pairs(state), {})
+
+
+def _fold(state: State, pairs: Iterable[tuple[str, str, str]], kept: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Fold each norm into its convolution, beside the tensors that are kept as they are."""
+    folded, used = dict(kept), set(kept)
+    for conv, norm, name in pairs:
         used |= list_folded(conv, norm)
         tensors = fold_norm(state, conv, norm, NORM_EPS)
         folded |= {f"{name}.{kind}": tensors[f"{conv}.{kind}"] for kind in ("weight", "bias")}
@@ -127,9 +185,8 @@ def fold_norms(state: State) -> dict[str, Tensor]:
 
 
 def _pairs(state: State) -> Iterator[tuple[str, str, str]]:
-    """Each convolution, the norm after it, and what the convolution is called here."""
+    """Each convolution before the head, the norm after it, and what the convolution is called here."""
     yield "conv_stem", "bn1", "conv_stem"
-    yield "conv_head", "bn2", "conv_head"
     for block in sorted({key.rpartition(".conv_dw.")[0] for key in state if ".conv_dw." in key}):
         if f"{block}.conv_pwl.weight" in state:
             yield f"{block}.conv_pw", f"{block}.bn1", f"{block}.conv_pw"

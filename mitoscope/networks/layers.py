@@ -1,12 +1,15 @@
 """The layers that inference networks share, and the folding of batch norms into convolutions."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 RELU6 = (0.0, 6.0)
 State = Mapping[str, Tensor]
@@ -26,6 +29,32 @@ class Runtime:
     build: Callable[[], nn.Module]
     fold: Callable[[State], dict[str, Tensor]]
     gains_from_bf16: bool = False
+
+
+class _NoInitialisation(TorchFunctionMode):
+    """torch.nn.init's functions leave their tensor as it is."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:  # noqa: ANN401 - whatever the function returns
+        values = dict(kwargs or {})
+        if getattr(func, "__module__", None) == nn.init.__name__:
+            return values["tensor"] if "tensor" in values else args[0]
+        return func(*args, **values)
+
+
+@contextmanager
+def empty_weights() -> Iterator[None]:
+    """Networks that are built inside have only shapes; their weights will come from a file.
+
+    No random numbers are drawn: without memory to draw them into, torch would import modules for a second.
+    """
+    with torch.device("meta"), _NoInitialisation():
+        yield
 
 
 class Conv(nn.Conv2d):

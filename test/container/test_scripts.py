@@ -15,6 +15,9 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RESULT = "multiple-mitotic-figure-classification.json"
+POINTS = "mitotic-figures.json"
+NO_POINTS = {"name": "Points of interest", "type": "Multiple points", "points": [], "version": {"major": 1, "minor": 0}}
+LITE_OUTPUT = ROOT / "test/expected/interf0"
 TOOLS = "bash cat chmod cp cut dirname env find git grep gzip mkdir mktemp mv rm sed sha256sum sort stat tar"
 STRICT = (
     "--rm --platform linux/amd64 --network none --read-only --cap-drop ALL --security-opt no-new-privileges "
@@ -70,6 +73,7 @@ def checkout(tmp_path: Path) -> Checkout:
         "inference.py",
         "serve.py",
         "test/container/make_cases.py",
+        "test/compare_points.py",
     ):
         shutil.copy(ROOT / name, root / name)
     for folder in ("mitoscope", "model", "tools/supply", "weights/lite", "test/input", "test/expected"):
@@ -161,10 +165,10 @@ def test_build_takes_a_named_bundle_and_follows_links(checkout: Checkout) -> Non
 
 
 def test_build_refuses_a_task_without_an_image(checkout: Checkout) -> None:
-    edit_manifest(checkout.root / "weights/lite", task="detect")
+    edit_manifest(checkout.root / "weights/lite", task="segment")
     built = checkout.run("./build.sh")
     assert (built.returncode, built.stderr.count("\n")) == (1, 1)
-    assert built.stderr.startswith("build.sh: no image can be built for this task: got detect in ")
+    assert built.stderr.startswith("build.sh: no image can be built for this task: got segment in ")
     assert not checkout.calls("build")
 
 
@@ -304,6 +308,106 @@ def test_a_server_that_breaks_the_contract_fails(checkout: Checkout, scene: dict
     *_, last = tested.stdout.splitlines()
     assert last.startswith("FAIL: ")
     assert reason in last
+
+
+# Track 1
+
+
+@pytest.fixture
+def detecting(checkout: Checkout, tiny_detector: Path) -> Checkout:
+    """A checkout whose image holds a detector, and a result with two points."""
+    shutil.copytree(tiny_detector, checkout.root / "detector")
+    output = checkout.root / "points"
+    output.mkdir()
+    content = json.loads(json.dumps(NO_POINTS))
+    for x_mm, p in ((0.05, 0.9), (0.15, 0.2)):
+        name = "mitotic figure" if p >= 0.5 else "non-mitotic figure"
+        content["points"].append({"name": name, "point": [x_mm, 0.1, 0.0], "probability": p})
+    (output / POINTS).write_text(json.dumps(content))
+    checkout.environment |= {"BUNDLE": str(checkout.root / "detector"), "OUTPUT": str(output)}
+    return checkout
+
+
+def alter_points(checkout: Checkout, **changes: object) -> dict[str, str]:
+    """EXPECTED with another first point."""
+    content = json.loads((Path(checkout.environment["OUTPUT"]) / POINTS).read_text())
+    content["points"][0] |= changes
+    (checkout.root / "wanted").mkdir()
+    (checkout.root / "wanted" / POINTS).write_text(json.dumps(content))
+    return {"EXPECTED": str(checkout.root / "wanted")}
+
+
+def test_a_detector_becomes_an_image_of_track_1_and_the_scripts_find_it(detecting: Checkout) -> None:
+    built = detecting.run("./build.sh", "detector")
+    assert (built.returncode, built.stderr) == (0, "")
+    assert built.stdout.startswith("build.sh: mitotic-figure-detector (detect, exec, version ")
+    words = " ".join(detecting.calls("build")[0]["arguments"])
+    for each in ("--tag mitotic-figure-detector ", "TITLE=mitotic-figure-detector ", "BUNDLE_TASK=detect "):
+        assert each in words
+    tested = detecting.run("./test.sh")
+    assert (tested.returncode, tested.stderr) == (0, "")
+    assert tested.stdout.endswith("\nok\nPASS\n")
+    assert "checking the format only: the image holds tiny-detector" in tested.stdout
+    [case] = detecting.case_runs()
+    assert case.endswith(":/opt/ml/model:ro mitotic-figure-detector")
+    exported = detecting.run("./export.sh")
+    assert (exported.returncode, exported.stderr) == (0, "")
+    assert sorted(path.name for path in (detecting.root / "dist").iterdir()) == [
+        *(f"mitotic-figure-detector-1.2.3.{kind}" for kind in ("cdx.json", "tar.gz")),
+        "tiny-detector-model.tar.gz",
+    ]
+    assert detecting.run("./build.sh", "weights/lite").returncode == 0
+    detecting.run("./test.sh", BUNDLE=str(detecting.root / "weights/lite"), OUTPUT=str(LITE_OUTPUT))
+    assert detecting.case_runs()[-1].endswith(" atypical-mitosis-classifier")
+
+
+def test_an_image_with_a_name_of_its_own_is_not_the_next_ones(detecting: Checkout) -> None:
+    detecting.run("./build.sh", "detector", IMAGE="mine:1")
+    assert "--tag mine:1 " in " ".join(detecting.calls("build")[0]["arguments"])
+    detecting.run("./test.sh")
+    assert detecting.case_runs()[0].endswith(" atypical-mitosis-classifier")
+
+
+def test_points_that_break_the_rules_fail(detecting: Checkout) -> None:
+    path = Path(detecting.environment["OUTPUT"]) / POINTS
+    content = json.loads(path.read_text())
+    content["points"][1]["point"] = [600.0, 400.0, 0.0]  # pixels
+    path.write_text(json.dumps(content))
+    tested = detecting.run("./test.sh")
+    assert "these look like pixels" in tested.stdout
+    assert tested.stdout.endswith("\nFAIL: fixture: the output is wrong, see above\n")
+
+
+@pytest.mark.parametrize(
+    ("changes", "gpu", "fault"),
+    [
+        ({"probability": 0.9}, "", ""),
+        ({"probability": 0.9002}, "", "another probability"),
+        ({"probability": 0.9002}, "yes", ""),
+        ({"point": [0.051, 0.1, 0.0]}, "", "no point where one is expected"),
+        ({"name": "non-mitotic figure"}, "", "another name"),
+    ],
+)
+def test_points_are_compared_with_the_expected_ones(
+    detecting: Checkout, changes: dict[str, object], gpu: str, fault: str
+) -> None:
+    tested = detecting.run("./test.sh", GPU=gpu, **alter_points(detecting, **changes))
+    if fault:
+        assert f"wrong: {fault}" in tested.stdout
+        assert tested.stdout.endswith("FAIL: fixture: the output is not as expected, see above\n")
+    else:
+        assert tested.stdout.endswith("\nok\nas expected\nPASS\n")
+
+
+@pytest.mark.slow
+def test_a_detectors_server_is_asked_from_inside_and_stopped(detecting: Checkout) -> None:
+    tested = detecting.run("./test.sh", API="invoke")
+    assert (tested.returncode, tested.stderr) == (0, "")
+    assert tested.stdout.endswith("\nPASS\n")
+    said = [line.split(": ")[1:] for line in tested.stdout.splitlines() if "/invoke answered" in line]
+    assert [name for name, _ in said] == ["fixture", "glass", "fixture", "bad", "glass"]
+    tested = detecting.run("./test.sh", API="invoke", FAULT="stale")
+    assert "glass: the output is not as expected" in tested.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,18 @@
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
+import safetensors.torch
 import torch
+from torch import nn
 
 from mitoscope.errors import WeightsError
-from mitoscope.networks.build import build_network, restore_network
+from mitoscope.networks.build import build_detector, build_network, restore_detector, restore_network
 from mitoscope.networks.efficientnet import SCALES
+from mitoscope.networks.rtmdet import flatten_grids
+
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.mark.parametrize(("architecture", "side"), [(name, 64) for name in SCALES] + [("tf_efficientnet_lite0", 100)])
@@ -19,6 +28,56 @@ def test_it_computes_what_timms_network_computes(architecture: str, side: int) -
         got = restore_network(architecture, side, network.state_dict(), "member")(images)
     assert expected.std() > 0.01
     torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
+LITES = [f"tf_efficientnet_lite{k}" for k in range(3)]  # those that training has ImageNet weights for
+
+
+@pytest.mark.parametrize("architecture", [*LITES, "tf_efficientnet_lite0.in1k"])
+def test_a_detectors_backbone_computes_what_timms_computes(architecture: str) -> None:
+    torch.manual_seed(0)
+    network = build_detector(architecture, 1)
+    images = nn.functional.interpolate(torch.randn(4, 3, 24, 32), size=(192, 256), mode="bilinear")
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.momentum = 1.0
+        network.train()(images)  # statistics of these images, not the initial ones
+        network.eval()
+        restored = restore_detector(architecture, 1, network.state_dict(), "member")
+        assert restored.backbone.channels == network.backbone.channels
+        logits, wanted = (flatten_grids(*each(images))[0] for each in (restored, network))
+        # In float64, since rounding grows from layer to layer with random weights.
+        exact = [each.double().backbone(images.double()) for each in (restored, network)]
+        boxes, wanted_boxes = (flatten_grids(*each(images.double()))[1] for each in (restored, network))
+    for got, expected in zip(*exact, strict=True):
+        assert expected.std() > 0.1
+        torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(boxes, wanted_boxes, atol=1e-3, rtol=1e-4)  # in pixels
+    torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    "surplus", ["backbone.bn3.weight", "backbone.conv_head.weight", "backbone.blocks.0.0.project.weight"]
+)
+def test_a_surplus_tensor_of_a_backbone_is_named(surplus: str) -> None:
+    state = build_detector("tf_efficientnet_lite0", 1).state_dict()
+    state[surplus] = torch.zeros(8)
+    with pytest.raises(WeightsError, match=surplus.removeprefix("backbone.")):
+        restore_detector("tf_efficientnet_lite0", 1, state, "member")
+
+
+def test_a_detector_with_a_lite_backbone_runs_without_timm(tmp_path: Path) -> None:
+    state = {key: tensor.clone() for key, tensor in build_detector("tf_efficientnet_lite0", 1).state_dict().items()}
+    safetensors.torch.save_file(state, tmp_path / "m.safetensors")
+    code = f"""
+import sys, safetensors.torch
+from mitoscope.networks.build import restore_detector
+restore_detector("tf_efficientnet_lite0", 1, safetensors.torch.load_file({str(tmp_path / "m.safetensors")!r}), "m")
+print(*sorted({{"timm", "torchvision", "torch._dynamo"}} & set(sys.modules)))
+"""
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == "\n"
 
 
 def test_gradients_flow_where_they_are_wanted() -> None:
