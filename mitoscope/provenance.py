@@ -48,6 +48,12 @@ def list_versions(*packages: str) -> dict[str, str]:
     return {"python": sys.version.split()[0], **{name: version(name) for name in packages}}
 
 
+def describe_command() -> dict[str, Any]:
+    """The command that is running, the commit and the machine."""
+    command = f"mitoscope {' '.join(sys.argv[1:])}"
+    return {"command": command, "commit": read_commit(), "machine": describe_machine()}
+
+
 def describe_code() -> dict[str, Any]:
     """The commit, and the versions of what computes."""
     return {"commit": read_commit(), "versions": list_versions(*LIBRARIES)}

@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from mitoscope.training.data.field_sources.layout import LabelledFields
     from mitoscope.training.study.launch import FitJob
 
-DEFAULT_RULE = "max_balanced_accuracy"
-
 
 def _prepare(options: argparse.Namespace) -> None:
     # Imported here and below, so that a command does not wait for what only another one needs.
@@ -107,12 +105,12 @@ def _launcher(options: argparse.Namespace) -> "Callable[[list[FitJob]], None]":
 
 
 def _evaluate(options: argparse.Namespace) -> None:
-    from mitoscope.training.classify.evaluate import compare_studies, evaluate_run
+    from mitoscope.training.study.results import compare_studies, evaluate_run
     from mitoscope.training.study.study import read_studies, read_study
 
-    rule = options.threshold_rule or DEFAULT_RULE
     if len(options.study) == 1:
-        print(evaluate_run(read_studies(options.study[0], options.data), rule, options.out, misses=options.misses))
+        studies = read_studies(options.study[0], options.data)
+        print(evaluate_run(studies, options.out, options.threshold_rule, misses=options.misses))
     else:
         if options.misses:
             raise DataError(
@@ -127,17 +125,18 @@ def _evaluate(options: argparse.Namespace) -> None:
                 remedy="rename one",
             )
         studies = {name: read_study(folder, options.data) for name, folder in zip(names, options.study, strict=True)}
-        print(compare_studies(studies, rule, options.out))
+        print(compare_studies(studies, options.out, options.threshold_rule))
     print(f"wrote {options.out}")
 
 
 def _publish(options: argparse.Namespace) -> None:
-    from mitoscope.training.classify.publish import publish, republish
+    from mitoscope.training.classify.publish import republish
     from mitoscope.training.data.table import read_data
+    from mitoscope.training.study.results import publish
     from mitoscope.training.study.study import read_study
 
     source = "--study" if options.study else "--bundle"
-    unused = ("hold_out", "base") if options.study else ("threshold_rule",)
+    unused = ("hold_out", "base") if options.study else ("threshold_rule", "members", "state")
     for name in unused:
         if value := getattr(options, name):
             option = f"--{name.replace('_', '-')}"
@@ -145,8 +144,8 @@ def _publish(options: argparse.Namespace) -> None:
                 f"{option} cannot be combined with {source}", got=value, expected="none", remedy="remove it"
             )
     if options.study:
-        rule = options.threshold_rule or DEFAULT_RULE
-        print(publish(read_study(options.study, options.data), options.out, rule))
+        study = read_study(options.study, options.data)
+        print(publish(study, options.out, options.threshold_rule, options.members, options.state))
     else:
         if not options.data:
             raise DataError(
@@ -234,6 +233,10 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
                         help="publish these weights again, with today's format and card; needs --data")  # fmt: skip
     publish.add_argument("--base", type=Path, metavar="FILE|DIR",
                          help="with --bundle: the base network of adapters that come without it")  # fmt: skip
+    publish.add_argument("--members", type=_whole_number, nargs="+", default=[], metavar="FOLD",
+                         help="of a detector's study: only the members of these folds, for speed")  # fmt: skip
+    publish.add_argument("--state", metavar="NAME",
+                         help="of a detector's study: which weights, such as raw; see evaluate's table")  # fmt: skip
     publish.set_defaults(command=_publish)
 
     for command in (fit, run):
@@ -253,7 +256,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         command.add_argument(
             "--data", type=Path, metavar="DIR", help="written by prepare; for a study only if it was moved"
         )
-        command.add_argument("--threshold-rule", choices=(DEFAULT_RULE, "otsu", "one_half", "cost_weighted"),
-                             help=f"places the fixed threshold, out of fold ({DEFAULT_RULE})")  # fmt: skip
+        command.add_argument("--threshold-rule", choices=("max_balanced_accuracy", "otsu", "one_half", "cost_weighted"),
+                             help="places a classifier's threshold, out of fold (max_balanced_accuracy); a detector's "
+                                  "has the highest F1")  # fmt: skip
     for command in (prepare, split, fit, run, evaluate, publish):
         command.add_argument("--out", type=Path, required=True, metavar="PATH")

@@ -3,7 +3,7 @@
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +11,25 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
-SCRIPTS = ("rows.js", "filters.js", "looks.js", "cards.js", "detail.js", "main.js")  # in the order they need each other
+# In the order they need each other.
+SCRIPTS = ("elements.js", "rows.js", "filters.js", "looks.js", "pages.js", "cards.js", "detail.js", "main.js")
 
 
-def render(data: Mapping[str, Any], words: Mapping[str, Any]) -> str:
+def render(
+    data: Mapping[str, Any],
+    words: Mapping[str, Any],
+    template: str = "report.html.j2",
+    scripts: Sequence[str] = SCRIPTS,
+    library: str = "",
+) -> str:
     """Make the page.
 
     Args:
         data: For the page's script; numbers, texts, lists and dicts.
         words: For the template. Text in it is always escaped.
+        template: Of the page.
+        scripts: Its scripts, in the order they need each other.
+        library: A script that comes before them, in an element of its own.
 
     Returns:
         HTML; the same input gives the same bytes.
@@ -31,12 +41,14 @@ def render(data: Mapping[str, Any], words: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    script = "\n".join(_read(name) for name in SCRIPTS)
-    return environment.get_template("report.html.j2").render(
+    script = "\n".join(_read(name) for name in scripts)
+    return environment.get_template(template).render(
         **words,
         style=Markup(_read("report.css")),  # our own files, and data that `encode_data` made harmless
         script=Markup(script),
         script_hash=_source_hash(script),
+        library=Markup(library),
+        library_hash=_source_hash(library),
         data=Markup(encode_data(data)),
     )
 

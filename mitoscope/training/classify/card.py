@@ -58,7 +58,7 @@ def render_card(bundle: Bundle, results: Results) -> str:
         calibration=_describe_calibration(bundle, results),
         threshold=bundle.threshold.value,
         data=", ".join(sources),
-        start=_describe_start(config),
+        start=describe_start(config),
         kept=config["keep"],
         rule=bundle.threshold.rule,
         fitted_on=fitted if bundle.threshold.fitted_on == "out-of-fold" else bundle.threshold.fitted_on,
@@ -69,7 +69,7 @@ def render_card(bundle: Bundle, results: Results) -> str:
     )
 
 
-def _describe_start(config: Mapping[str, Any]) -> str:
+def describe_start(config: Mapping[str, Any]) -> str:
     """The weights that training started from."""
     if config["init"]:
         return f"Started from {config['init']} (SHA-256 {config['init_sha256']})"

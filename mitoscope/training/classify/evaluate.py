@@ -1,9 +1,7 @@
 """How good a study's networks are: out of fold, and on everything that was held out."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,7 +11,7 @@ from mitoscope.errors import DataError
 from mitoscope.files import write_json, write_text
 from mitoscope.images.stain import measure_crops
 from mitoscope.progress import progress
-from mitoscope.provenance import describe_machine, read_commit
+from mitoscope.provenance import describe_command
 from mitoscope.scoring.metrics.bootstrap import bootstrap, bootstrap_rule
 from mitoscope.scoring.metrics.calibration import measure_calibration
 from mitoscope.scoring.metrics.classification import compute_metrics
@@ -38,7 +36,7 @@ from mitoscope.training.folds import Folds
 from mitoscope.training.study.study import Study
 
 
-def evaluate_run(studies: dict[str, Study], rule: str, out: Path, *, misses: bool = False) -> str:
+def evaluate_run(studies: dict[str, Study[CropData]], rule: str, out: Path, *, misses: bool = False) -> str:
     """Evaluate one run: figures.json, tables.md, and where something was held out roc.svg and confusion.svg.
 
     Args:
@@ -87,7 +85,7 @@ def evaluate_run(studies: dict[str, Study], rule: str, out: Path, *, misses: boo
     return tables
 
 
-def compare_studies(studies: dict[str, Study], rule: str, out: Path) -> str:
+def compare_studies(studies: dict[str, Study[CropData]], rule: str, out: Path) -> str:
     """Evaluate studies side by side, by name: figures.json and one table with a row for each set of crops."""
     results = {name: found for name, (found, _) in _evaluate_all(studies, rule).items()}
     return _write(out, results, render_overview(results))
@@ -95,18 +93,12 @@ def compare_studies(studies: dict[str, Study], rule: str, out: Path) -> str:
 
 def _write(out: Path, results: dict[str, Results], tables: str) -> str:
     """Write the metrics with their provenance, and the tables; returns the tables."""
-    write_json(out / "figures.json", {**_provenance(), "studies": results})
+    write_json(out / "figures.json", {**describe_command(), "studies": results})
     write_text(out / "tables.md", tables)
     return tables
 
 
-def _provenance() -> dict[str, Any]:
-    """By what, and where."""
-    command = f"mitoscope {' '.join(sys.argv[1:])}"
-    return {"command": command, "commit": read_commit(), "machine": describe_machine()}
-
-
-def _write_misses(name: str, study: Study, what: str, p_atypical: np.ndarray, rule: str, out: Path) -> str:
+def _write_misses(name: str, study: Study[CropData], what: str, p_atypical: np.ndarray, rule: str, out: Path) -> str:
     """Write misses.json and misses.md for one hold-out, p_atypical float64 (N,); returns the tables."""
     data, folds = study.data, study.folds
     bundle = describe_bundle(study, read_out_of_fold(study), rule, study.folder.name, study.folder)
@@ -114,12 +106,14 @@ def _write_misses(name: str, study: Study, what: str, p_atypical: np.ndarray, ru
     held_out = data.rows_of(list(folds.held_out[what]))
     misses = describe_misses(data, held_out, reference, load_classifier(study, bundle), p_atypical)
     tables = render_misses(name, misses)
-    write_json(out / "misses.json", {**_provenance(), "held_out": what, "threshold": bundle.threshold.value, **misses})
+    write_json(
+        out / "misses.json", {**describe_command(), "held_out": what, "threshold": bundle.threshold.value, **misses}
+    )
     write_text(out / "misses.md", tables)
     return tables
 
 
-def _evaluate_all(studies: dict[str, Study], rule: str) -> dict[str, tuple[Results, dict[str, np.ndarray]]]:
+def _evaluate_all(studies: dict[str, Study[CropData]], rule: str) -> dict[str, tuple[Results, dict[str, np.ndarray]]]:
     """`_evaluate` of each study, by its name."""
     evaluated = {}
     with progress(len(studies), unit="studies", what="evaluating") as bar:
@@ -129,7 +123,7 @@ def _evaluate_all(studies: dict[str, Study], rule: str) -> dict[str, tuple[Resul
     return evaluated
 
 
-def _evaluate(study: Study, rule: str) -> tuple[Results, dict[str, np.ndarray]]:
+def _evaluate(study: Study[CropData], rule: str) -> tuple[Results, dict[str, np.ndarray]]:
     """One study's metrics and provenance, and the ensemble's P(atypical) of the crops of each hold-out."""
     predictions = read_out_of_fold(study)
     classifier = load_classifier(study, describe_bundle(study, predictions, rule, study.folder.name, study.folder))

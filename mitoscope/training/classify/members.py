@@ -18,13 +18,14 @@ from mitoscope.scoring.metrics.platt import fit_platt
 from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
 from mitoscope.scoring.predictions import call_atypical
 from mitoscope.training.classify.out_of_fold import OutOfFold
+from mitoscope.training.data.table import CropData
 from mitoscope.training.presets import fill_defaults
 from mitoscope.training.study.study import Study
 
 LICENCES = {"AMi-Br": "MIT (DeepMicroscopy/AMi-Br)"}
 
 
-def describe_bundle(study: Study, predictions: OutOfFold, rule: str, name: str, folder: Path) -> Bundle:
+def describe_bundle(study: Study[CropData], predictions: OutOfFold, rule: str, name: str, folder: Path) -> Bundle:
     """The manifest of a study's bundle; nothing is written.
 
     Calibration and threshold are fitted on the out-of-fold predictions, the threshold on the calibrated scale.
@@ -89,11 +90,11 @@ def _describe_member(
     return Member(f"fold{fold}.safetensors", "", fold=fold, metrics=metrics, orientations=seen)
 
 
-def read_states(study: Study) -> list[dict[str, Tensor]]:
+def read_states(study: Study[CropData]) -> list[dict[str, Tensor]]:
     """Each member's tensors, fp32, as `mitoscope.training.fit` wrote them."""
     return [safetensors.torch.load_file(study.folder / f"fold{k}" / "member.safetensors") for k in study.members]
 
 
-def load_classifier(study: Study, bundle: Bundle) -> Classifier:
+def load_classifier(study: Study[CropData], bundle: Bundle) -> Classifier:
     """The study's members in fp32, on the GPU when there is one, without a bundle on disk."""
     return Classifier.of(bundle, iter(read_states(study)), choose_device("auto"), "fp32")

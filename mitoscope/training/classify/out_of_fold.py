@@ -32,7 +32,7 @@ class OutOfFold:
         return len(self.rows)
 
 
-def read_out_of_fold(study: Study) -> OutOfFold:
+def read_out_of_fold(study: Study[CropData]) -> OutOfFold:
     """The predictions that the fits of a study recorded."""
     table = study.read_validation()
     return OutOfFold(

@@ -29,7 +29,7 @@ from mitoscope.training.study.study import Study
 TOLERANCE = 5e-3  # of a probability, for weights that were rounded to fp16
 
 
-def publish(study: Study, out: Path, rule: str) -> str:
+def publish(study: Study[CropData], out: Path, rule: str) -> str:
     """Fit the threshold on the out-of-fold predictions and write the bundle and its card.
 
     Args:

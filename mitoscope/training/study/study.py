@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import pandas as pd
 
@@ -13,29 +13,29 @@ from mitoscope.files import read_object, write_json
 from mitoscope.provenance import describe_machine, list_versions
 from mitoscope.training.data.read import read_samples
 from mitoscope.training.data.samples import Samples
-from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import N_FOLDS, Folds, held_out_mask, read_folds, split, write_folds
 from mitoscope.training.marks import DONE, MARKED, fold_mark, is_done, is_same
 from mitoscope.training.presets import configure, hash_recorded
 from mitoscope.training.study.launch import FitJob
 
 STUDY, LEFT_OUT = "study.json", "leave_one_out.json"
+Data = TypeVar("Data", bound=Samples)
 
 
 @dataclass(frozen=True)
-class Study:
+class Study(Generic[Data]):
     """A finished study.
 
     Attributes:
         folder: Holds study.json, folds.json and fold0 … fold4.
         record: study.json: data folder, preset and configuration, versions; and the folds' commits and seconds.
-        data: The crops.
+        data: The crops or fields.
         folds: The split, checked against the data.
     """
 
     folder: Path
     record: dict[str, Any]
-    data: CropData
+    data: Data
     folds: Folds
 
     @property
@@ -196,7 +196,7 @@ def _claim(out: Path, folds: Folds, data: Samples) -> Folds:
     return folds
 
 
-def read_study(folder: Path, data_folder: Path | None = None) -> Study:
+def read_study(folder: Path, data_folder: Path | None = None) -> Study[Any]:
     """Read a finished study.
 
     Args:
@@ -211,13 +211,6 @@ def read_study(folder: Path, data_folder: Path | None = None) -> Study:
         raise DataError(f"{folder} is not a finished study", got=f"no {STUDY}", expected="one", remedy=remedy)
     record = read_object(folder / STUDY, remedy, ("data", "config", "members"))
     data = read_samples(data_folder or Path(record["data"]))
-    if not isinstance(data, CropData):
-        raise DataError(
-            f"{folder} cannot be evaluated or published yet",
-            got=f"a study to {data.task}",
-            expected="one to classify",
-            remedy="use the files of its folds",
-        )
     folds = read_folds(folder / "folds.json", data)
     config_sha256 = hash_recorded(record["config"])
     done = [
@@ -240,7 +233,7 @@ def read_study(folder: Path, data_folder: Path | None = None) -> Study:
     return Study(folder, record, data, folds)
 
 
-def read_studies(folder: Path, data_folder: Path | None = None) -> dict[str, Study]:
+def read_studies(folder: Path, data_folder: Path | None = None) -> dict[str, Study[Any]]:
     """The studies of a leave-one-out run by what each leaves out; or the one study, under the name ""."""
     if not (folder / LEFT_OUT).is_file():
         return {"": read_study(folder, data_folder)}

@@ -1,9 +1,5 @@
-// The list of crops, a page at a time: however many there are, few are in the document.
-const PER_PAGE = 60;
-const cards = document.getElementById("cards");
+// A card of a crop, and which of them are listed.
 const mapsOnCards = document.getElementById("maps-on-cards");
-let shown = [];
-let page = 0;
 
 function tail(text, length = 20) {
   const letters = [...text];
@@ -29,18 +25,6 @@ function makeCard(row, place) {
     + (labelled ? `, labelled ${row.label}` : "") + (row.unlike.length ? ", unlike the training data" : "");
   card.addEventListener("click", () => openDetail(place));
   return element("li", {}, card);
-}
-
-function showPage(number) {
-  const pages = Math.max(1, Math.ceil(shown.length / PER_PAGE));
-  page = Math.min(Math.max(number, 0), pages - 1);
-  const first = page * PER_PAGE;
-  cards.replaceChildren(...shown.slice(first, first + PER_PAGE).map((row, place) => makeCard(row, first + place)));
-  for (const nav of document.querySelectorAll(".pages")) {
-    nav.querySelector(".where").textContent = `page ${page + 1} of ${pages}`;
-    nav.querySelector('[data-page="-1"]').disabled = page === 0;
-    nav.querySelector('[data-page="1"]').disabled = page === pages - 1;
-  }
 }
 
 function update() {

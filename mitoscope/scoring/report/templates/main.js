@@ -8,14 +8,6 @@ form.addEventListener("input", () => {
 form.addEventListener("reset", () => setTimeout(update)); // the fields are emptied after the event
 mapsOnCards?.addEventListener("change", () => showPage(page));
 
-for (const button of document.querySelectorAll("[data-page]")) {
-  button.addEventListener("click", () => {
-    showPage(page + Number(button.dataset.page));
-    document.getElementById("crops").scrollIntoView();
-    if (button.disabled) cards.querySelector("button")?.focus();
-  });
-}
-
 for (const button of document.querySelectorAll("[data-outcome]")) {
   button.addEventListener("click", () => {
     form.reset();

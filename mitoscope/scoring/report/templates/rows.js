@@ -1,6 +1,4 @@
-// The page's data, one object a crop. Names of crops, domains and reasons come from outside: they become
-// text nodes and attributes, never markup.
-const data = JSON.parse(document.getElementById("data").textContent);
+// The page's data, one object a crop.
 const labelled = data.label !== null;
 const CLASSES = ["normal", "atypical"];
 
@@ -29,13 +27,3 @@ const rows = data.image_id.map((image_id, number) => {
 const isWrong = (row) => row.outcome === "missed" || row.outcome === "false alarm";
 const OUTCOMES = { "missed": "missed", "false alarm": "false alarm", "true atypical": "found", "true normal": "right" };
 const imageOf = (row) => `data:image/webp;base64,${data.image[row.number]}`;
-
-function element(name, properties = {}, ...children) {
-  const made = Object.assign(document.createElement(name), properties);
-  made.append(...children.filter((child) => child !== null));
-  return made;
-}
-
-function tag(text, kind) {
-  return element("span", { className: `tag ${kind}`, textContent: text });
-}

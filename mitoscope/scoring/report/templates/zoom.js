@@ -1,0 +1,110 @@
+// An image in tiles with points on it (mitoscope/scoring/report/zoom.py), shown by OpenSeadragon. All tiles are in the page.
+const CLOSE_UM = 60; // width of the view that goTo shows
+const RADIUS = 9; // of a mark, in pixels of the screen
+const REACH = 14; // of a click
+
+function makeZoom(views, kinds) {
+  const part = (name) => document.getElementById(`zoom-${name}`);
+  const marks = element("canvas", { className: "marks" });
+  let number = 0;
+  let pick = () => {};
+  const shownKinds = kinds.map((kind) => kind.shown);
+  const viewer = OpenSeadragon({
+    element: part("image"), drawer: "canvas", showNavigationControl: false, showNavigator: true, animationTime: 0.4,
+    maxZoomPixelRatio: 4, visibilityRatio: 0.5, gestureSettingsMouse: { clickToZoom: false }, loadTilesWithAjax: false,
+  });
+
+  function source(view) {
+    const last = view.levels.length - 1;
+    return {
+      width: view.width_px, height: view.height_px, tileSize: view.tile_px, tileOverlap: 0, minLevel: 0, maxLevel: last,
+      getTileUrl: (level, x, y) => {
+        const across = Math.ceil(Math.ceil(view.width_px / 2 ** (last - level)) / view.tile_px);
+        return `data:image/jpeg;base64,${view.levels[level][y * across + x]}`;
+      },
+    };
+  }
+
+  // A place of level 0 → pixels of the element.
+  function placeOf(view, row) {
+    const image = new OpenSeadragon.Point(view.x[row] / view.scale[0], view.y[row] / view.scale[1]);
+    return viewer.viewport.imageToViewerElementCoordinates(image);
+  }
+
+  function drawMark(context, at, kind) {
+    context.beginPath();
+    if (kind.shape === "square") context.rect(at.x - RADIUS, at.y - RADIUS, 2 * RADIUS, 2 * RADIUS);
+    else if (kind.shape === "cross") {
+      for (const side of [-1, 1]) {
+        context.moveTo(at.x - RADIUS, at.y - side * RADIUS);
+        context.lineTo(at.x + RADIUS, at.y + side * RADIUS);
+      }
+    } else context.arc(at.x, at.y, RADIUS, 0, 2 * Math.PI);
+    for (const [width, colour] of [[4.5, "#ffffffcc"], [2.5, kind.colour]]) {
+      Object.assign(context, { lineWidth: width, strokeStyle: colour });
+      context.stroke();
+    }
+  }
+
+  function drawMarks() {
+    const view = views[number];
+    const box = part("image").getBoundingClientRect();
+    const ratio = window.devicePixelRatio || 1;
+    Object.assign(marks, { width: box.width * ratio, height: box.height * ratio });
+    if (!viewer.world.getItemCount()) return;
+    const context = marks.getContext("2d");
+    context.scale(ratio, ratio);
+    view.x.forEach((_, row) => {
+      const at = placeOf(view, row);
+      const inside = at.x > -RADIUS && at.y > -RADIUS && at.x < box.width + RADIUS && at.y < box.height + RADIUS;
+      if (shownKinds[view.kind[row]] && inside) drawMark(context, at, kinds[view.kind[row]]);
+    });
+    const wide = viewer.viewport.viewportToImageRectangle(viewer.viewport.getBounds(true)).width * view.mpp;
+    part("scale").textContent = `The view is ${wide < 1000 ? `${wide.toFixed(0)} µm` : `${(wide / 1000).toFixed(2)} mm`} wide.`;
+  }
+
+  function show(which) {
+    number = which;
+    part("view").value = String(which);
+    part("point").textContent = "";
+    viewer.open(source(views[which]));
+  }
+
+  function goTo(x, y) {
+    const view = views[number];
+    const side = CLOSE_UM / view.mpp;
+    const box = new OpenSeadragon.Rect(x / view.scale[0] - side / 2, y / view.scale[1] - side / 2, side, side);
+    const move = () => viewer.viewport.fitBounds(viewer.viewport.imageToViewportRectangle(box));
+    if (viewer.isOpen()) move();
+    else viewer.addOnceHandler("open", move);
+  }
+
+  views.forEach((view, row) => part("view").append(element("option", { value: String(row), textContent: view.name })));
+  part("choose").hidden = views.length < 2;
+  part("view").addEventListener("change", () => show(Number(part("view").value)));
+  kinds.forEach((kind, row) => {
+    const box = element("input", { type: "checkbox", checked: kind.shown });
+    box.addEventListener("change", () => {
+      shownKinds[row] = box.checked;
+      drawMarks();
+    });
+    const sample = element("canvas", { width: 26, height: 26, ariaHidden: "true" });
+    drawMark(sample.getContext("2d"), { x: 13, y: 13 }, kind);
+    part("kinds").append(element("label", { className: "check" }, box, sample, element("span", { textContent: kind.name })));
+  });
+  part("in").addEventListener("click", () => viewer.viewport.zoomBy(1.6));
+  part("out").addEventListener("click", () => viewer.viewport.zoomBy(1 / 1.6));
+  part("home").addEventListener("click", () => viewer.viewport.goHome());
+  viewer.canvas.append(marks);
+  viewer.addHandler("update-viewport", drawMarks);
+  viewer.addHandler("canvas-click", (event) => {
+    const view = views[number];
+    const far = view.x.map((_, row) => (shownKinds[view.kind[row]] ? placeOf(view, row).distanceTo(event.position) : Infinity));
+    const row = far.indexOf(Math.min(...far));
+    if (!event.quick || !(far[row] <= REACH)) return;
+    part("point").textContent = view.text[row];
+    pick(number, row);
+  });
+  show(0);
+  return { show, goTo, onPick: (run) => { pick = run; }, current: () => number, isShowing: () => viewer.isOpen() };
+}

@@ -1,0 +1,152 @@
+"""A region or slide that a page shows zoomable, with points on it, without a network: OpenSeadragon, and tiles as text.
+
+How another page takes it over (a slide's, for example):
+
+1. `cut_pyramid` reads an image at the resolution that the page is to show, and cuts it into JPEG tiles.
+2. `describe_view` joins them with points. Put a list of its results into the page's data as ``views``, and the kinds of
+   points beside it as ``kinds`` (`Kind`).
+3. Call `mitoscope.scoring.report.page.render` with ``library=read_library()`` and ``zoom.js`` among the scripts.
+4. The template includes ``zoom.html.j2`` where the view shall be; a script calls ``makeZoom(data.views, data.kinds)``,
+   which returns ``show(number)`` (another view), ``goTo(x_px, y_px)`` (centre a place of level 0, enlarged) and
+   ``onPick(function)`` (called with the number of a point that was clicked).
+
+Coordinates of points are pixels of level 0, the file's own, whatever resolution the page shows.
+"""
+
+import io
+import math
+from base64 import b64encode
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mitoscope.images.slide import Slide
+
+LIBRARY = Path(__file__).resolve().parent / "vendor" / "openseadragon" / "openseadragon.min.js"  # docs/adr/0019
+SOURCE_MAP = "//# sourceMappingURL"  # of a file that the page does not hold
+TILE_PX = 512
+JPEG = {"quality": 80, "subsampling": 0}  # 2 mm² at .5 µm per px are some 3 MB of text
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a point can be.
+
+    Attributes:
+        name: In the legend.
+        colour: As CSS has it, such as ``#c4005a``.
+        shape: ``"circle"``, ``"square"`` or ``"cross"``, so that colour alone tells nothing.
+        shown: Whether the page shows it before it is asked to.
+    """
+
+    name: str
+    colour: str
+    shape: str
+    shown: bool = True
+
+
+@dataclass(frozen=True)
+class Pyramid:
+    """An image in tiles.
+
+    Attributes:
+        width_px: Of the finest level.
+        height_px: Of the finest level.
+        scale: Pixels of level 0 that a pixel of the finest level spans, along x and y.
+        mpp: µm per pixel of the finest level.
+        levels: From the coarsest, which is one tile, to the finest; each is half of the next. Base64 of JPEG tiles
+            of at most `TILE_PX`, row by row.
+    """
+
+    width_px: int
+    height_px: int
+    scale: tuple[float, float]
+    mpp: float
+    levels: tuple[tuple[str, ...], ...]
+
+
+def cut_pyramid(slide: Slide, mpp: float, update: Callable[[int], object] = id) -> Pyramid:
+    """Read an image and cut it into tiles.
+
+    The finest level is read tile by tile, the next coarser one is kept in memory: 3 bytes for four pixels.
+
+    Args:
+        slide: The image.
+        mpp: µm per pixel of the finest level; where the image itself is coarser, its own is taken.
+        update: Called with 1 after each tile of the finest level.
+
+    Raises:
+        InputError: The image is damaged.
+    """
+    mpp = max(mpp, slide.mpp.x, slide.mpp.y)
+    width, height = slide.measure(mpp)
+    coarser = Image.new("RGB", (math.ceil(width / 2), math.ceil(height / 2)))
+    finest = []
+    for top, left, high, wide in _list_tiles(width, height):
+        tile = Image.fromarray(slide.read(left, top, wide, high, mpp))
+        finest.append(_encode(tile))
+        small = tile.resize((math.ceil(wide / 2), math.ceil(high / 2)), Image.Resampling.BOX)
+        coarser.paste(small, (left // 2, top // 2))
+        update(1)
+    levels = [tuple(finest)]
+    while len(levels[-1]) > 1:
+        levels.append(tuple(_encode(coarser.crop((x, y, x + w, y + h))) for y, x, h, w in _list_tiles(*coarser.size)))
+        coarser = coarser.resize((math.ceil(coarser.width / 2), math.ceil(coarser.height / 2)), Image.Resampling.BOX)
+    return Pyramid(width, height, slide.measure_scale(mpp), mpp, tuple(reversed(levels)))
+
+
+def count_tiles(slide: Slide, mpp: float) -> int:
+    """How many tiles `cut_pyramid` reads."""
+    return len(_list_tiles(*slide.measure(max(mpp, slide.mpp.x, slide.mpp.y))))
+
+
+def describe_view(
+    name: str, pyramid: Pyramid, points_px: np.ndarray, kinds: np.ndarray, texts: Sequence[str]
+) -> dict[str, Any]:
+    """The data of one view for the page's script.
+
+    Args:
+        name: Of the image.
+        pyramid: Of it.
+        points_px: float (N, 2), x and y in pixels of level 0.
+        kinds: int (N,), the number of each point's `Kind`.
+        texts: N lines that are shown at the points, such as their probability.
+
+    Returns:
+        What `json.dumps` takes.
+    """
+    return {
+        "name": name,
+        **asdict(pyramid),
+        "tile_px": TILE_PX,
+        "x": np.round(points_px[:, 0], 1).tolist(),
+        "y": np.round(points_px[:, 1], 1).tolist(),
+        "kind": kinds.tolist(),
+        "text": list(texts),
+    }
+
+
+def read_library() -> str:
+    """OpenSeadragon, minified, to stand in a script element of its own."""
+    text = LIBRARY.read_text(encoding="utf-8")
+    return "\n".join(line for line in text.splitlines() if not line.startswith(SOURCE_MAP))
+
+
+def _list_tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
+    """Top, left, height and width of the tiles, row by row."""
+    return [
+        (top, left, min(TILE_PX, height - top), min(TILE_PX, width - left))
+        for top in range(0, height, TILE_PX)
+        for left in range(0, width, TILE_PX)
+    ]
+
+
+def _encode(tile: Image.Image) -> str:
+    """Base64 of a JPEG; the same pixels give the same text."""
+    buffer = io.BytesIO()
+    tile.save(buffer, "JPEG", **JPEG)
+    return b64encode(buffer.getvalue()).decode("ascii")

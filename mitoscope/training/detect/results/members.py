@@ -1,0 +1,124 @@
+"""The members of a study of detectors: their sets of weights, their manifest, and detectors that run them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor, nn
+
+from mitoscope.bundle.inputs import InputSpec
+from mitoscope.bundle.manifest import Bundle, Member, Threshold
+from mitoscope.detect.detector import Detector
+from mitoscope.errors import DataError
+from mitoscope.networks.build import restore_detector
+from mitoscope.networks.device import choose_device
+from mitoscope.networks.members import place_members
+from mitoscope.training.data.fields import FieldData
+from mitoscope.training.detect.results.regions import Found, Update, find_points, join_found
+from mitoscope.training.study.study import Study
+
+DetectStudy = Study[FieldData]
+
+MEMBER = "member"  # the weights that validation chose an epoch by
+TILE_PX = 1024  # the largest tile that a published detector looks at
+LICENCES = {
+    "MITOS14": "no licence stated; research use (MITOS-ATYPIA-14 contest)",
+    "ICPR12": "no licence stated; research use (ICPR 2012 mitosis contest)",
+    "MIDOG++": "CC-BY-4.0 (MIDOG++)",
+}
+
+
+def list_states(study: DetectStudy) -> list[str]:
+    """The sets of weights that every member of a study left: `MEMBER`, raw, and further moving averages."""
+    kept = [{path.stem for path in (study.folder / f"fold{k}").glob("*.safetensors")} for k in study.members]
+    return [MEMBER, *sorted(set.intersection(*kept) - {MEMBER})]
+
+
+def check_state(study: DetectStudy, state: str) -> None:
+    """Refuse a set of weights that the study does not have.
+
+    Raises:
+        DataError: Names those that it has.
+    """
+    if state not in list_states(study):
+        raise DataError(
+            f"{study.folder} has no weights {state}",
+            got=state,
+            expected=", ".join(list_states(study)),
+            remedy="correct --state",
+        )
+
+
+def read_state(study: DetectStudy, fold: int, state: str = MEMBER) -> dict[str, Tensor]:
+    """A member's tensors, fp32, as `mitoscope.training.fit` wrote them."""
+    return safetensors.torch.load_file(study.folder / f"fold{fold}" / f"{state}.safetensors")
+
+
+def describe_bundle(study: DetectStudy, folds: Sequence[int], folder: Path, state: str = MEMBER) -> Bundle:
+    """The manifest of a study's bundle, with a threshold of one half; nothing is written.
+
+    Args:
+        study: A finished study.
+        folds: Whose members the bundle holds.
+        folder: Where the bundle is to be written; the last part of its name.
+        state: Which of the members' weights.
+    """
+    config = study.record["config"]
+    trained = [image_id for fold in folds for image_id in study.folds.train_ids(fold)]
+    used = study.data.table[study.data.table["image_id"].isin(trained)]
+    points = study.data.points[study.data.points["image_id"].isin(trained)].merge(used[["image_id", "source"]])
+    architecture = config["architecture"].partition(".")[0]  # the tag names pre-trained weights
+    return Bundle(
+        folder=folder,
+        name=f"{architecture.replace('_', '-')}-{folder.name}",
+        architecture=architecture,
+        input=replace(InputSpec(**config["input"]), crop_px=TILE_PX, size_px=TILE_PX),
+        threshold=Threshold(0.5, "fixed", "nothing", 0),
+        members=tuple(Member(f"fold{fold}.safetensors", "", fold=fold) for fold in folds),
+        task="detect",
+        classes=tuple(config["classes"]),
+        training={
+            "commit": ", ".join(study.record["commits"]),
+            "preset": study.record["preset"],
+            "config": config,
+            "state": state,
+            "fold_seconds": study.record["fold_seconds"],
+            "folds_sha256": study.folds.sha256,
+            "study_members": len(study.members),
+            "data": [
+                {
+                    "name": str(name),
+                    "fields": len(part),
+                    "cases": int(part["case"].nunique()),
+                    "points": {
+                        str(label): int(count)
+                        for label, count in points.loc[points["source"] == name, "label"].value_counts().items()
+                    },
+                    "licence": LICENCES.get(str(name), "see its publisher"),
+                }
+                for name, part in used.groupby("source", sort=False)
+            ],
+        },
+    )
+
+
+def load_detector(bundle: Bundle, states: Sequence[Mapping[str, Tensor]], *, tta: bool = False) -> Detector:
+    """A detector of tensors in memory, in fp32, on the GPU when there is one."""
+
+    def restore(state: Mapping[str, Tensor], path: str) -> nn.Module:
+        return restore_detector(bundle.architecture, len(bundle.classes), state, path)
+
+    device = choose_device("auto")
+    return Detector(bundle, place_members(bundle, states, restore, device, "fp32"), device, "fp32", tta=tta)
+
+
+def predict_out_of_fold(study: DetectStudy, folds: Sequence[int], state: str, update: Update = id) -> Found:
+    """What the network of each fold finds in the fields that it was not trained on, by the code of inference."""
+    parts = []
+    for fold in folds:
+        bundle = describe_bundle(study, [fold], study.folder, state)
+        rows = study.data.rows_of(list(study.folds.folds[fold]))
+        detector = load_detector(bundle, [read_state(study, fold, state)])
+        parts.append(find_points(detector, study.data, rows, fold, update))
+    return join_found(parts)

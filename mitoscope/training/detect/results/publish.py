@@ -1,0 +1,147 @@
+"""A finished study of detectors → a weights bundle with its threshold, provenance and model card."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from mitoscope.bundle.inputs import TrainingCrops
+from mitoscope.bundle.manifest import Bundle, Member
+from mitoscope.bundle.members import write_bundle
+from mitoscope.classify.outliers import describe_crops
+from mitoscope.detect.detector import DARKEST_GLASS, Detector
+from mitoscope.errors import DataError
+from mitoscope.images import CROP_PX
+from mitoscope.images.stain import measure_crops
+from mitoscope.markdown import render_table
+from mitoscope.progress import progress
+from mitoscope.scoring.detection.regions import Group
+from mitoscope.training.data.fields import FieldData
+from mitoscope.training.detect.patches import list_tiles
+from mitoscope.training.detect.results.card import render_card
+from mitoscope.training.detect.results.evaluate import summarise
+from mitoscope.training.detect.results.members import (
+    MEMBER,
+    DetectStudy,
+    check_state,
+    describe_bundle,
+    predict_out_of_fold,
+    read_state,
+)
+from mitoscope.training.detect.results.regions import Found, Update, find_points, join_found, make_regions
+from mitoscope.training.detect.results.tables import COLUMNS, Results, overview_rows
+
+TOLERANCE = 0.02  # of a member's average precision, for weights that were rounded to fp16
+
+
+def publish(study: DetectStudy, out: Path, folds: Sequence[int] = (), state: str = MEMBER) -> str:
+    """Fit the threshold on what every network of the study finds out of fold; write the bundle and its card.
+
+    Args:
+        study: A finished study.
+        out: The bundle's folder; an older bundle there is replaced. Its name is the bundle's.
+        folds: Whose members the bundle holds; empty: all of them. A bundle of fewer is faster.
+        state: Which of the members' weights, see `mitoscope.training.detect.results.members.list_states`.
+
+    Returns:
+        The card's table, in Markdown. Its metrics are those of the bundle as written, by the code that the container
+        runs; those of members that are not in it are of the weights as they were fitted.
+
+    Raises:
+        DataError: A fold or a set of weights is not the study's, a member changed when it was written, or the networks
+            find nothing.
+        WeightsError: The folder holds something else than a bundle.
+    """
+    folds = sorted(set(folds)) or list(study.members)
+    if unknown := set(folds) - set(study.members):
+        raise DataError(
+            "--members names folds that were not fitted",
+            got=sorted(unknown),
+            expected=f"any of {list(study.members)}",
+            remedy="correct it",
+        )
+    check_state(study, state)
+    described = describe_bundle(study, folds, out.resolve(), state)  # "." has no name
+    states = [read_state(study, fold, state) for fold in folds]
+    n_validated = sum(len(study.folds.folds[fold]) for fold in study.members)
+    n_steps = n_validated + sum(len(study.folds.folds[fold]) for fold in folds)
+    n_steps += len(folds) * sum(map(len, study.folds.held_out.values()))
+    # An older bundle is replaced only by one that passed its trial.
+    with TemporaryDirectory() as scratch, progress(n_steps, unit="fields", what="publishing") as bar:
+        trial = write_bundle(replace(described, folder=Path(scratch) / described.folder.name), states)
+        detector = Detector.load(trial.folder, precision="fp32")
+        fitted = predict_out_of_fold(study, study.members, state, bar.update)
+        written = []
+        for fold in study.members:
+            found = fitted.of_fold(fold)
+            if fold in folds:
+                again = _look_again(detector, folds.index(fold), study.data, found, bar.update)
+                _check(study.data, found, again, trial)
+                found = again
+            written.append(found)
+        bundle, results = summarise(study.data, study.folds, detector, join_found(written), bar.update)
+    members = tuple(_judge(member, results) for member in described.members)
+    bundle = replace(
+        described, threshold=bundle.threshold, members=members, training_crops=_describe_training(study, folds)
+    )
+    with_figures = _share_with_figures(study, folds)
+    write_bundle(bundle, states, files={"README.md": render_card(bundle, results, with_figures)})
+    return render_table(COLUMNS, list(overview_rows(results)))
+
+
+def _look_again(detector: Detector, number: int, data: FieldData, found: Found, update: Update) -> Found:
+    """One member as written, on the fields of its fold."""
+    bundle = replace(detector.bundle, members=(detector.bundle.members[number],))
+    alone = Detector(bundle, [detector.members[number]], detector.device, detector.precision)
+    return find_points(alone, data, found.rows, int(found.fold[0]), update)
+
+
+def _check(data: FieldData, fitted: Found, written: Found, bundle: Bundle) -> None:
+    """Refuse a member whose average precision changed when it was written."""
+    before, after = (
+        Group("fold", make_regions(data, found, bundle.classes[-1]), None).metrics["AP"] or 0.0
+        for found in (fitted, written)
+    )
+    if not abs(after - before) <= TOLERANCE:
+        fold = int(fitted.fold[0])
+        raise DataError(
+            f"the member of fold {fold} changed when it was written",
+            got=f"an average precision of {after:.4f} out of fold, {before:.4f} before",
+            expected=f"a difference of at most {TOLERANCE}",
+            remedy=f"delete fold{fold} of the study and run the study again; please report this",
+        )
+
+
+def _judge(member: Member, results: Results) -> Member:
+    """A member with its out-of-fold metrics at the bundle's threshold."""
+    own = results["folds"][str(member.fold)]
+    return replace(member, metrics={key: own[key] for key in ("f1_score", "AP") if own[key] is not None})
+
+
+def _share_with_figures(study: DetectStudy, folds: Sequence[int]) -> float:
+    """The share of the training fields that hold a figure."""
+    trained = {image_id for fold in folds for image_id in study.folds.train_ids(fold)}
+    labels = study.record["config"]["classes"][-1:]
+    return len(trained & set(study.data.points.loc[study.data.points["label"].isin(labels), "image_id"])) / len(trained)
+
+
+def _describe_training(study: DetectStudy, folds: Sequence[int]) -> TrainingCrops:
+    """Stain and sharpness of the fields that the members were trained on, in squares of 128 px that hold tissue."""
+    data, crops = study.data, []
+    trained = sorted({image_id for fold in folds for image_id in study.folds.train_ids(fold)})
+    for row in data.rows_of(trained):
+        field = data.field(int(row))
+        for left, top in list_tiles(field.shape[1], field.shape[0], CROP_PX):
+            crop = field[top : top + CROP_PX, left : left + CROP_PX]
+            if crop.shape[:2] == (CROP_PX, CROP_PX) and crop.min() < DARKEST_GLASS:
+                crops.append(measure_crops(np.array(crop)[None]))
+    if not crops:
+        raise DataError(
+            "the training fields cannot be described",
+            got="no square of 128 px with tissue",
+            expected="fields of at least 128 px a side",
+            remedy="prepare larger fields",
+        )
+    return describe_crops(np.concatenate(crops))
