@@ -122,6 +122,10 @@ class Slide:
         wide = self._paint(left, top, right, bottom)
         return np.asarray(wide.resize((width, height), Image.Resampling[interpolation.upper()], box))
 
+    def read_level_0(self, left_px: int, top_px: int, width_px: int, height_px: int) -> Image.Image:
+        """A box of the file's own pixels as RGB; white outside of the image. Raises InputError as `read`."""
+        return self._paint(left_px, top_px, left_px + width_px, top_px + height_px)
+
     def read_overview(self, mpp: float) -> np.ndarray:
         """Read the whole image at a low resolution, from the smallest of its levels that has it.
 

@@ -64,7 +64,7 @@ class TiffSource:
         check_block(self.block_px)
 
     def open_levels(self) -> list["TiffSource"]:
-        """The pages that show the same image smaller; others, such as a label, and pages of other kinds are left out."""
+        """The pages that show the same image smaller; a label, and pages of other kinds, are left out."""
         levels: list[TiffSource] = []
         for page in range(1, min(self._n_pages, MOST_LEVELS)):
             with suppress(PixelError, ValueError):

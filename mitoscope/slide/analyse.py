@@ -24,9 +24,9 @@ from mitoscope.slide.counts import Thresholds, choose_inside, count, list_warnin
 from mitoscope.slide.figures import Figures, classify
 from mitoscope.slide.hotspot import Rectangle
 from mitoscope.slide.journal import Journal
-from mitoscope.slide.page import render_slide
 from mitoscope.slide.qupath import encode_slide, write_geojson
 from mitoscope.slide.region import read_region
+from mitoscope.slide.report.page import render_slide
 from mitoscope.slide.scan import Scan, scan
 from mitoscope.slide.tissue import OVERVIEW_MPP, Tissue, find_tissue
 
