@@ -83,21 +83,24 @@ def measure_sensitivity(figures: Figures, tissue: Tissue, thresholds: Thresholds
     """
     rows = []
     for mitosis in _list_steps(thresholds.mitosis, floor):
+        is_mitotic = figures.points[:, 2] >= mitosis
+        points_um = figures.points[is_mitotic, :2] * np.array(tissue.slide_mpp)
+        window = find_rectangle(points_um, tissue.measure_box_mm2)
+        p_atypical = figures.p_atypical[is_mitotic]
+        inside = choose_inside(points_um, window) if window else np.zeros(0, bool)
         for atypical in _list_steps(thresholds.atypical, 0.0):
-            own = Thresholds(mitosis, atypical)
-            counted = count(figures, tissue, own)
-            hotspot = counted["hotspot"]
+            share = describe_share(p_atypical, atypical)
             rows.append(
                 {
                     "threshold_mitosis": mitosis,
                     "threshold_atypical": atypical,
-                    "n_mitotic_figures": counted["n_mitotic_figures"],
-                    "per_mm2": counted["per_mm2"],
-                    "n_hotspot": hotspot["n_figures"] if hotspot else 0,
-                    "n_atypical": counted["atypical"]["n_atypical"],
-                    "share": counted["atypical"]["share"],
-                    "n_atypical_hotspot": hotspot["atypical"]["n_atypical"] if hotspot else 0,
-                    "is_used": own == thresholds,
+                    "n_mitotic_figures": len(points_um),
+                    "per_mm2": len(points_um) / tissue.area_mm2,
+                    "n_hotspot": window.n_figures if window else 0,
+                    "n_atypical": share["n_atypical"],
+                    "share": share["share"],
+                    "n_atypical_hotspot": describe_share(p_atypical[inside], atypical)["n_atypical"],
+                    "is_used": Thresholds(mitosis, atypical) == thresholds,
                 }
             )
     return rows

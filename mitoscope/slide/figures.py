@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from math import floor
@@ -101,7 +101,7 @@ def read_crop(slide: Slide, x_px: float, y_px: float, mpp: float, interpolation:
         return None
 
 
-def _classify_batch(classifier: Classifier, crops: list[np.ndarray | None]) -> list[dict[str, object]]:
+def _classify_batch(classifier: Classifier, crops: Sequence[np.ndarray | None]) -> list[dict[str, object]]:
     """What is known of each crop, as JSON holds it."""
     found = [number for number, crop in enumerate(crops) if crop is not None]
     parts: list[dict[str, object]] = [{"p": None, "unlike": [], "image": ""} for _ in crops]
@@ -128,7 +128,8 @@ def _read_ahead(
     slide.measure_scale(spec.mpp)  # raises here, not for each crop
 
     def read(batch: list[int]) -> list[np.ndarray | None]:
-        return [read_crop(slide, *points[number, :2].tolist(), spec.mpp, spec.interpolation) for number in batch]
+        places = points[batch, :2].tolist()
+        return [read_crop(slide, x, y, spec.mpp, spec.interpolation) for x, y in places]
 
     pending: deque[tuple[list[int], Future[list[np.ndarray | None]]]] = deque()
     with ThreadPoolExecutor(1) as pool:

@@ -53,7 +53,7 @@ def find_rectangle(
         points_um: float (N, 2), x and y.
         measure: The tissue in (left, top, right, bottom), µm. Of several windows with the most points, and of the
             places to which each can be moved without losing one, the one with the most tissue is taken; of several such
-            ones, the upper left one.
+            ones, the one with its points most in its middle.
         width_um: Of the window.
         height_um: Of the window.
 
@@ -77,7 +77,7 @@ def find_rectangle(
         if most == best:
             corners += [(x, float(top)) for top in y[counts == best]]
     places = [_place(points, corner, width_um, height_um, measure) for corner in dict.fromkeys(corners)]
-    _, top, left = min(places)
+    _, _, top, left = min(places)
     return Rectangle(left, top, width_um, height_um, best)
 
 
@@ -87,8 +87,8 @@ def _place(
     width_um: float,
     height_um: float,
     measure: Callable[[float, float, float, float], float],
-) -> tuple[float, float, float]:
-    """Move a window to where it has the most tissue, without losing a point: less its tissue, its top, its left."""
+) -> tuple[float, float, float, float]:
+    """The place with the most tissue: less its tissue, how far it is from the middle, its top and left."""
     x, y = points[:, 0], points[:, 1]
     inside = points[
         (x >= corner[0])
@@ -99,7 +99,12 @@ def _place(
     right, bottom = inside.max(axis=0)
     lefts = np.linspace(min(right - width_um, corner[0]), corner[0], STEPS).tolist()
     tops = np.linspace(min(bottom - height_um, corner[1]), corner[1], STEPS).tolist()
-    return min((-measure(left, top, left + width_um, top + height_um), top, left) for left in lefts for top in tops)
+    middle = STEPS // 2
+    return min(
+        (-measure(left, top, left + width_um, top + height_um), abs(row - middle) + abs(column - middle), top, left)
+        for column, left in enumerate(lefts)
+        for row, top in enumerate(tops)
+    )
 
 
 def find_circle(points_um: np.ndarray, radius_um: float = RADIUS_UM) -> Circle | None:

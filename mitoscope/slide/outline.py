@@ -21,7 +21,8 @@ def trace(mask: np.ndarray) -> list[Polygon]:
         GeoJSON has it (y down: clockwise to the eye), holes the other way.
     """
     padded = np.pad(mask.astype(np.uint8), 1)
-    rings = [_simplify(ring[:, ::-1] - 0.5) for ring in find_contours(padded, 0.5, positive_orientation="low")]
+    found = find_contours(padded, 0.5, positive_orientation="low")  # type: ignore[no-untyped-call]
+    rings = [_simplify(ring[:, ::-1] - 0.5) for ring in found]
     outer = [ring for ring in rings if _area(ring) > 0]
     polygons: list[Polygon] = [[ring] for ring in outer]
     areas = [_area(ring) for ring in outer]

@@ -87,8 +87,7 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
             found = dict(zip(whole, detector.scan(list(whole), list(whole.values()), floor), strict=True))
             network_s += time.perf_counter() - started
             for tile, each in pixels.items():
-                part = found[tile].tolist() if tile in found else {"fault": asdict(each)}  # type: ignore[call-overload]
-                journal.add(_name(tile), part)
+                journal.add(_name(tile), {"fault": asdict(each)} if isinstance(each, Fault) else found[tile].tolist())
                 before, done_mm2 = int(done_mm2), done_mm2 + areas_mm2[_name(tile)]
                 bar.update(int(done_mm2) - before)
     parts = [journal.done[_name(tile)] for tile in tiles]

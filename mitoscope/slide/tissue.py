@@ -6,6 +6,8 @@ alone would lose faint tissue, and on a field without glass it would cut the tis
 """
 
 from dataclasses import dataclass
+from functools import cached_property
+from math import ceil, floor
 
 import numpy as np
 from scipy import ndimage
@@ -56,11 +58,20 @@ class Tissue:
         found: np.ndarray = self.mask[rows, columns]
         return found
 
+    @cached_property
+    def _sums(self) -> np.ndarray:
+        """Pixels of tissue above and to the left of each corner: int (H + 1, W + 1)."""
+        kind = np.int32 if self.mask.size < 2**31 else np.int64
+        sums: np.ndarray = np.pad(self.mask.cumsum(axis=0, dtype=kind).cumsum(axis=1, dtype=kind), ((1, 0), (1, 0)))
+        return sums
+
     def measure_box_mm2(self, left_um: float, top_um: float, right_um: float, bottom_um: float) -> float:
         """The area of the tissue in a box, by whole pixels of the mask; µm from the slide's upper left corner."""
-        x0, y0 = (max(0, int(np.floor(side / self.mpp))) for side in (left_um, top_um))
-        x1, y1 = (max(0, int(np.ceil(side / self.mpp))) for side in (right_um, bottom_um))
-        return float(self.mask[y0:y1, x0:x1].sum()) * self.mpp**2 / 1e6
+        height, width = self.mask.shape
+        x0, x1 = (min(max(place, 0), width) for place in (floor(left_um / self.mpp), ceil(right_um / self.mpp)))
+        y0, y1 = (min(max(place, 0), height) for place in (floor(top_um / self.mpp), ceil(bottom_um / self.mpp)))
+        sums = self._sums
+        return int(sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]) * self.mpp**2 / 1e6
 
 
 def find_tissue(slide: Slide) -> tuple[Tissue, np.ndarray]:
@@ -98,11 +109,12 @@ def make_mask(overview: np.ndarray, mpp: float) -> np.ndarray:
     foreign = find_foreign(density, mpp)
     mean, colour = density.mean(axis=2), np.ptp(density, axis=2)
     own = ~foreign
-    mask = own & (mean > _limit(mean[own], DENSITY_LIMITS)) & (colour > _limit(colour[own], COLOUR_LIMITS))
+    mask: np.ndarray = own & (mean > _limit(mean[own], DENSITY_LIMITS)) & (colour > _limit(colour[own], COLOUR_LIMITS))
     pixels_per_mm2 = 1e6 / mpp**2
     mask = _drop_small(mask, SPECK_MM2 * pixels_per_mm2)
     filled = ~_drop_small(~mask, HOLE_MM2 * pixels_per_mm2)
-    return filled & own
+    found: np.ndarray = filled & own
+    return found
 
 
 def find_foreign(density: np.ndarray, mpp: float) -> np.ndarray:

@@ -22,7 +22,8 @@ class ArraySource:
 
     def __init__(self, pixels: np.ndarray) -> None:
         self.height_px, self.width_px = pixels.shape[:2]
-        self.block_px, self.is_grey, self.mpp = (BLOCK_PX, BLOCK_PX), False, None
+        self.block_px, self.is_grey = (BLOCK_PX, BLOCK_PX), False
+        self.mpp: tuple[float, float] | None = None
         self._pixels = pixels
 
     def read_block(self, column: int, row: int) -> Image.Image:
@@ -36,7 +37,8 @@ class WindowSource:
 
     def __init__(self, slide: Slide, left_px: int, top_px: int, width_px: int, height_px: int) -> None:
         self.left_px, self.top_px, self.width_px, self.height_px = left_px, top_px, width_px, height_px
-        self.block_px, self.is_grey, self.mpp = (BLOCK_PX, BLOCK_PX), False, None
+        self.block_px, self.is_grey = (BLOCK_PX, BLOCK_PX), False
+        self.mpp: tuple[float, float] | None = None
         self._slide = slide
 
     @classmethod
