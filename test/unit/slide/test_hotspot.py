@@ -11,9 +11,9 @@ def no_tissue(*_: float) -> float:
 
 
 def test_the_windows_have_the_area_that_is_named() -> None:
-    assert WIDTH_UM * HEIGHT_UM / 1e6 == pytest.approx(AREA_MM2, rel=1e-3)
+    assert pytest.approx(AREA_MM2, rel=1e-3) == WIDTH_UM * HEIGHT_UM / 1e6
     assert np.pi * RADIUS_UM**2 / 1e6 == pytest.approx(AREA_MM2)
-    assert WIDTH_UM / HEIGHT_UM == pytest.approx(4 / 3, rel=1e-3)
+    assert pytest.approx(4 / 3, rel=1e-3) == WIDTH_UM / HEIGHT_UM
 
 
 @pytest.mark.parametrize("seed", range(30))
@@ -25,8 +25,7 @@ def test_no_window_holds_more(seed: int) -> None:
     found = find_rectangle(points, no_tissue, width, height)
     x, y = points.T
     most = max(
-        int(((x >= left) & (x <= left + width) & (y >= top) & (y <= top + height)).sum())
-        for left, top in product(x, y)
+        int(((x >= left) & (x <= left + width) & (y >= top) & (y <= top + height)).sum()) for left, top in product(x, y)
     )
     assert found is not None and found.n_figures == most
     slack = 1e-5

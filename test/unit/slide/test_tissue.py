@@ -88,7 +88,12 @@ def test_a_region_of_the_user(tmp_path: Path, field: Path) -> None:
     (tmp_path / "r.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
     tissue = read_region(tmp_path / "r.geojson", open_slide(field, 0.25))
     assert tissue.area_mm2 == pytest.approx((960 * 480 - 320 * 160) * 0.25**2 / 1e6, rel=0.15)  # cells of 32 px
-    assert tissue.contains(np.array([[200, 200], [480, 400], [10, 10], [1100, 600]])).tolist() == [True, False, False, True]
+    assert tissue.contains(np.array([[200, 200], [480, 400], [10, 10], [1100, 600]])).tolist() == [
+        True,
+        False,
+        False,
+        True,
+    ]
 
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"type": "Polygon", "coordinates": [[["a", 1]]]}',
