@@ -56,11 +56,11 @@ def test_three_readers_agree(pyramid: Path, pixels: np.ndarray) -> None:
 
 def test_tiffslide_agrees(pyramid: Path, pixels: np.ndarray) -> None:
     tiffslide = pytest.importorskip("tiffslide", reason="needs tiffslide (requirements-dev.txt)")
-    slide = tiffslide.TiffSlide(pyramid)
-    assert np.array_equal(np.asarray(slide.read_region((300, 200), 0, (256, 256)))[..., :3],
-                          open_slide(pyramid).read(300, 200, 256, 256, 0.25))  # fmt: skip
-    assert [level.width_px for level in TiffSource(pyramid).open_levels()] == [
-        width for width, _ in slide.level_dimensions[1:]]  # fmt: skip
+    with tiffslide.TiffSlide(pyramid) as slide:
+        theirs = np.asarray(slide.read_region((300, 200), 0, (256, 256)))[..., :3]
+        widths = [width for width, _ in slide.level_dimensions[1:]]
+    assert np.array_equal(theirs, open_slide(pyramid).read(300, 200, 256, 256, 0.25))
+    assert [level.width_px for level in TiffSource(pyramid).open_levels()] == widths
 
 
 def test_an_overview_is_nearly_the_same_with_and_without_levels(
