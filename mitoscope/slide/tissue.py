@@ -112,7 +112,7 @@ def make_mask(overview: np.ndarray, mpp: float) -> np.ndarray:
     mask: np.ndarray = own & (mean > _limit(mean[own], DENSITY_LIMITS)) & (colour > _limit(colour[own], COLOUR_LIMITS))
     pixels_per_mm2 = 1e6 / mpp**2
     mask = _drop_small(mask, SPECK_MM2 * pixels_per_mm2)
-    filled = ~_drop_small(~mask, HOLE_MM2 * pixels_per_mm2)
+    filled = ~_drop_small(~mask, HOLE_MM2 * pixels_per_mm2, keep_border=True)  # what meets the border is no hole
     found: np.ndarray = filled & own
     return found
 
@@ -162,13 +162,15 @@ def _limit(values: np.ndarray, limits: tuple[float, float]) -> float:
     return float(np.clip(middles[np.nanargmax(between[:-1])], *limits))
 
 
-def _drop_small(mask: np.ndarray, least_px: float) -> np.ndarray:
-    """Remove pieces (joined by sides) of fewer pixels."""
+def _drop_small(mask: np.ndarray, least_px: float, *, keep_border: bool = False) -> np.ndarray:
+    """Remove pieces (joined by sides) of fewer pixels; those at the image's border may be kept."""
     pieces, count = ndimage.label(mask)
     if not count:
         return mask
     sizes = np.bincount(pieces.ravel())
     keep = sizes >= least_px
+    if keep_border:
+        keep[np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])] = True
     keep[0] = False
     kept: np.ndarray = keep[pieces]
     return kept

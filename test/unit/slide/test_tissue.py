@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -59,6 +60,12 @@ def test_a_field_of_nothing_but_tissue_is_whole_and_glass_is_empty() -> None:
     assert not make_mask(paint((0, 0, 300, 200, (180, 180, 180))), 8.0).any()
 
 
+def test_a_little_glass_at_the_border_is_no_hole() -> None:
+    mask = make_mask(paint((0, 0, 285, 200, EOSIN)), 8.0)  # .19 mm² of glass remain
+    assert not make_mask(paint((0, 0, 285, 200, EOSIN))[:20], 8.0)[:, 292:].any()
+    assert not mask[:, 292:].any()
+
+
 def test_outlines_hold_the_mask_and_no_ring_touches_another() -> None:
     mask = np.zeros((12, 16), bool)
     mask[1:9, 1:9] = True
@@ -86,7 +93,11 @@ def test_a_region_of_the_user(tmp_path: Path, field: Path) -> None:
     hole = [[320, 320], [640, 320], [640, 480], [320, 480], [320, 320]]
     feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring, hole]}}
     (tmp_path / "r.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    content = (tmp_path / "r.geojson").read_bytes()
+    (tmp_path / "r.geojson.gz").write_bytes(gzip.compress(content))
     tissue = read_region(tmp_path / "r.geojson", open_slide(field, 0.25))
+    zipped = read_region(tmp_path / "r.geojson.gz", open_slide(field, 0.25))
+    assert np.array_equal(tissue.mask, zipped.mask)
     assert tissue.area_mm2 == pytest.approx((960 * 480 - 320 * 160) * 0.25**2 / 1e6, rel=0.15)  # cells of 32 px
     assert tissue.contains(np.array([[200, 200], [480, 400], [10, 10], [1100, 600]])).tolist() == [
         True,
