@@ -187,7 +187,7 @@ class Slide:
         if block is None:
             try:
                 block = self._source.read_block(column, row)
-            except MemoryError:
+            except (MemoryError, InputError):
                 raise
             except Exception as error:  # on a damaged file Pillow raises OSError, SyntaxError, TypeError and others
                 raise _fault(self.path, error) from error

@@ -7,11 +7,13 @@ from PIL import Image, ImageDraw
 from scipy.ndimage import binary_erosion
 from scipy.signal import fftconvolve
 
+from mitoscope.errors import InputError
 from mitoscope.images.slide import Slide
 from mitoscope.slide.hotspot import AREA_MM2, RADIUS_UM, Rectangle
 from mitoscope.slide.tissue import Tissue
 
 BLOCK_PX = 1024
+DAMAGED_COLOUR = (128, 128, 128)  # RGB
 TISSUE_COLOUR, HOTSPOT_COLOUR = (40, 150, 60), (235, 175, 0)  # RGB
 DENSITY_COLOURS = np.array([[255, 245, 200], [245, 140, 40], [150, 20, 90]], float)  # from few to many figures
 CELL_UM = 64.0  # of the density's grid
@@ -50,10 +52,13 @@ class WindowSource:
         return cls(slide, left, top, right - left, bottom - top)
 
     def read_block(self, column: int, row: int) -> Image.Image:
-        """A part of the window."""
+        """A part of the window; grey where the slide is damaged, which the page's warnings say."""
         x, y = column * BLOCK_PX, row * BLOCK_PX
         size = min(BLOCK_PX, self.width_px - x), min(BLOCK_PX, self.height_px - y)
-        return self._slide.read_level_0(self.left_px + x, self.top_px + y, *size)
+        try:
+            return self._slide.read_level_0(self.left_px + x, self.top_px + y, *size)
+        except InputError:
+            return Image.new("RGB", size, DAMAGED_COLOUR)
 
 
 def draw_outlines(overview: np.ndarray, tissue: Tissue, counts: dict[str, Any]) -> np.ndarray:
