@@ -149,7 +149,7 @@ def _measure_density(overview: np.ndarray, mpp: float) -> np.ndarray:
 
 def _limit(values: np.ndarray, limits: tuple[float, float]) -> float:
     """Otsu's limit between two classes, kept between two limits."""
-    if values.size == 0:
+    if values.size == 0 or values.min() == values.max():  # one class only
         return limits[1]
     counts, edges = np.histogram(values, 256)
     middles = (edges[1:] + edges[:-1]) / 2
