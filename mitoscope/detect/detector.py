@@ -123,20 +123,57 @@ class Detector:
             InputError: The image is damaged, or its pixels are too large or too small for these networks.
             DeviceError: The GPU's memory is too small, or an output is not a finite number.
         """
-        spec, tiles = self.bundle.input, self.plan(slide)
-        radius, at_once = SAME_FIGURE_UM / spec.mpp, FORWARD_TILES[self.device.type]
-        found: list[tuple[int, np.ndarray]] = [(0, np.empty((0, 3)))]
+        tiles, at_once = self.plan(slide), FORWARD_TILES[self.device.type]
+        found = [np.empty((0, 4))]
         for number in range(0, len(tiles), at_once):
             batch = tiles[number : number + at_once]
-            pixels = [slide.read(t.x.start, t.y.start, t.x.size, t.y.size, spec.mpp, spec.interpolation) for t in batch]
-            shown = [(tile, each) for tile, each in zip(batch, pixels, strict=True) if each.min() < DARKEST_GLASS]
-            if shown:
-                candidates = self._find_candidates([tile for tile, _ in shown], [each for _, each in shown], floor)
-                found += [(voter, keep_distinct(points, radius)) for voter, points in candidates]
+            found += self.scan(batch, [self.read(slide, tile) for tile in batch], floor)
             update(len(batch))
-        voters = np.concatenate([np.full(len(points), voter) for voter, points in found])
-        merged = merge_points(np.concatenate([points for _, points in found]), voters, len(self._voters), radius)
-        scale = slide.measure_scale(spec.mpp)
+        return self.merge(slide, np.concatenate(found), floor)
+
+    def read(self, slide: Slide, tile: Tile) -> np.ndarray:
+        """A tile's pixels as the networks see them: uint8 (H, W, 3); raises InputError if they are damaged."""
+        spec = self.bundle.input
+        return slide.read(tile.x.start, tile.y.start, tile.x.size, tile.y.size, spec.mpp, spec.interpolation)
+
+    def scan(self, tiles: Sequence[Tile], pixels: Sequence[np.ndarray], floor: float = FLOOR) -> list[np.ndarray]:
+        """Find the candidates of some tiles.
+
+        Args:
+            tiles: Of `plan`, `FORWARD_TILES` of them at most.
+            pixels: Of each, see `read`.
+            floor: See `detect`.
+
+        Returns:
+            float64 (N, 4) for each tile: the voter (a member in one orientation), x and y in pixels of the bundle's µm
+            per px, and the probability; for `merge`.
+
+        Raises:
+            DeviceError: See `detect`.
+        """
+        radius = SAME_FIGURE_UM / self.bundle.input.mpp
+        found: list[list[np.ndarray]] = [[np.empty((0, 4))] for _ in tiles]
+        shown = [number for number, each in enumerate(pixels) if each.min() < DARKEST_GLASS]
+        if shown:
+            candidates = self._find_candidates([tiles[k] for k in shown], [pixels[k] for k in shown], floor)
+            for voter, number, points in candidates:
+                kept = keep_distinct(points, radius)
+                found[shown[number]].append(np.column_stack([np.full(len(kept), voter), kept]))
+        return [np.concatenate(each) for each in found]
+
+    def merge(self, slide: Slide, candidates: np.ndarray, floor: float = FLOOR) -> np.ndarray:
+        """Make figures of the candidates of an image's tiles.
+
+        Args:
+            slide: The image.
+            candidates: float64 (N, 4), those of all tiles in any order; see `scan`.
+            floor: See `detect`.
+
+        Returns:
+            As `detect`.
+        """
+        radius, scale = SAME_FIGURE_UM / self.bundle.input.mpp, slide.measure_scale(self.bundle.input.mpp)
+        merged = merge_points(candidates[:, 1:], candidates[:, 0].astype(int), len(self._voters), radius)
         merged[:, :2] = merged[:, :2].clip(0, np.divide((slide.width_px, slide.height_px), scale))
         points = keep_distinct(merged[merged[:, 2] >= floor], radius)
         points[:, :2] *= scale
@@ -145,8 +182,8 @@ class Detector:
     @torch.inference_mode()
     def _find_candidates(
         self, tiles: Sequence[Tile], pixels: Sequence[np.ndarray], floor: float
-    ) -> Iterator[tuple[int, np.ndarray]]:
-        """Every voter's points in every tile's core: its number, and float64 (N, 3) in pixels of the networks."""
+    ) -> Iterator[tuple[int, int, np.ndarray]]:
+        """Every voter's points in every tile's core: the numbers of both, float64 (N, 3) in pixels of the networks."""
         try:
             images = torch.as_tensor(np.stack(pixels)).to(self.device).permute(0, 3, 1, 2).float() / 255
             images = normalise(images, self.bundle.input).to(DTYPES[self.precision])
@@ -160,7 +197,7 @@ class Detector:
                     places = turn_points_back(centres[number][chosen].double(), view, pixels[0].shape[:2])
                     points = torch.cat([places, p[number][chosen, None]], dim=1).cpu().numpy()
                     points[:, :2] += tile.x.start, tile.y.start
-                    yield voter, _keep_core(points, tile)
+                    yield voter, number, _keep_core(points, tile)
         except torch.OutOfMemoryError as error:
             raise out_of_memory(self.device, error, f"{len(tiles)} tiles of {self.bundle.input.size_px} px") from error
 

@@ -1,7 +1,7 @@
 """A slide, or a region or field of one: its size, its µm per px, and its pixels at any µm per px.
 
-Pixels are read as they are needed, so that memory does not grow with the image where its file allows that: TIFF and
-uncompressed MHA do; PNG, JPEG and compressed MHA are decoded at once.
+Pixels are read as they are needed, so that memory does not grow with the image where its file allows that: scanners'
+formats, TIFF and uncompressed MHA do; PNG, JPEG and compressed MHA are decoded at once.
 """
 
 from collections import OrderedDict
@@ -16,7 +16,7 @@ from PIL import Image
 from mitoscope.errors import InputError
 from mitoscope.images.mha import MhaSource, read_header, read_origin
 from mitoscope.images.picture import PictureSource
-from mitoscope.images.source import PixelError, Source
+from mitoscope.images.source import GLASS, PixelError, Pyramid, Source, measure_file
 from mitoscope.images.tiff_source import TiffSource
 
 PLAUSIBLE_MPP = (0.05, 5.0)  # tags of other values, such as 72 dpi, describe a screen
@@ -24,7 +24,8 @@ ASSUMED_MPP = 0.25  # a scanner's 40×; those of the challenge have 0.23 to 0.25
 SAME_SCALE = 0.01  # pixels whose size differs by less are not resampled
 LARGEST_SCALE = 8.0  # between the file's pixels and those that are asked for: more would fill the memory
 CACHE_BYTES = 256 << 20  # of decoded blocks
-GLASS = (255, 255, 255)  # outside of the image
+OVERVIEW_BAND_PX = 16_000_000  # read at once for an overview
+OVERVIEW_PX = 100_000_000  # the most of an overview
 REACH_PX = 2  # of a bicubic filter, in pixels of the coarser grid
 READERS: dict[str, Callable[[Path], Source]] = {
     ".tif": TiffSource,
@@ -34,6 +35,8 @@ READERS: dict[str, Callable[[Path], Source]] = {
     ".jpg": PictureSource,
     ".jpeg": PictureSource,
 }
+OPENSLIDE = (".svs", ".ndpi", ".mrxs", ".scn", ".bif", ".dcm", ".vms", ".vmu", ".svslide", ".czi")  # read by openslide
+PLAIN = (None, "generic-tiff")  # what openslide calls a TIFF of no scanner: read here
 LONGEST_PATH = 200  # in a message
 
 
@@ -59,6 +62,7 @@ class Slide:
         path: The file.
         width_px: Width at level 0, the file's own pixels.
         height_px: Height at level 0.
+        bounds_px: Left, top, width and height, at level 0, of what was scanned; QuPath counts pixels from there.
         mpp: The size of a pixel of level 0.
         notes: What a reader of the result must know, one sentence each; usually none.
     """
@@ -66,6 +70,7 @@ class Slide:
     def __init__(self, path: Path, source: Source, mpp: Mpp, notes: tuple[str, ...]) -> None:
         self.path, self.mpp, self.notes = path, mpp, notes
         self.width_px, self.height_px = source.width_px, source.height_px
+        self.bounds_px = source.bounds_px if isinstance(source, Pyramid) else (0, 0, source.width_px, source.height_px)
         self._source = source
         self._blocks: OrderedDict[tuple[int, int], Image.Image] = OrderedDict()
 
@@ -117,6 +122,51 @@ class Slide:
         wide = self._paint(left, top, right, bottom)
         return np.asarray(wide.resize((width, height), Image.Resampling[interpolation.upper()], box))
 
+    def read_level_0(self, left_px: int, top_px: int, width_px: int, height_px: int) -> Image.Image:
+        """A box of the file's own pixels as RGB; white outside of the image. Raises InputError as `read`."""
+        return self._paint(left_px, top_px, left_px + width_px, top_px + height_px)
+
+    def read_overview(self, mpp: float) -> np.ndarray:
+        """Read the whole image at a low resolution, from the smallest of its levels that has it.
+
+        Args:
+            mpp: µm per px of the result, at least that of the image. Pixel (i, j) shows [i, i + 1) * mpp µm along y and
+                [j, j + 1) * mpp µm along x; the last ones may reach beyond the image, where it is white.
+
+        Returns:
+            uint8 (H, W, 3), RGB: means of the pixels of the level.
+
+        Raises:
+            InputError: The pixels are damaged or missing.
+            ValueError: The result would have more than `OVERVIEW_PX` pixels.
+        """
+        width, height = ceil(self.width_px * self.mpp.x / mpp), ceil(self.height_px * self.mpp.y / mpp)
+        if width * height > OVERVIEW_PX:
+            raise ValueError(f"an overview of {width} x {height} px")
+        level = self._find_level(mpp)
+        sx, sy = (mpp / size * own / full for size, own, full in (
+            (self.mpp.x, level.width_px, self.width_px), (self.mpp.y, level.height_px, self.height_px)))  # fmt: skip
+        rows = max(1, floor(OVERVIEW_BAND_PX / (width * sx * sy)))
+        overview = np.empty((height, width, 3), np.uint8)
+        for row in range(0, height, rows):
+            n_rows = min(rows, height - row)
+            top, bottom, right = floor(row * sy), ceil((row + n_rows) * sy), ceil(width * sx)
+            box = (0, row * sy - top, width * sx, (row + n_rows) * sy - top)
+            band = level._paint(0, top, right, bottom)
+            overview[row : row + n_rows] = np.asarray(band.resize((width, n_rows), Image.Resampling.BOX, box))
+        return overview
+
+    def _find_level(self, mpp: float) -> "Slide":
+        """The smallest version of the image whose pixels are not larger than `mpp` µm; at worst itself."""
+        levels = self._source.open_levels() if isinstance(self._source, Pyramid) else ()
+        for level in reversed(levels):
+            size = Mpp(
+                self.mpp.x * self.width_px / level.width_px, self.mpp.y * self.height_px / level.height_px, "tags"
+            )
+            if max(size.x, size.y) <= mpp * (1 + SAME_SCALE):
+                return Slide(self.path, level, size, ())
+        return self
+
     def _paint(self, left: int, top: int, right: int, bottom: int) -> Image.Image:
         """A box of level 0 as RGB."""
         canvas = Image.new("RGB", (right - left, bottom - top), GLASS)
@@ -137,7 +187,7 @@ class Slide:
         if block is None:
             try:
                 block = self._source.read_block(column, row)
-            except MemoryError:
+            except (MemoryError, InputError):
                 raise
             except Exception as error:  # on a damaged file Pillow raises OSError, SyntaxError, TypeError and others
                 raise _fault(self.path, error) from error
@@ -148,32 +198,36 @@ class Slide:
         return block
 
 
-def open_slide(path: str | Path, mpp: float | None = None) -> Slide:
+def open_slide(path: str | Path, mpp: float | None = None, *, may_assume: bool = True) -> Slide:
     """Open an image of tissue; only its header is read.
 
     Args:
-        path: TIFF in strips or tiles, PNG, JPEG or MHA; 8 bits a channel. Greyscale is repeated to RGB, a palette
-            looked up, an alpha channel dropped without blending; orientation tags are ignored.
-        mpp: µm per px, if the file's own tags are missing or wrong; else they are taken. Without both,
-            `ASSUMED_MPP` is assumed and a note says so.
+        path: TIFF in strips or tiles, PNG, JPEG or MHA, 8 bits a channel; or a scanner's slide or DICOM, which
+            openslide reads. Greyscale is repeated to RGB, a palette looked up, an alpha channel dropped without
+            blending; orientation tags are ignored.
+        mpp: µm per px, if the file's own tags are missing or wrong; else they are taken.
+        may_assume: Without both, `ASSUMED_MPP` is assumed and a note says so; otherwise that is an error.
 
     Raises:
-        InputError: The file is empty, damaged, of another format, or has other pixels; or `mpp` is out of range.
+        InputError: The file is empty, damaged, of another format, or has other pixels; `mpp` is out of range, or
+            missing.
     """
     path = Path(path)
     if mpp is not None and not PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]:
         expected = f"{PLAUSIBLE_MPP[0]} to {PLAUSIBLE_MPP[1]} µm per px, such as 0.25"
         raise InputError("--mpp cannot be used", got=f"{mpp:g}", expected=expected, remedy="correct it")
     try:
-        reader = READERS.get(path.suffix.lower())
-        if reader is None:
-            raise PixelError(f"a file of type {path.suffix!r}", f"one of {', '.join(READERS)}")
-        source = reader(path)
-    except MemoryError:
+        source = _find_reader(path)(path)
+    except (MemoryError, InputError):
         raise
     except Exception as error:  # as in `Slide._load`
         raise _fault(path, error) from error
     size, notes = _choose_mpp(mpp, source.mpp)
+    if size.source == "assumed" and not may_assume:
+        got = notes[0].partition(": ")[0]
+        expected = f"{PLAUSIBLE_MPP[0]} to {PLAUSIBLE_MPP[1]} µm per px"
+        remedy = "name the right one with --mpp, such as --mpp 0.25"
+        raise InputError(f"{_name(path)} has no usable µm per px", got=got, expected=expected, remedy=remedy)
     if source.is_grey:
         notes += ("it is greyscale: the networks were trained on H&E in colour",)
     return Slide(path, source, size, notes)
@@ -192,6 +246,27 @@ def read_origin_mm(path: Path) -> tuple[float, float]:
             return read_origin(read_header(file))
     except (PixelError, OSError) as error:
         raise _fault(path, error) from error
+
+
+def _find_reader(path: Path) -> Callable[[Path], Source]:
+    """What reads a file: by its name, and a scanner's TIFF by what it holds."""
+    kind = path.suffix.lower()
+    if kind not in READERS and kind not in OPENSLIDE:
+        raise PixelError(f"a file of type {path.suffix!r}", f"one of {', '.join((*READERS, *OPENSLIDE))}")
+    measure_file(path)
+    try:  # here: the container does without openslide
+        from mitoscope.images.openslide_source import OpenSlideSource, detect_vendor
+    except ImportError as error:
+        if kind in READERS:
+            return READERS[kind]
+        raise InputError(
+            f"{_name(path)} is a scanner's slide",
+            got=f"no openslide ({error})",
+            expected="openslide-python and openslide-bin",
+            remedy="run pip install 'mitoscope[slides]'",
+        ) from error
+    is_plain = kind in READERS and (kind not in (".tif", ".tiff") or detect_vendor(path) in PLAIN)
+    return READERS[kind] if is_plain else OpenSlideSource
 
 
 def _choose_mpp(given: float | None, tags: tuple[float, float] | None) -> tuple[Mpp, tuple[str, ...]]:

@@ -1,8 +1,9 @@
 """What reads the pixels of a slide's file: blocks, each decoded when it is needed. One class a format."""
 
 import stat
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
@@ -14,6 +15,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
 PILLOW_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA")
 # Warnings after which Pillow returns damaged pixels; after its other warnings the pixels are whole.
 DAMAGE = r"(?i).*(corrupt|truncated|larger than file|offset too large)"
+GLASS = (255, 255, 255)  # outside of the image, and where nothing was scanned
 SIDE_LIMIT = 1 << 20  # px
 BLOCK_PIXELS = 100_000_000  # of one block, 4 bytes each; a challenge's region has 35 million
 PICTURE_BYTES = 400 << 20  # of a file that is one block
@@ -46,6 +48,20 @@ class Source(Protocol):
 
     def read_block(self, column: int, row: int) -> Image.Image:
         """Decode a block, in any of `PILLOW_MODES`; counted from 0. Raises any exception where the file is damaged."""
+
+
+@runtime_checkable
+class Pyramid(Source, Protocol):
+    """A source with smaller versions of the image.
+
+    Attributes:
+        bounds_px: Left, top, width and height of what was scanned; other pixels are empty.
+    """
+
+    bounds_px: tuple[int, int, int, int]
+
+    def open_levels(self) -> Sequence[Source]:
+        """The smaller versions, the largest first. Each shows the whole image."""
 
 
 def measure_file(path: Path) -> int:

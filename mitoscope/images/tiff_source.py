@@ -8,6 +8,7 @@ import io
 import struct
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from math import isfinite, prod
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ import numpy as np
 from PIL import Image
 from PIL import TiffImagePlugin as tiff
 
-from mitoscope.images.source import DAMAGE, PixelError, check_block, check_size, check_tiff_samples, measure_file
+from mitoscope.images.source import DAMAGE, GLASS, PixelError, check_block, check_size, check_tiff_samples, measure_file
 from mitoscope.images.tiff import check_directories
 
 COMPRESSIONS = {1: "none", 5: "LZW", 7: "JPEG", 8: "Deflate", 32773: "PackBits", 32946: "Deflate", 34925: "LZMA",
@@ -28,24 +29,29 @@ KEPT = (tiff.BITSPERSAMPLE, tiff.COMPRESSION, tiff.PHOTOMETRIC_INTERPRETATION, t
 UM_PER_UNIT = {2: 25_400.0, 3: 10_000.0}  # inch, centimetre
 BAND_ROWS = 64  # strips of fewer rows are decoded together, an uncompressed page in bands of so many
 BLOCK_BYTES = 400 << 20  # as stored
+LEVEL_SLACK_PX = 2  # by which a level of a pyramid may differ in height from that of its width
+MOST_LEVELS = 32
 MOST_VALUES = 1 << 20  # of one tag: 256 px tiles of 60 gigapixels
 Tags = Mapping[int, Any]
 
 
 class TiffSource:
-    """The first page of a TIFF; see `mitoscope.images.source.Source`. Smaller pages behind it are a pyramid's."""
+    """A page of a TIFF; see `mitoscope.images.source.Pyramid`. Smaller pages behind the first one are a pyramid's."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, page: int = 0) -> None:
+        self._path, self._page = path, page
         measure_file(path)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             warnings.filterwarnings("error", message=DAMAGE)
             check_directories(path, MOST_VALUES)
-            tags, following = _read_directories(path)
+            pages = _read_directories(path)
+        tags = pages[page]
         self.width_px, self.height_px = _read_size(tags)
-        if following and prod(_read_size(following)) >= self.width_px * self.height_px:
+        self.bounds_px = (0, 0, self.width_px, self.height_px)
+        if page == 0 and len(pages) > 1 and prod(_read_size(pages[1])) >= self.width_px * self.height_px:
             raise PixelError("a stack of pages", "one image; other pages only if they are smaller, as in a pyramid")
+        self._n_pages = len(pages)
         self._tags = {tag: tags[tag] for tag in KEPT if tag in tags}
         self._compression = tags.get(tiff.COMPRESSION, 1)
         photometric = tags.get(tiff.PHOTOMETRIC_INTERPRETATION, 0)
@@ -57,11 +63,24 @@ class TiffSource:
         self._place_blocks(tags)
         check_block(self.block_px)
 
+    def open_levels(self) -> list["TiffSource"]:
+        """The pages that show the same image smaller; a label, and pages of other kinds, are left out."""
+        levels: list[TiffSource] = []
+        for page in range(1, min(self._n_pages, MOST_LEVELS)):
+            with suppress(PixelError, ValueError):
+                level = TiffSource(self._path, page)
+                height = self.height_px * level.width_px / self.width_px
+                if level.width_px < self.width_px and abs(level.height_px - height) <= LEVEL_SLACK_PX:
+                    levels.append(level)
+        return sorted(levels, key=lambda level: -level.width_px)
+
     def read_block(self, column: int, row: int) -> Image.Image:
-        """Some strips, or a tile."""
+        """Some strips, or a tile; one that a sparse file does not store is glass."""
         first = row * self._group
         rows = slice(first, first + self._group)
         offsets, counts = (each[:, rows, column].ravel().tolist() for each in (self._offsets, self._counts))
+        if self._is_tiled and not any(offsets) and not any(counts):
+            return Image.new("RGB", self.block_px, GLASS)
         if sum(counts) > BLOCK_BYTES:
             raise PixelError(f"a block of {sum(counts):,} bytes", f"at most {BLOCK_BYTES:,}")
         parts = []
@@ -109,20 +128,20 @@ class TiffSource:
         self.block_px = (block_width, rows * self._group)
 
 
-def _read_directories(path: Path) -> tuple[Tags, Tags | None]:
-    """The tags of the first page, and of the second one, if there is one."""
+def _read_directories(path: Path) -> list[Tags]:
+    """The tags of each page."""
+    pages: list[Tags] = []
     with path.open("rb") as file:
         head = file.read(8)
         head += file.read(8) if head[2] == 43 else b""  # BigTIFF
-        first = tiff.ImageFileDirectory_v2(head)
-        file.seek(first.next)
-        first.load(file)
-        if not first.next:
-            return first, None
-        second = tiff.ImageFileDirectory_v2(head)
-        file.seek(first.next)
-        second.load(file)
-        return first, second
+        at = tiff.ImageFileDirectory_v2(head).next
+        while at or not pages:
+            page = tiff.ImageFileDirectory_v2(head)
+            file.seek(at)
+            page.load(file)
+            pages.append(page)
+            at = page.next
+    return pages
 
 
 def _read_size(tags: Tags) -> tuple[int, int]:

@@ -18,8 +18,13 @@ BELOW = {
 }
 BELOW["mitoscope.detect"] = BELOW["mitoscope.classify"]
 BELOW["mitoscope.scoring"] = {"mitoscope.classify", "mitoscope.detect", *BELOW["mitoscope.classify"]}
+BELOW["mitoscope.slide"] = {"mitoscope.scoring", *BELOW["mitoscope.scoring"]}
 BELOW["mitoscope.training"] = {"mitoscope.scoring", *BELOW["mitoscope.scoring"]}
-BELOW["mitoscope.cli"] = {"mitoscope.training", *BELOW["mitoscope.training"]}  # the command knows every room
+BELOW["mitoscope.cli"] = {
+    "mitoscope.training",
+    "mitoscope.slide",
+    *BELOW["mitoscope.training"],
+}  # the command knows every room
 BELOW["model"] = BELOW["mitoscope.scoring"]
 BELOW["inference"] = BELOW["serve"] = {"model", "mitoscope"}
 BELOW["tools"] = {"model", *BELOW["mitoscope.cli"]}

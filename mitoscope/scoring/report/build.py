@@ -84,6 +84,7 @@ def report(
         "saliency": saliency,
         "frame_px": frame_px,
         "unlike": pictures.unlike is not None,
+        "has_mitosis": False,
         "has_domains": "domain" in table and bool(table["domain"].notna().any()),
         "n_members": len(member_columns(table)),
         **_describe_origin(bundle, origin, labels, saliency),

@@ -27,7 +27,6 @@ from mitoscope.scoring.detection.tables import (
     read_detections,
     read_truth,
 )
-from mitoscope.scoring.report.gallery import encode_image
 from mitoscope.scoring.report.outcomes import (
     BELOW,
     FALSE_ALARM,
@@ -41,7 +40,7 @@ from mitoscope.scoring.report.outcomes import (
     judge_points,
     list_calls,
 )
-from mitoscope.scoring.report.page import render
+from mitoscope.scoring.report.page import encode_image, render
 from mitoscope.scoring.report.zoom import count_tiles, cut_pyramid, describe_view, read_library
 
 SCRIPTS = ("elements.js", "pages.js", "zoom.js", "points.js")

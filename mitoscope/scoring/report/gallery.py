@@ -1,7 +1,6 @@
 """The crops of a report: pictures and Grad-CAM as text, and the columns that the page sorts and filters by."""
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from mitoscope.bundle.inputs import TrainingCrops
 from mitoscope.classify.listing import list_crops, read_blocks
@@ -20,9 +18,9 @@ from mitoscope.errors import DataError
 from mitoscope.images import CROP_PX
 from mitoscope.images.stain import measure_crops
 from mitoscope.progress import progress
+from mitoscope.scoring.report.page import encode_image
 from mitoscope.scoring.report.saliency import Saliency, quantise
 
-WEBP = {"quality": 88, "method": 4}  # 5,000 crops of AMi-Br or AtNorM-Br are 32 MB of base64
 BLOCK_CROPS = 64
 
 
@@ -81,13 +79,6 @@ def read_pictures(
             bar.update(block.n_files)
     _check_whole(image_ids, images, reasons)
     return Pictures(images, maps if saliency else None, cells, unlike if training else None, n_others + len(reasons))
-
-
-def encode_image(crop: np.ndarray) -> str:
-    """Base64 of a WebP: uint8 (128, 128, 3) → text; the same crop gives the same text."""
-    buffer = io.BytesIO()
-    Image.fromarray(crop).save(buffer, "WEBP", **WEBP)
-    return base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def page_data(table: pd.DataFrame, pictures: Pictures, threshold: float, frame_px: int | None) -> dict[str, Any]:

@@ -19,9 +19,11 @@ function makeCard(row, place) {
   const text = element("span", { className: "text" },
     element("span", { className: "line" }, element("span", { className: "p", textContent: row.p.toFixed(3) }), word),
     strip(row.members.length ? row.members : [row.p]),
+    row.pMitosis === null ? null : element("span", { className: "quiet", textContent: `mitosis ${row.pMitosis.toFixed(3)}` }),
     element("span", { className: "name", textContent: tail(row.image_id), title: row.image_id }));
   const card = element("button", { type: "button", className: labelled && isWrong(row) ? "card wrong" : "card" }, look, text);
   card.ariaLabel = `${row.image_id}: P(atypical) ${row.p.toFixed(3)}, called ${row.called}`
+    + (row.pMitosis === null ? "" : `, P(mitosis) ${row.pMitosis.toFixed(3)}`)
     + (labelled ? `, labelled ${row.label}` : "") + (row.unlike.length ? ", unlike the training data" : "");
   card.addEventListener("click", () => openDetail(place));
   return element("li", {}, card);

@@ -11,6 +11,10 @@ function facts(row) {
     pairs.push(["disagreement", row.disagreement.toFixed(3)],
       ["networks for atypical", `${above} of ${row.members.length}`]);
   }
+  if (row.pMitosis !== null) {
+    pairs.unshift(["P(mitosis)", `${row.pMitosis.toFixed(3)}, threshold ${data.threshold_mitosis.toFixed(3)}`]);
+    pairs.push(["in the hotspot", row.inHotspot ? "yes" : "no"]);
+  }
   if (labelled) pairs.push(["label", row.label]);
   if (row.domain !== null) pairs.push(["domain", row.domain]);
   if (row.caseName !== null) pairs.push(["case", row.caseName]);

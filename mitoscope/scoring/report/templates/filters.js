@@ -3,6 +3,8 @@ const form = document.getElementById("filters");
 
 const ORDERS = {
   "error": (a, b) => isWrong(b) - isWrong(a) || (isWrong(a) ? b.distance - a.distance : a.distance - b.distance),
+  "m-down": (a, b) => b.pMitosis - a.pMitosis,
+  "m-up": (a, b) => a.pMitosis - b.pMitosis,
   "p-down": (a, b) => b.p - a.p,
   "p-up": (a, b) => a.p - b.p,
   "near": (a, b) => a.distance - b.distance,
@@ -21,10 +23,13 @@ function selectRows() {
   const [from, to, distance, apart] = [limit("p-from", 0), limit("p-to", 1), limit("distance", 1), limit("disagreement", 0)];
   const strange = { "": () => true, "any": (row) => row.unlike.length > 0, "none": (row) => row.unlike.length === 0 }[unlike]
     ?? ((row) => row.unlike.includes(reasons[unlike]));
+  const kinds = { "mitotic": (row) => row.isMitotic, "hotspot": (row) => row.isMitotic && row.inHotspot, "below": (row) => !row.isMitotic };
+  const isKind = kinds[field("kind")] ?? (() => true);
   const fits = { "": () => true, "wrong": isWrong, "right": (row) => !isWrong(row) }[outcome] ?? ((row) => row.outcome === outcome);
   const chosen = rows.filter((row) =>
     row.lowered.includes(text)
     && fits(row)
+    && isKind(row)
     && (!called || row.called === called)
     && (!label || row.label === label)
     && (!domain || row.domain === domains[domain])

@@ -14,6 +14,9 @@ const rows = data.image_id.map((image_id, number) => {
   const p = data.p_atypical[number];
   return {
     number, image_id, members, called, label, p,
+    pMitosis: data.p_mitosis?.[number] ?? null, // on a slide's page only, as the next two
+    isMitotic: data.p_mitosis === undefined || data.p_mitosis[number] >= data.threshold_mitosis,
+    inHotspot: data.in_hotspot?.[number] ?? false,
     lowered: image_id.toLowerCase(),
     disagreement: members.length ? Math.max(...members) - Math.min(...members) : 0,
     distance: Math.abs(p - data.threshold),

@@ -20,8 +20,7 @@ from mitoscope.progress import progress
 from mitoscope.provenance import read_commit
 from mitoscope.scoring.detection.tables import HARD_NEGATIVE
 from mitoscope.scoring.report.detections import list_images, read_crop
-from mitoscope.scoring.report.gallery import encode_image
-from mitoscope.scoring.report.page import render
+from mitoscope.scoring.report.page import encode_image, render
 from mitoscope.training.detect.results.members import MEMBER, DetectStudy, check_state, predict_out_of_fold
 from mitoscope.training.detect.results.regions import FieldSource
 

@@ -10,7 +10,8 @@ from PIL import Image
 
 from mitoscope.classify.classifier import Classifier
 from mitoscope.errors import DataError
-from mitoscope.scoring.report.gallery import Pictures, encode_image, page_data, read_pictures
+from mitoscope.scoring.report.gallery import Pictures, page_data, read_pictures
+from mitoscope.scoring.report.page import encode_image
 from mitoscope.scoring.report.saliency import Saliency, quantise
 
 

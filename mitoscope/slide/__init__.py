@@ -1,0 +1,1 @@
+"""A slide → tissue, mitotic figures, atypical ones, counts, hotspot, GeoJSON for QuPath, and a page."""

@@ -1,0 +1,207 @@
+"""One slide, from its file to its folder of results; broken off, it goes on where it was."""
+
+import csv
+import io
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mitoscope.bundle.manifest import Bundle
+from mitoscope.bundle.read import MANIFEST
+from mitoscope.classify.classifier import Classifier
+from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.detect.detector import Detector
+from mitoscope.errors import DataError
+from mitoscope.files import hash_file, read_object, write_json, write_text, written_folder
+from mitoscope.images.slide import Slide, open_slide
+from mitoscope.provenance import CHANGES, describe_machine, read_commit
+from mitoscope.slide.counts import Thresholds, choose_inside, count, list_warnings, measure_sensitivity
+from mitoscope.slide.figures import Figures, classify
+from mitoscope.slide.hotspot import Rectangle
+from mitoscope.slide.journal import Journal
+from mitoscope.slide.qupath import encode_slide, write_geojson
+from mitoscope.slide.region import read_region
+from mitoscope.slide.report.page import render_slide
+from mitoscope.slide.scan import Scan, scan
+from mitoscope.slide.tissue import OVERVIEW_MPP, Tissue, find_tissue
+
+SUMMARY, DETECTIONS, PAGE = "summary.json", "detections.csv", "report.html"
+FORMAT = 1
+COLUMNS = ("image", "x_um", "y_um", "x_px", "y_px", "p_mitosis", "p_atypical", "class", "spread", "unlike", "hotspot")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What decides the result, besides the slide and the weights.
+
+    Attributes:
+        mpp: µm per px that the user gave; None: from the tags.
+        region: The user's outline of the tissue; None: it is found.
+        floor: The least probability of a point in the result.
+    """
+
+    mpp: float | None
+    region: Path | None
+    floor: float
+
+
+def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, settings: Settings) -> dict[str, Any]:
+    """Analyse a slide.
+
+    Writes out/summary.json, detections.csv, qupath.geojson (or .gz) and report.html, all or none. What is done is kept
+    beside it, in .NAME.work, until then.
+
+    Args:
+        path: The slide.
+        out: Its folder; replaced if it exists.
+        detector: Finds the figures.
+        classifier: Tells atypical ones.
+        settings: See there.
+
+    Returns:
+        The summary, and in ``was_finished`` whether it was there before, by the same weights, settings and code.
+
+    Raises:
+        MitoscopeError: The slide cannot be analysed.
+        OSError: The results cannot be written.
+    """
+    started = time.perf_counter()
+    slide = open_slide(path, settings.mpp, may_assume=False)
+    mark = _make_mark(slide, detector, classifier, settings)
+    if (finished := _read_finished(out, mark)) is not None:
+        return finished | {"was_finished": True}
+    work = out.with_name(f".{out.name}.work")
+    if mark["commit"].endswith(CHANGES):  # by code that no commit names
+        shutil.rmtree(work, ignore_errors=True)
+    tissue, overview = _find_tissue(slide, settings)
+    with Journal(work / "tiles.jsonl", mark) as tiles, Journal(work / "figures.jsonl", mark) as crops:
+        scanned = scan(detector, slide, tissue, tiles, settings.floor)
+        points = detector.merge(slide, scanned.candidates, settings.floor)
+        figures = classify(classifier, slide, points[tissue.contains(points)], crops)
+    thresholds = Thresholds(detector.threshold, classifier.threshold)
+    summary = {
+        **_summarise(slide, tissue, figures, scanned, thresholds, settings),
+        "detector": _describe_bundle(detector.bundle),
+        "classifier": _describe_bundle(classifier.bundle),
+        "mark": mark,
+        "run": {
+            "machine": describe_machine(),
+            "device": detector.device.type,
+            "seconds": round(time.perf_counter() - started, 2),
+            "networks_s": round(scanned.network_s + figures.network_s, 2),
+            "waiting_for_pixels_s": round(scanned.wait_s + figures.wait_s, 2),
+        },
+    }
+    with written_folder(out) as new:
+        write_text(new / DETECTIONS, _encode_csv(slide, figures, thresholds, summary["counts"]["hotspot"]))
+        write_geojson(new, encode_slide(slide, figures, tissue, summary["counts"], thresholds))
+        write_text(new / PAGE, render_slide(slide, tissue, overview, figures, summary))
+        write_json(new / SUMMARY, summary)
+    shutil.rmtree(work, ignore_errors=True)
+    return summary | {"was_finished": False}
+
+
+def _find_tissue(slide: Slide, settings: Settings) -> tuple[Tissue, np.ndarray]:
+    """The tissue, found or given, and the overview."""
+    if settings.region is None:
+        return find_tissue(slide)
+    return read_region(settings.region, slide), slide.read_overview(OVERVIEW_MPP)
+
+
+def _make_mark(slide: Slide, detector: Detector, classifier: Classifier, settings: Settings) -> dict[str, Any]:
+    """What the result depends on."""
+    found = slide.path.stat()
+    return {
+        "format": FORMAT,
+        "slide": {"name": slide.path.name, "n_bytes": found.st_size, "modified_ns": found.st_mtime_ns},
+        "mpp": asdict(slide.mpp),
+        "region_sha256": hash_file(settings.region) if settings.region else None,
+        "floor": settings.floor,
+        "detector_sha256": hash_file(detector.bundle.folder / MANIFEST),
+        "classifier_sha256": hash_file(classifier.bundle.folder / MANIFEST),
+        "precision": [detector.device.type, detector.precision, classifier.precision],
+        "commit": read_commit(),
+    }
+
+
+def _read_finished(out: Path, mark: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The summary of a finished slide with the same mark; None if there is none."""
+    if mark["commit"].endswith(CHANGES) or not (out / SUMMARY).is_file():
+        return None
+    try:
+        summary = read_object(out / SUMMARY, "delete it", ("mark", "counts"))
+    except DataError:
+        return None
+    return summary if summary["mark"] == mark else None
+
+
+def _summarise(
+    slide: Slide, tissue: Tissue, figures: Figures, scanned: Scan, thresholds: Thresholds, settings: Settings
+) -> dict[str, Any]:
+    """What was found, for summary.json."""
+    counts = count(figures, tissue, thresholds)
+    warnings = list_warnings(counts, figures, thresholds, [fault.tissue_mm2 for fault in scanned.faults])
+    return {
+        "format": FORMAT,
+        "not_for": "clinical use",
+        "slide": {
+            "name": slide.path.name,
+            "width_px": slide.width_px,
+            "height_px": slide.height_px,
+            "mpp": asdict(slide.mpp),
+            "bounds_px": list(slide.bounds_px),
+            "notes": list(slide.notes),
+        },
+        "tissue": {"source": tissue.source, "area_mm2": tissue.area_mm2, "mask_mpp": tissue.mpp},
+        "thresholds": asdict(thresholds),
+        "floor": settings.floor,
+        "counts": counts,
+        "sensitivity": measure_sensitivity(figures, tissue, thresholds, settings.floor),
+        "n_points": len(figures.points),
+        "tiles": {
+            "n_with_tissue": scanned.n_tiles,
+            "n_unread": len(scanned.faults),
+            "unread": [asdict(fault) for fault in scanned.faults],
+        },
+        "warnings": warnings,
+    }
+
+
+def _describe_bundle(bundle: Bundle) -> dict[str, Any]:
+    """A bundle for the summary."""
+    return {
+        "name": bundle.name,
+        "architecture": bundle.architecture,
+        "manifest_sha256": hash_file(bundle.folder / MANIFEST),
+        "members": [{"file": member.file, "sha256": member.sha256} for member in bundle.members],
+        "threshold": bundle.threshold.value,
+        "rule": bundle.threshold.rule,
+        "asked_mpp": bundle.input.mpp,
+    }
+
+
+def _encode_csv(slide: Slide, figures: Figures, thresholds: Thresholds, hotspot: dict[str, Any] | None) -> str:
+    """detections.csv: all points, the most probable first. A point that is no mitotic figure has no class."""
+    mpp = np.array([slide.mpp.x, slide.mpp.y])
+    inside = np.zeros(len(figures.points), bool)
+    if hotspot:
+        window = Rectangle(*(hotspot[name] for name in ("left_um", "top_um", "width_um", "height_um", "n_figures")))
+        inside = choose_inside(figures.points[:, :2] * mpp, window)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for number, (x, y, p) in enumerate(figures.points.tolist()):
+        p_atypical, members = figures.p_atypical[number], figures.members[:, number]
+        is_known = not np.isnan(p_atypical)
+        kind = CLASS_NAMES[int(p_atypical >= thresholds.atypical)] if is_known and p >= thresholds.mitosis else ""
+        writer.writerow([
+            slide.path.name, f"{x * slide.mpp.x:.3f}", f"{y * slide.mpp.y:.3f}", f"{x:.2f}", f"{y:.2f}", f"{p:.6f}",
+            f"{p_atypical:.6f}" if is_known else "", kind, f"{np.ptp(members):.6f}" if is_known else "",
+            "; ".join(figures.unlike[number]) if figures.unlike else "", int(inside[number]),
+        ])  # fmt: skip
+    return text.getvalue()

@@ -1,0 +1,170 @@
+"""A slide's page: counts above, then the slide, zoomable, and every figure as a card. It needs no network."""
+
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mitoscope.classify.task import CLASS_NAMES
+from mitoscope.detect.task import POINT_NAMES
+from mitoscope.images import CROP_PX
+from mitoscope.images.slide import Mpp, Slide
+from mitoscope.scoring.report.page import render
+from mitoscope.scoring.report.zoom import Kind, cut_pyramid, describe_view, read_library
+from mitoscope.slide.counts import Thresholds, choose_inside
+from mitoscope.slide.figures import Figures
+from mitoscope.slide.hotspot import Rectangle
+from mitoscope.slide.report.views import ArraySource, WindowSource, draw_density, draw_outlines
+from mitoscope.slide.tissue import Tissue
+
+SCRIPTS = ("elements.js", "rows.js", "filters.js", "looks.js", "pages.js", "cards.js", "detail.js", "main.js",
+           "zoom.js", "slide.js")  # fmt: skip
+MOST_CARDS = 5_000  # 32 MB of crops
+HOTSPOT_MPP = 0.5  # of its own view: some 3 MB
+KINDS = (
+    Kind(f"{CLASS_NAMES[0]} {POINT_NAMES[1]}", "#0a64b4", "circle"),
+    Kind(f"{CLASS_NAMES[1]} {POINT_NAMES[1]}", "#c8320a", "square"),
+    Kind(f"{POINT_NAMES[1]}, not classified", "#7a2a9a", "circle"),
+    Kind("below the threshold", "#555555", "cross", shown=False),
+)
+
+
+def render_slide(slide: Slide, tissue: Tissue, overview: np.ndarray, figures: Figures, summary: dict[str, Any]) -> str:
+    """Make the page.
+
+    Args:
+        slide: The pixels of the hotspot are read from it.
+        tissue: Of it.
+        overview: uint8 (H, W, 3), pixels of the tissue's mask.
+        figures: All points; the page shows `MOST_CARDS` of them at most, the most probable.
+        summary: As in summary.json.
+
+    Returns:
+        HTML.
+
+    Raises:
+        InputError: The pixels of the hotspot are damaged.
+    """
+    thresholds, counts = Thresholds(**summary["thresholds"]), summary["counts"]
+    chosen = np.flatnonzero(~np.isnan(figures.p_atypical))[:MOST_CARDS]
+    rows = _list_rows(slide, figures, chosen, thresholds, counts["hotspot"])
+    views = _make_views(slide, tissue, overview, figures, thresholds, counts)
+    place_of = {point: row for row, point in enumerate(chosen.tolist())}
+    for view in views:
+        view["row"] = [place_of.get(point, -1) for point in view["row"]]
+    words = {
+        **summary,
+        **counts,
+        "sensitivity": summary["sensitivity"],
+        "n_shown": len(chosen),
+        "n_left_out": len(figures.points) - len(chosen),
+        "provenance": _describe_origin(summary),
+        "outcomes": None,
+        "n_members": len(figures.members),
+        "has_mitosis": True,
+        "has_domains": False,
+        "unlike": figures.unlike is not None,
+        "saliency": False,
+        "frame_px": None,
+        "bundle": summary["classifier"]["name"],
+        "drawn_by": summary["classifier"]["name"],
+    }
+    data = {**rows, "views": views, "kinds": [asdict(kind) for kind in KINDS]}
+    return render(data, words, "slide.html.j2", SCRIPTS, read_library())
+
+
+def _list_rows(
+    slide: Slide, figures: Figures, chosen: np.ndarray, thresholds: Thresholds, hotspot: dict[str, Any] | None
+) -> dict[str, Any]:
+    """The cards' data, column by column, as the page of crops has it."""
+    points, p_atypical = figures.points[chosen], figures.p_atypical[chosen]
+    return {
+        "threshold": thresholds.atypical,
+        "threshold_mitosis": thresholds.mitosis,
+        "crop_px": CROP_PX,
+        "frame_px": None,
+        "map_cells": None,
+        "image_id": [f"figure {number + 1} at x {x:.0f}, y {y:.0f}" for number, (x, y, _) in zip(
+            chosen.tolist(), points.tolist(), strict=True)],
+        "x_px": points[:, 0].tolist(),
+        "y_px": points[:, 1].tolist(),
+        "p_mitosis": points[:, 2].tolist(),
+        "in_hotspot": _find_inside(slide, points, hotspot).tolist(),
+        "p_atypical": p_atypical.tolist(),
+        "members": figures.members[:, chosen].T.tolist(),
+        "called": (p_atypical >= thresholds.atypical).astype(int).tolist(),
+        "label": None,
+        "domain": None,
+        "case": None,
+        "unlike": [figures.unlike[number] for number in chosen] if figures.unlike else None,
+        "image": [figures.images[number] for number in chosen],
+        "map": None,
+    }  # fmt: skip
+
+
+def _find_inside(slide: Slide, points: np.ndarray, hotspot: dict[str, Any] | None) -> np.ndarray:
+    """Which points lie in the hotspot: bool (N,)."""
+    if hotspot is None:
+        return np.zeros(len(points), bool)
+    return choose_inside(points[:, :2] * (slide.mpp.x, slide.mpp.y), _window(hotspot))
+
+
+def _window(hotspot: dict[str, Any]) -> Rectangle:
+    """The hotspot of a summary."""
+    return Rectangle(*(hotspot[name] for name in ("left_um", "top_um", "width_um", "height_um", "n_figures")))
+
+
+def _make_views(
+    slide: Slide,
+    tissue: Tissue,
+    overview: np.ndarray,
+    figures: Figures,
+    thresholds: Thresholds,
+    counts: dict[str, Any],
+) -> list[dict[str, Any]]:
+    """The zoomable views: the slide, the density of its figures, and the hotspot."""
+    points = figures.points
+    is_mitotic = points[:, 2] >= thresholds.mitosis
+    known = ~np.isnan(figures.p_atypical)
+    is_atypical = figures.p_atypical >= thresholds.atypical  # a NaN is not
+    kinds = np.where(~is_mitotic, 3, np.where(~known, 2, is_atypical.astype(int)))
+    texts = [_describe_point(*each) for each in zip(points.tolist(), figures.p_atypical.tolist(), strict=True)]
+    outlined = draw_outlines(overview, tissue, counts)
+    density = draw_density(outlined, tissue, points[is_mitotic, :2] * tissue.slide_mpp)
+    views = []
+    for name, pixels in (("Whole slide", outlined), ("Density of the mitotic figures", density)):
+        small = Slide(Path(name), ArraySource(pixels), Mpp(tissue.mpp, tissue.mpp, "tags"), ())
+        pyramid = replace(cut_pyramid(small, tissue.mpp), scale=(tissue.mpp / slide.mpp.x, tissue.mpp / slide.mpp.y))
+        views.append(describe_view(name, pyramid, points, kinds, texts) | {"row": list(range(len(points)))})
+    if hotspot := counts["hotspot"]:
+        window = WindowSource.around(slide, _window(hotspot))
+        part = Slide(slide.path, window, slide.mpp, ())
+        inside = np.flatnonzero(_find_inside(slide, points, hotspot))
+        own = points[inside] - (window.left_px, window.top_px, 0)
+        pyramid = cut_pyramid(part, HOTSPOT_MPP)
+        view = describe_view("Hotspot", pyramid, own, kinds[inside], [texts[number] for number in inside])
+        views.append(view | {"row": inside.tolist()})
+    return views
+
+
+def _describe_point(point: list[float], p_atypical: float) -> str:
+    """The line that the view shows for a point that is clicked."""
+    text = f"x {point[0]:.0f}, y {point[1]:.0f} px: P(mitosis) {point[2]:.3f}"
+    return text if np.isnan(p_atypical) else f"{text}, P(atypical) {p_atypical:.3f}"
+
+
+def _describe_origin(summary: dict[str, Any]) -> list[tuple[str, str]]:
+    """Weights and code for the page's foot."""
+    rows = [
+        (task, f"{summary[task]['name']}, manifest sha256 {summary[task]['manifest_sha256']}")
+        for task in ("detector", "classifier")
+    ]
+    tiles, mark = summary["tiles"], summary["mark"]
+    rows += [
+        ("tiles with tissue", f"{tiles['n_with_tissue']:,}, not readable {tiles['n_unread']:,}"),
+        ("least P(mitosis) shown", f"{summary['floor']:g}"),
+        ("computed on", " ".join(dict.fromkeys(mark["precision"]))),
+        ("code", str(mark["commit"])),
+    ]
+    return rows

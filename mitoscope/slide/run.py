@@ -1,0 +1,153 @@
+"""Many slides, one after the other: a folder each, and slides.csv with a row for each."""
+
+import csv
+import io
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from mitoscope.classify.classifier import Classifier
+from mitoscope.detect.detector import FLOOR, Detector
+from mitoscope.errors import DataError, InputError, one_line
+from mitoscope.files import write_text
+from mitoscope.memory import keep_freed_memory
+from mitoscope.slide.analyse import Settings, analyse
+
+FAILED_CODE = 3  # the exit code when a slide could not be analysed, as for crops that cannot be read
+COLUMNS = ("slide", "state", "reason", "tissue_mm2", "n_mitotic_figures", "per_mm2", "n_hotspot", "n_atypical_hotspot",
+           "n_atypical", "share_atypical", "share_low", "share_high", "n_unread_tiles", "not_for")  # fmt: skip
+NOT_FOR = "clinical use"
+
+
+def run_slides(
+    slides: list[Path],
+    out: Path,
+    *,
+    detector: Path | None = None,
+    classifier: Path | None = None,
+    mpp: float | None = None,
+    region: Path | None = None,
+    floor: float = FLOOR,
+    device: str = "auto",
+    precision: str = "auto",
+    shard: tuple[int, int] = (1, 1),
+) -> int:
+    """Analyse slides. See `mitoscope.slide.analyse.analyse` for a slide's folder, out/NAME.
+
+    Args:
+        slides: Files; no two of the same name.
+        out: The folder for the results. A slide that is finished there, by the same weights, settings and code, is not
+            analysed again; one that was broken off goes on.
+        detector: Its bundle's folder; None: see `mitoscope.detect.detector.Detector.load`.
+        classifier: Its bundle's folder; None: see `mitoscope.classify.classifier.Classifier.load`.
+        mpp: µm per px of all slides; None: from each one's tags.
+        region: GeoJSON with the outline of the tissue of the one slide; None: it is found.
+        floor: The least probability of a point in the result, above 0.
+        device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
+        precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
+        shard: (i, N): only the i-th of N parts of the slides, whose table is slides.i-of-N.csv. Without it, at the end,
+            all are found finished, and slides.csv is written.
+
+    Returns:
+        0, or `FAILED_CODE` when a slide could not be analysed; the reason is on stderr and in the table.
+
+    Raises:
+        MitoscopeError: The weights or the settings cannot be used.
+        OSError: The results cannot be written.
+    """
+    keep_freed_memory()
+    _check(slides, floor, region)
+    finder = Detector.load(detector, device=device, precision=precision)
+    judge = Classifier.load(classifier, device=device, precision=precision)
+    first, last = ((number * len(slides)) // shard[1] for number in (shard[0] - 1, shard[0]))
+    print(f"{last - first:,} slides: detector {finder.bundle.name}, classifier {judge.bundle.name}, "
+          f"{finder.device.type} {finder.precision}. Not for clinical use.", flush=True)  # fmt: skip
+    table = out / ("slides.csv" if shard[1] == 1 else f"slides.{shard[0]}-of-{shard[1]}.csv")
+    rows: list[dict[str, Any]] = []
+    for path in slides[first:last]:
+        rows.append(_analyse_one(path, out / name_folder(path), finder, judge, Settings(mpp, region, floor)))
+        write_text(table, _encode_table(rows))
+    n_failed = sum(row["state"] == "failed" for row in rows)
+    print(f"wrote {table}: {len(rows) - n_failed:,} slides, {n_failed:,} failed")
+    return FAILED_CODE if n_failed else 0
+
+
+def name_folder(path: Path) -> str:
+    """The name of a slide's folder: the file's name, since two files may differ in their endings alone."""
+    return path.name
+
+
+def _check(slides: list[Path], floor: float, region: Path | None) -> None:
+    """Refuse two slides of one name, a floor that is no probability, and one region for several slides."""
+    name, count = Counter(path.name for path in slides).most_common(1)[0]
+    if count > 1:
+        raise DataError("two slides have the same name", got=name, expected="different names", remedy="rename one")
+    if not 0 < floor <= 1:
+        raise DataError("--floor cannot be used", got=floor, expected="above 0, at most 1", remedy="correct it")
+    if region is not None and len(slides) > 1:
+        raise DataError(
+            "--region is one slide's", got=f"{len(slides)} slides", expected="one slide", remedy="run each by itself"
+        )
+
+
+def _analyse_one(
+    path: Path, folder: Path, detector: Detector, classifier: Classifier, settings: Settings
+) -> dict[str, Any]:
+    """Analyse a slide; what is wrong with it becomes its row."""
+    try:
+        summary = analyse(path, folder, detector, classifier, settings)
+    except (InputError, DataError) as error:
+        reason = str(error)
+    except OSError as error:
+        if (
+            error.filename is None or Path(error.filename) != path
+        ):  # the disk is full, say: the next slide fares no better
+            raise
+        reason = f"{error}; correct it, then run the same command again"
+    else:
+        _print_result(path, folder, summary)
+        return _make_row(path, summary)
+    print(one_line(f"error: {path.name}: {reason}"), file=sys.stderr)
+    return {"slide": path.name, "state": "failed", "reason": one_line(reason), "not_for": NOT_FOR}
+
+
+def _make_row(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
+    """A slide's row."""
+    counts, hotspot, share = summary["counts"], summary["counts"]["hotspot"], summary["counts"]["atypical"]
+    return {
+        "slide": path.name,
+        "state": "finished",
+        "reason": "; ".join(summary["warnings"]),
+        "tissue_mm2": f"{counts['tissue_mm2']:.3f}",
+        "n_mitotic_figures": counts["n_mitotic_figures"],
+        "per_mm2": f"{counts['per_mm2']:.3f}",
+        "n_hotspot": hotspot["n_figures"] if hotspot else 0,
+        "n_atypical_hotspot": hotspot["atypical"]["n_atypical"] if hotspot else 0,
+        "n_atypical": share["n_atypical"],
+        "share_atypical": "" if share["share"] is None else f"{share['share']:.4f}",
+        "share_low": f"{share['interval'][0]:.4f}" if share["interval"] else "",
+        "share_high": f"{share['interval'][1]:.4f}" if share["interval"] else "",
+        "n_unread_tiles": summary["tiles"]["n_unread"],
+        "not_for": NOT_FOR,
+    }
+
+
+def _print_result(path: Path, folder: Path, summary: dict[str, Any]) -> None:
+    """A slide's result in a few lines."""
+    counts, hotspot = summary["counts"], summary["counts"]["hotspot"]
+    state = "was finished" if summary["was_finished"] else "finished"
+    place = f"{hotspot['n_figures']:,} in the hotspot of {hotspot['area_mm2']} mm²" if hotspot else "no hotspot"
+    print(f"{path.name}: {state}: {counts['n_mitotic_figures']:,} mitotic figures in {counts['tissue_mm2']:.2f} mm² of "
+          f"tissue, {place}, {counts['atypical']['n_atypical']:,} atypical in all: {folder}", flush=True)  # fmt: skip
+    for text in summary["warnings"]:
+        print(one_line(f"warning: {path.name}: {text}"), file=sys.stderr)
+
+
+def _encode_table(rows: list[dict[str, Any]]) -> str:
+    """slides.csv."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()

@@ -1,0 +1,154 @@
+"""Every tile with tissue → the detector's candidates; pixels are read while the networks compute."""
+
+import time
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+
+import numpy as np
+
+from mitoscope.detect.detector import FORWARD_TILES, Detector
+from mitoscope.detect.tiles import Tile
+from mitoscope.errors import InputError
+from mitoscope.images.slide import Slide
+from mitoscope.progress import progress
+from mitoscope.slide.journal import Journal
+from mitoscope.slide.tissue import Tissue
+
+READ_AHEAD = 4  # tiles in memory that wait for the networks
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A tile that could not be read, so that its figures are missing.
+
+    Attributes:
+        x_px: Left side of the tile's core, in pixels of level 0.
+        y_px: Upper side.
+        width_px: Width.
+        height_px: Height.
+        tissue_mm2: Tissue in it.
+        reason: Why.
+    """
+
+    x_px: int
+    y_px: int
+    width_px: int
+    height_px: int
+    tissue_mm2: float
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What was found.
+
+    Attributes:
+        candidates: float64 (N, 4), see `Detector.merge`.
+        faults: The tiles that could not be read.
+        n_tiles: With tissue.
+        wait_s: That the networks waited for pixels, in this process.
+        network_s: That the networks computed, in this process.
+    """
+
+    candidates: np.ndarray
+    faults: list[Fault]
+    n_tiles: int
+    wait_s: float
+    network_s: float
+
+
+def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, floor: float) -> Scan:
+    """Find the candidates in the tissue; tiles that the journal holds are not read again.
+
+    Raises:
+        InputError: No tile can be read, or the file is gone.
+        DeviceError: See `Detector.detect`.
+        OSError: The journal cannot be written.
+    """
+    tiles, areas_mm2 = _choose_tiles(detector, slide, tissue)
+    waiting = [tile for tile in tiles if _name(tile) not in journal.done]
+    done_mm2 = sum(areas_mm2[_name(tile)] for tile in tiles if _name(tile) in journal.done)
+    wait_s = network_s = 0.0
+    with progress(round(tissue.area_mm2), unit="mm²", what=slide.path.name) as bar:
+        bar.update(int(done_mm2))
+        source = _read_ahead(detector, slide, waiting)
+        while True:
+            started = time.perf_counter()
+            batch = list(islice(source, FORWARD_TILES[detector.device.type]))
+            if not batch:
+                break
+            pixels = {tile: _get(read, detector, slide, tile, areas_mm2) for tile, read in batch}
+            wait_s += time.perf_counter() - started
+            whole = {tile: each for tile, each in pixels.items() if isinstance(each, np.ndarray)}
+            started = time.perf_counter()
+            found = dict(zip(whole, detector.scan(list(whole), list(whole.values()), floor), strict=True))
+            network_s += time.perf_counter() - started
+            for tile, each in pixels.items():
+                journal.add(_name(tile), {"fault": asdict(each)} if isinstance(each, Fault) else found[tile].tolist())
+                before, done_mm2 = int(done_mm2), done_mm2 + areas_mm2[_name(tile)]
+                bar.update(int(done_mm2) - before)
+    parts = [journal.done[_name(tile)] for tile in tiles]
+    faults = [Fault(**part["fault"]) for part in parts if isinstance(part, dict)]
+    if tiles and len(faults) == len(tiles):
+        raise InputError(
+            f"no tile of {slide.path.name} can be read", got=faults[0].reason, expected="pixels", remedy="copy it again"
+        )
+    arrays = [np.array(part).reshape(-1, 4) for part in parts if isinstance(part, list)]
+    return Scan(np.concatenate([np.empty((0, 4)), *arrays]), faults, len(tiles), wait_s, network_s)
+
+
+def _choose_tiles(detector: Detector, slide: Slide, tissue: Tissue) -> tuple[list[Tile], dict[str, float]]:
+    """The tiles in whose cores is tissue, and its mm² by their names."""
+    tiles, areas_mm2 = [], {}
+    for tile in detector.plan(slide):
+        left, top, right, bottom = _measure_core(detector, slide, tile)
+        area_mm2 = tissue.measure_box_mm2(
+            left * slide.mpp.x, top * slide.mpp.y, right * slide.mpp.x, bottom * slide.mpp.y
+        )
+        if area_mm2:
+            tiles.append(tile)
+            areas_mm2[_name(tile)] = area_mm2
+    return tiles, areas_mm2
+
+
+def _measure_core(detector: Detector, slide: Slide, tile: Tile) -> tuple[float, float, float, float]:
+    """A tile's core in pixels of level 0."""
+    sx, sy = slide.measure_scale(detector.bundle.input.mpp)
+    return tile.x.low * sx, tile.y.low * sy, tile.x.high * sx, tile.y.high * sy
+
+
+def _read_ahead(detector: Detector, slide: Slide, tiles: Sequence[Tile]) -> Iterator[tuple[Tile, "Future[np.ndarray]"]]:
+    """Read tiles in a thread, some of them before they are wanted."""
+    pending: deque[tuple[Tile, Future[np.ndarray]]] = deque()
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            for tile in tiles:
+                pending.append((tile, pool.submit(detector.read, slide, tile)))
+                if len(pending) > READ_AHEAD:
+                    yield pending.popleft()
+            yield from pending
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _get(
+    read: "Future[np.ndarray]", detector: Detector, slide: Slide, tile: Tile, areas_mm2: dict[str, float]
+) -> np.ndarray | Fault:
+    """A tile's pixels, or why there are none."""
+    try:
+        return read.result()
+    except InputError as error:
+        if not slide.path.exists():
+            raise InputError(
+                f"{slide.path.name} is gone", got="no such file any more", expected="the slide", remedy="run again"
+            ) from error
+        left, top, right, bottom = map(round, _measure_core(detector, slide, tile))
+        return Fault(left, top, right - left, bottom - top, areas_mm2[_name(tile)], str(error.got))
+
+
+def _name(tile: Tile) -> str:
+    """A tile's name in the journal."""
+    return f"{tile.x.start},{tile.y.start}"

@@ -1,0 +1,111 @@
+"""The GeoJSON against the rules of QuPath's reader, and a slide with bounds by hand calculation.
+
+Each rule names the file of QuPath's source (github.com/qupath/qupath, version 0.5) that demands it.
+"""
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import numpy as np
+import pytest
+from unit.detect.conftest import ArraySource
+
+from mitoscope.images.slide import Mpp, Slide
+from mitoscope.slide import qupath as module
+from mitoscope.slide.counts import Thresholds, count
+from mitoscope.slide.figures import Figures
+from mitoscope.slide.qupath import encode_slide, write_geojson
+from mitoscope.slide.tissue import Tissue
+
+OBJECT_TYPES = ("annotation", "detection", "cell", "tile", "tmaCore", "root")
+THRESHOLDS = Thresholds(0.5, 0.4)
+
+
+class BoundedSource(ArraySource):
+    bounds_px = (1000, 600, 2000, 1400)
+
+    def open_levels(self) -> list:
+        return []
+
+
+@pytest.fixture(scope="module")
+def content() -> dict[str, Any]:
+    """A slide of .5 µm per px whose scan begins at x 1000, y 600."""
+    slide = Slide(Path("s.mrxs"), BoundedSource(np.zeros((2400, 3600, 3), np.uint8)), Mpp(0.5, 0.5, "tags"), ())
+    assert slide.bounds_px == (1000, 600, 2000, 1400)
+    mask = np.zeros((150, 225), bool)  # pixels of 8 µm: 16 px of level 0
+    mask[50:100, 80:160] = True
+    mask[60:70, 90:100] = False
+    points = np.array([[1500.5, 900.25, 0.9], [1700, 1000, 0.8], [1800, 1100, 0.7], [1900, 1200, 0.1]])
+    p_atypical = np.array([0.9, 0.1, np.nan, 0.2])
+    figures = Figures(points, p_atypical[None], p_atypical, None, [""] * 4)
+    tissue = Tissue(mask, 8.0, (0.5, 0.5), "found")
+    return encode_slide(slide, figures, tissue, count(figures, tissue, THRESHOLDS), THRESHOLDS)
+
+
+def test_it_is_a_feature_collection(content: dict[str, Any]) -> None:
+    """PathObjectCollectionTypeAdapter.read takes an array or an object with "features" (QuPathTypeAdapters.java)."""
+    assert content["type"] == "FeatureCollection"
+    assert all(feature["type"] == "Feature" for feature in content["features"])
+    assert content["not_for"] == "clinical use"
+
+
+def test_ids_are_unique_uuids(content: dict[str, Any]) -> None:
+    """PathObjectTypeAdapter.parseObject: UUID.fromString(id), at the feature (QuPathTypeAdapters.java)."""
+    ids = [feature["id"] for feature in content["features"]]
+    assert len(set(map(UUID, ids))) == len(ids)
+
+
+def test_object_type_and_class_are_in_properties(content: dict[str, Any]) -> None:
+    """parseObject reads "objectType", "classification", "name", "isLocked" in properties (QuPathTypeAdapters.java).
+
+    The colour is an array of three whole numbers (PathClassTypeAdapter in GsonTools.java).
+    """
+    for feature in content["features"]:
+        properties = feature["properties"]
+        assert properties["objectType"] in OBJECT_TYPES
+        assert isinstance(properties["classification"]["name"], str)
+        colour = properties["classification"]["color"]
+        assert len(colour) == 3 and all(isinstance(value, int) and 0 <= value <= 255 for value in colour)
+        assert properties.get("isLocked") in (None, True)
+
+
+def test_measurements_are_an_object_of_numbers(content: dict[str, Any]) -> None:
+    """MeasurementListTypeAdapter.read: a map from names to doubles, no null (QuPathTypeAdapters.java)."""
+    for feature in content["features"]:
+        values = feature["properties"]["measurements"].values()
+        assert all(isinstance(value, int | float) and np.isfinite(value) for value in values)
+
+
+def test_rings_are_closed_and_have_four_corners(content: dict[str, Any]) -> None:
+    """parsePolygon: createLinearRing throws unless a ring is closed and has 4 points (ROITypeAdapters.java, JTS)."""
+    areas = [each["geometry"] for each in content["features"] if each["geometry"]["type"] == "Polygon"]
+    assert len(areas) == 3
+    for area in areas:
+        for ring in area["coordinates"]:
+            assert ring[0] == ring[-1] and len(ring) >= 4
+
+
+def test_coordinates_are_two_numbers_from_the_corner_of_the_bounds(content: dict[str, Any]) -> None:
+    """parseCoordinate (ROITypeAdapters.java); OpenslideImageServer.java counts pixels from openslide.bounds-x/y."""
+    points = [each["geometry"]["coordinates"] for each in content["features"] if each["geometry"]["type"] == "Point"]
+    assert points == [[500.5, 300.25], [700, 400], [800, 500], [900, 600]]
+    kinds = [each["properties"]["classification"]["name"] for each in content["features"][-4:]]
+    assert kinds == ["mitotic figure: atypical", "mitotic figure: normal", "mitotic figure", "non-mitotic figure"]
+    tissue = content["features"][0]["geometry"]["coordinates"]
+    assert len(tissue) == 2  # a hole
+    x, y = np.array(tissue[0]).T
+    # the mask's columns 80 to 160 are 1280 to 2560 px of level 0, its rows 50 to 100 are 800 to 1600 px
+    assert (x.min(), x.max(), y.min(), y.max()) == (280, 1560, 200, 1000)
+
+
+def test_many_features_are_zipped(content: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """PathIO.java opens .geojson.gz as it opens .geojson."""
+    assert write_geojson(tmp_path, content).name == "qupath.geojson"
+    monkeypatch.setattr(module, "GZIP_FROM", 5)
+    path = write_geojson(tmp_path, content)
+    assert path.name == "qupath.geojson.gz"
+    assert json.loads(gzip.decompress(path.read_bytes())) == content

@@ -1,0 +1,201 @@
+"""A drawn slide with known figures, through everything but the networks, which are replaced by truth."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tifffile
+from PIL import Image
+from unit.slide.conftest import FIGURES, N_ATYPICAL
+
+from mitoscope.classify.classifier import Classifier
+from mitoscope.cli import main
+from mitoscope.detect.detector import Detector
+from mitoscope.errors import InputError
+from mitoscope.images.slide import Slide
+from mitoscope.slide import run as module
+from mitoscope.slide.analyse import Settings, analyse
+from mitoscope.slide.journal import Journal
+from mitoscope.slide.run import FAILED_CODE, run_slides
+
+CM = {"resolution": (40000, 40000), "resolutionunit": "CENTIMETER"}  # .25 µm per px
+SETTINGS = Settings(None, None, 0.05)
+Truth = tuple[Detector, Classifier]
+
+
+def write_pyramid(path: Path, pixels: np.ndarray, **options: object) -> None:
+    with tifffile.TiffWriter(path) as writer:
+        for level in range(3):
+            size = 40000 / 2**level
+            smaller = pixels[:: 2**level, :: 2**level]
+            writer.write(smaller, photometric="rgb", tile=(128, 128), subfiletype=int(level > 0),
+                         resolution=(size, size), resolutionunit="CENTIMETER", **options)  # fmt: skip
+
+
+def read_rows(folder: Path) -> list[dict[str, str]]:
+    with (folder / "detections.csv").open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.fixture
+def slide(tmp_path: Path, drawn: np.ndarray) -> Path:
+    write_pyramid(tmp_path / "a.tif", drawn)
+    return tmp_path / "a.tif"
+
+
+def test_the_counts_of_a_drawn_slide_are_met_exactly(slide: Path, truth: Truth, tmp_path: Path) -> None:
+    summary = analyse(slide, tmp_path / "out" / "a.tif", *truth, SETTINGS)
+    folder = tmp_path / "out" / "a.tif"
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "detections.csv", "qupath.geojson", "report.html", "summary.json"]  # fmt: skip
+    counts = summary["counts"]
+    assert counts["n_mitotic_figures"] == len(FIGURES)  # the one on glass is not counted
+    assert counts["atypical"]["n_atypical"] == N_ATYPICAL
+    assert counts["atypical"]["share"] == pytest.approx(N_ATYPICAL / len(FIGURES))
+    assert counts["atypical"]["interval"] == pytest.approx([0.138, 0.609], abs=1e-3)  # Wilson, 4 of 12
+    assert counts["hotspot"]["n_figures"] == counts["hotspot_circle"]["n_figures"] == len(FIGURES)
+    drawn_mm2 = 860 * 680 * 0.25**2 / 1e6
+    assert counts["tissue_mm2"] == pytest.approx(drawn_mm2, rel=0.12)  # cells of 32 px
+    assert any("mm² of the hotspot's 2.37 mm² are tissue" in text for text in summary["warnings"])
+    rows = read_rows(folder)
+    assert sorted((float(row["x_px"]), float(row["y_px"])) for row in rows) == sorted(
+        (x + 0.5, y + 0.5) for x, y in FIGURES
+    )
+    kinds = {(float(row["x_px"]) - 0.5, float(row["y_px"]) - 0.5): row["class"] for row in rows}
+    assert [kinds[figure] for figure in FIGURES] == ["atypical"] * N_ATYPICAL + ["normal"] * (len(FIGURES) - N_ATYPICAL)
+    stored = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
+    assert stored["not_for"] == "clinical use" and len(stored["sensitivity"]) == 9
+    assert {stored[task]["name"] for task in ("detector", "classifier")} == {"tiny-detector", "tiny"}
+    page = (folder / "report.html").read_text(encoding="utf-8")
+    assert "Not for clinical use" in page and page.count("http-equiv") == 1
+    assert not (tmp_path / "out" / ".a.tif.work").exists()
+
+
+def test_pyramid_flat_tiff_and_png_give_the_same_figures(
+    slide: Path, drawn: np.ndarray, truth: Truth, tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "flat.tif", drawn, photometric="rgb", rowsperstrip=16, **CM)
+    Image.fromarray(drawn).save(tmp_path / "field.png", dpi=(101600, 101600))
+    found = []
+    for path in (slide, tmp_path / "flat.tif", tmp_path / "field.png"):
+        analyse(path, tmp_path / "out" / path.name, *truth, SETTINGS)
+        found.append([{**row, "image": ""} for row in read_rows(tmp_path / "out" / path.name)])
+    for others in found[1:]:
+        assert len(others) == len(FIGURES)
+        for row, other in zip(sorted(found[0], key=str), sorted(others, key=str), strict=True):
+            for name in row.keys() - {"x_um", "y_um"}:  # the tags of PNG are whole dots per metre
+                assert row[name] == other[name]
+
+
+@pytest.mark.parametrize("shift", [(0, 0), (7, 3), (61, 90), (127, 64)])
+def test_the_same_figures_wherever_the_grid_lies(
+    drawn: np.ndarray, truth: Truth, tmp_path: Path, shift: tuple[int, int]
+) -> None:
+    x, y = shift
+    moved = np.pad(drawn, ((y, 0), (x, 0), (0, 0)), constant_values=243)
+    tifffile.imwrite(tmp_path / "moved.tif", moved, photometric="rgb", tile=(64, 64), **CM)
+    analyse(tmp_path / "moved.tif", tmp_path / "out", *truth, SETTINGS)
+    places = sorted((float(row["x_px"]) - x - 0.5, float(row["y_px"]) - y - 0.5) for row in read_rows(tmp_path / "out"))
+    assert places == sorted(FIGURES)
+
+
+def test_a_broken_tile_is_named_and_counted(slide: Path, drawn: np.ndarray, truth: Truth, tmp_path: Path) -> None:
+    write_pyramid(slide, drawn, compression="zlib")
+    with tifffile.TiffFile(slide) as file:
+        page = file.pages[0]
+        number = (600 // 128) * (-(-1100 // 128)) + 330 // 128  # the tile under the figure at (330, 610)
+        at, length = page.dataoffsets[number], page.databytecounts[number]
+    with slide.open("r+b") as file:
+        file.seek(at)
+        file.write(bytes(length))
+    summary = analyse(slide, tmp_path / "out", *truth, SETTINGS)
+    tiles = summary["tiles"]
+    assert 0 < tiles["n_unread"] < tiles["n_with_tissue"]
+    assert all(fault["reason"] and fault["tissue_mm2"] > 0 for fault in tiles["unread"])
+    assert any("could not be read: figures in" in text for text in summary["warnings"])
+    assert 0 < summary["counts"]["n_mitotic_figures"] < len(FIGURES)
+
+
+@pytest.mark.usefixtures("committed")
+def test_a_slide_that_was_broken_off_goes_on_and_a_finished_one_is_skipped(
+    slide: Path, truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    analyse(slide, tmp_path / "whole", *truth, SETTINGS)
+    add, n_added = Journal.add, 0
+
+    def break_off(self: Journal, name: str, part: object) -> None:
+        nonlocal n_added
+        n_added += 1
+        if n_added % 8 == 0:
+            self._file.write(b'["half a li')
+            self._file.flush()
+            raise KeyboardInterrupt
+        add(self, name, part)
+
+    monkeypatch.setattr(Journal, "add", break_off)
+    n_broken = 0
+    while not (tmp_path / "broken").exists():
+        try:
+            assert not analyse(slide, tmp_path / "broken", *truth, SETTINGS)["was_finished"]
+        except KeyboardInterrupt:
+            n_broken += 1
+    monkeypatch.setattr(Journal, "add", add)
+    assert n_broken >= 3
+    for name in ("detections.csv", "qupath.geojson"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
+    assert analyse(slide, tmp_path / "broken", *truth, SETTINGS)["was_finished"]
+    assert not analyse(slide, tmp_path / "broken", *truth, Settings(None, None, 0.06))["was_finished"]
+
+
+def test_one_bad_slide_is_a_row_with_its_reason(
+    slide: Path, truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module.Detector, "load", lambda *_, **__: truth[0])
+    monkeypatch.setattr(module.Classifier, "load", lambda *_, **__: truth[1])
+    (tmp_path / "bad.svs").write_bytes(b"no slide at all")
+    Image.fromarray(np.full((300, 300, 3), 243, np.uint8)).save(tmp_path / "glass.png", dpi=(101600, 101600))
+    Image.fromarray(np.full((300, 300, 3), 243, np.uint8)).save(tmp_path / "untagged.png")
+    paths = [tmp_path / "bad.svs", tmp_path / "glass.png", tmp_path / "untagged.png", tmp_path / "gone.tif", slide]
+    assert run_slides(paths, tmp_path / "out") == FAILED_CODE
+    with (tmp_path / "out" / "slides.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["state"] for row in rows] == ["failed"] * 4 + ["finished"]
+    assert "no tissue is found" in rows[1]["reason"]
+    assert "--mpp" in rows[2]["reason"]
+    assert rows[4]["n_mitotic_figures"] == str(len(FIGURES))
+    assert {row["not_for"] for row in rows} == {"clinical use"}
+    assert capsys.readouterr().err.count("error: ") == 4
+    assert run_slides(paths, tmp_path / "out", shard=(5, 5)) == 0
+    assert (tmp_path / "out" / "slides.5-of-5.csv").is_file()
+
+
+def test_a_slide_that_vanishes_is_one_line(
+    slide: Path, truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, n_read = Slide.read, 0
+
+    def vanish(self: Slide, *box: object) -> np.ndarray:
+        nonlocal n_read
+        n_read += 1
+        if n_read == 5:
+            slide.unlink()
+            self._blocks.clear()
+        return read(self, *box)
+
+    monkeypatch.setattr(Slide, "read", vanish)
+    with pytest.raises(InputError, match=r"a\.tif is gone"):
+        analyse(slide, tmp_path / "out", *truth, SETTINGS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_command_by_real_networks(
+    slide: Path, detector_bundle: Path, tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["--detector", str(detector_bundle), "--classifier", str(tiny_bundle), "--device", "cpu"]
+    assert main(["slide", str(slide), "--out", str(tmp_path / "out"), "--floor", "0.4", *given]) == 0
+    assert "Not for clinical use" in capsys.readouterr().out
+    assert (tmp_path / "out" / "a.tif" / "summary.json").is_file()
+    assert main(["slide", str(slide), "--out", str(tmp_path / "out"), "--floor", "7", *given]) == 1
+    assert "--floor cannot be used" in capsys.readouterr().err

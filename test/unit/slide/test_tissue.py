@@ -1,0 +1,126 @@
+import gzip
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mitoscope.errors import DataError
+from mitoscope.images.slide import open_slide
+from mitoscope.slide.outline import trace
+from mitoscope.slide.region import read_region
+from mitoscope.slide.tissue import Tissue, make_mask
+
+GLASS = 243
+DENSE, FAINT, EOSIN = (150, 80, 160), (228, 205, 225), (225, 140, 180)
+INKS = {"blue": (40, 60, 200), "green": (30, 160, 70), "black": (15, 15, 15), "red": (235, 30, 35)}
+
+
+def paint(*boxes: tuple[int, int, int, int, tuple[int, int, int]]) -> np.ndarray:
+    """uint8 (200, 300, 3): glass with a little noise, and boxes (left, top, right, bottom, colour)."""
+    pixels = np.full((200, 300, 3), GLASS, float)
+    for left, top, right, bottom, colour in boxes:
+        pixels[top:bottom, left:right] = colour
+    return (pixels + np.random.default_rng(0).normal(0, 2, pixels.shape)).clip(0, 255).astype(np.uint8)
+
+
+def share(mask: np.ndarray, box: tuple[int, int, int, int]) -> float:
+    left, top, right, bottom = box
+    return float(mask[top + 4 : bottom - 4, left + 4 : right - 4].mean())
+
+
+def test_faint_tissue_is_kept_beside_dense_tissue() -> None:
+    mask = make_mask(paint((20, 20, 120, 120, DENSE), (150, 20, 250, 120, FAINT)), 8.0)
+    assert share(mask, (20, 20, 120, 120)) == 1
+    assert share(mask, (150, 20, 250, 120)) > 0.95
+    assert share(mask, (20, 140, 280, 200)) == 0
+    assert mask.sum() == pytest.approx(20_000, rel=0.08)
+
+
+@pytest.mark.parametrize("ink", INKS)
+def test_ink_is_no_tissue(ink: str) -> None:
+    mask = make_mask(paint((20, 20, 120, 120, EOSIN), (160, 10, 180, 190, INKS[ink])), 8.0)
+    assert share(mask, (20, 20, 120, 120)) > 0.95
+    assert not mask[:, 145:].any()
+
+
+def test_black_borders_holes_and_specks() -> None:
+    border = ((0, 0, 300, 8, (0, 0, 0)), (0, 0, 8, 200, (0, 0, 0)))
+    boxes = ((40, 40, 160, 160, DENSE), (60, 60, 70, 70, (GLASS,) * 3), (90, 90, 140, 140, (GLASS,) * 3),
+             (250, 100, 256, 106, DENSE))  # a small hole, a large one, a speck  # fmt: skip
+    mask = make_mask(paint(*border, *boxes), 8.0)
+    assert not mask[:, :20].any() and not mask[:20].any() and not mask[:, 200:].any()
+    assert mask[65, 65] and not mask[115, 115]
+
+
+def test_a_field_of_nothing_but_tissue_is_whole_and_glass_is_empty() -> None:
+    assert make_mask(paint((0, 0, 300, 200, EOSIN)), 8.0).mean() == 1
+    assert not make_mask(paint(), 8.0).any()
+    assert not make_mask(paint((0, 0, 300, 200, (180, 180, 180))), 8.0).any()
+
+
+def test_a_little_glass_at_the_border_is_no_hole() -> None:
+    mask = make_mask(paint((0, 0, 285, 200, EOSIN)), 8.0)  # .19 mm² of glass remain
+    assert not make_mask(paint((0, 0, 285, 200, EOSIN))[:20], 8.0)[:, 292:].any()
+    assert not mask[:, 292:].any()
+
+
+def test_outlines_hold_the_mask_and_no_ring_touches_another() -> None:
+    mask = np.zeros((12, 16), bool)
+    mask[1:9, 1:9] = True
+    mask[3:6, 3:6] = False
+    mask[4, 4] = True  # an island in the hole
+    mask[9, 9] = True  # meets the first piece in a corner
+    polygons = trace(mask)
+    assert len(polygons) == 3
+    assert sorted(len(polygon) for polygon in polygons) == [1, 1, 2]
+    corners = [tuple(point) for polygon in polygons for ring in polygon for point in ring[:-1].tolist()]
+    assert len(corners) == len(set(corners))
+    for polygon in polygons:
+        for ring in polygon:
+            assert np.array_equal(ring[0], ring[-1]) and len(ring) >= 5
+
+
+@pytest.fixture
+def field(tmp_path: Path) -> Path:
+    Image.fromarray(np.full((800, 1600, 3), 200, np.uint8)).save(tmp_path / "f.png")
+    return tmp_path / "f.png"
+
+
+def test_a_region_of_the_user(tmp_path: Path, field: Path) -> None:
+    ring = [[160, 160], [1120, 160], [1120, 640], [160, 640], [160, 160]]
+    hole = [[320, 320], [640, 320], [640, 480], [320, 480], [320, 320]]
+    feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring, hole]}}
+    (tmp_path / "r.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
+    content = (tmp_path / "r.geojson").read_bytes()
+    (tmp_path / "r.geojson.gz").write_bytes(gzip.compress(content))
+    tissue = read_region(tmp_path / "r.geojson", open_slide(field, 0.25))
+    zipped = read_region(tmp_path / "r.geojson.gz", open_slide(field, 0.25))
+    assert np.array_equal(tissue.mask, zipped.mask)
+    assert tissue.area_mm2 == pytest.approx((960 * 480 - 320 * 160) * 0.25**2 / 1e6, rel=0.15)  # cells of 32 px
+    assert tissue.contains(np.array([[200, 200], [480, 400], [10, 10], [1100, 600]])).tolist() == [
+        True,
+        False,
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"type": "Polygon", "coordinates": [[["a", 1]]]}',
+                                     '{"type": "Point", "coordinates": [1, 2]}'])  # fmt: skip
+def test_a_region_that_is_none_is_one_line(tmp_path: Path, field: Path, content: str) -> None:
+    (tmp_path / "r.geojson").write_text(content)
+    with pytest.raises(DataError, match=r"r\.geojson") as caught:
+        read_region(tmp_path / "r.geojson", open_slide(field, 0.25))
+    assert str(caught.value).isprintable()
+
+
+def test_the_tissue_of_a_box() -> None:
+    mask = np.zeros((10, 20), bool)
+    mask[2:6, 5:15] = True
+    tissue = Tissue(mask, 8.0, (0.25, 0.25), "found")
+    assert tissue.area_mm2 == pytest.approx(40 * 64e-6)
+    assert tissue.measure_box_mm2(-99, -99, 999, 999) == pytest.approx(tissue.area_mm2)
+    assert tissue.measure_box_mm2(40, 16, 48, 24) == pytest.approx(64e-6)
+    assert tissue.measure_box_mm2(0, 0, 40, 80) == 0
