@@ -279,7 +279,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         )
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting")
         command.add_argument("--base", type=Path, metavar="FILE|DIR",
-                             help="the pre-trained weights to start from (default: from a package or the hub)")  # fmt: skip
+                             help="the weights to start from (default: a package's, or the hub's)")  # fmt: skip
     for command in (split, fit, run):
         command.add_argument("--data", type=Path, required=True, metavar="DIR", help="written by prepare")
     for command in (split, run, publish):

@@ -153,4 +153,6 @@ def read_states(study: Study) -> list[dict[str, Tensor]]:
 def load_classifier(study: Study, bundle: Bundle) -> Classifier:
     """The study's members in fp32, on the GPU when there is one, without a bundle on disk."""
     base = find_base(study)
-    return Classifier.of(bundle, iter(read_states(study)), choose_device("auto"), "fp32", base and base.read())
+    return Classifier.of(
+        bundle, iter(read_states(study)), choose_device("auto"), "fp32", None if base is None else base.read()
+    )

@@ -85,7 +85,8 @@ def read_adapter(network: nn.Module) -> dict[str, Tensor]:
     state: dict[str, Tensor] = {}
     for name, module in network.named_modules():
         if isinstance(module, LoraLayer):
-            a, b = (layers[PEFT_NAME].weight.detach() for layers in (module.lora_A, module.lora_B))
+            layers: Any = module
+            a, b = layers.lora_A[PEFT_NAME].weight.detach(), layers.lora_B[PEFT_NAME].weight.detach()
             factors[name] = a.flatten(1), (b * module.scaling[PEFT_NAME]).flatten(1)
         if module is last:
             state |= {f"{name}.{key}": tensor.detach() for key, tensor in module.state_dict().items()}
