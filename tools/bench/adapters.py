@@ -86,8 +86,14 @@ def make_classifier(architecture: str, n_members: int, size_px: int) -> Classifi
         shapes = build_network(architecture, size_px).state_dict()
     random = torch.Generator().manual_seed(0)
     head = [name for name in shapes if name.startswith("head.")]
-    base = {name: torch.empty(tensor.shape).normal_(0, 0.02, generator=random) for name, tensor in shapes.items()
-            if name not in head}  # fmt: skip
+    rows = torch.empty(1, 1 << 20).normal_(
+        0, 0.02, generator=random
+    )  # repeated: drawing all takes longer than the rest
+    base = {
+        name: rows.expand(-(-tensor.numel() // rows.numel()), -1).flatten()[: tensor.numel()].clone().view(tensor.shape)
+        for name, tensor in shapes.items()
+        if name not in head
+    }
 
     def draw() -> dict[str, Tensor]:
         adapter = {name: torch.empty(shapes[name].shape).normal_(generator=random) for name in head}
