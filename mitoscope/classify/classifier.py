@@ -25,7 +25,7 @@ from mitoscope.errors import DeviceError
 from mitoscope.networks.build import find_runtime, restore_network
 from mitoscope.networks.device import DTYPES, choose_device, choose_precision
 from mitoscope.networks.lora import merge_adapter
-from mitoscope.networks.members import out_of_memory, place_members
+from mitoscope.networks.members import out_of_memory, place_adapters, place_members, place_tensor
 from mitoscope.networks.views import turn
 
 # Crops in one forward pass. torch selects its kernels by this number, which changes the last bits of a probability.
@@ -98,24 +98,42 @@ class Classifier:
             base: See `load`.
         """
         check_bundle(bundle)
-        shared = read_base(bundle, base)
-        states = ((str(bundle.folder / m.file), content) for m, content in zip(bundle.members, contents, strict=True))
-        parsed = ((path, parse_member(content, path)) for path, content in states)
-        if shared is None:
-            return cls.of(bundle, (state for _, state in parsed), device, precision)
-        of_base = parse_member(shared, "the base")
-        return cls.of(bundle, _merge_adapters(bundle, of_base, parsed, device, precision), device, precision)
+        content_of_base = read_base(bundle, base)
+        paths = (str(bundle.folder / member.file) for member in bundle.members)
+        states = (parse_member(content, path) for path, content in zip(paths, contents, strict=True))
+        own = None if content_of_base is None else parse_member(content_of_base, "the base")
+        del content_of_base  # of several GB
+        return cls.of(bundle, states, device, precision, own)
 
     @classmethod
     def of(
-        cls, bundle: Bundle, states: Iterator[Mapping[str, Tensor]], device: torch.device, precision: str
+        cls,
+        bundle: Bundle,
+        states: Iterator[Mapping[str, Tensor]],
+        device: torch.device,
+        precision: str,
+        base: Mapping[str, Tensor] | None = None,
     ) -> "Classifier":
-        """Build a classifier from the members' tensors, by timm's names and in the members' order."""
+        """Build a classifier from tensors by timm's names.
 
-        def restore(state: Mapping[str, Tensor], path: str) -> nn.Module:
-            return restore_network(bundle.architecture, bundle.input.size_px, state, path)
+        Args:
+            bundle: The manifest.
+            states: The members' tensors in the members' order; adapters, if there is a base.
+            device: As `mitoscope.networks.device.choose_device` gives it.
+            precision: As `mitoscope.networks.device.choose_precision` gives it.
+            base: The tensors of the base.
+        """
+        members: Sequence[nn.Module] | None = None
+        if base is not None:
+            adapters = [(str(bundle.folder / m.file), state) for m, state in zip(bundle.members, states, strict=True)]
+            members = place_adapters(bundle, base, adapters, device, precision)
+            states = _merge_adapters(bundle, base, iter(adapters), device, precision)
+        if members is None:
 
-        members = place_members(bundle, states, restore, device, precision)
+            def restore(state: Mapping[str, Tensor], path: str) -> nn.Module:
+                return restore_network(bundle.architecture, bundle.input.size_px, state, path)
+
+            members = place_members(bundle, states, restore, device, precision)
         return cls(bundle, members, device, precision)
 
     @property
@@ -181,14 +199,21 @@ class Classifier:
         if any(seen):
             pixels = to_standard(pixels, find_standard(pixels))
         images = preprocess(pixels, self.bundle.input, self.device).to(DTYPES[self.precision])
-        p_members = [_forward_member(*each, images) for each in zip(self.members, seen, strict=True)]
-        return torch.stack(p_members).cpu().numpy()
+        return torch.stack(_forward_members(self.members, seen, images)).cpu().numpy()
 
 
-def _forward_member(member: nn.Module, orientations: Sequence[int], images: Tensor) -> Tensor:
-    """One member's probabilities, the mean over its orientations: float (B, 3, S, S) → float64 (B,)."""
-    views = (turn(images, orientation) for orientation in orientations or (0,))
-    return torch.stack([member(view).squeeze(1).double().sigmoid() for view in views]).mean(dim=0)
+def _forward_members(members: Sequence[nn.Module], seen: Sequence[Sequence[int]], images: Tensor) -> list[Tensor]:
+    """Each member's probabilities, the mean over its orientations: float (B, 3, S, S) → float64 (B,) each.
+
+    Members on one base see the same tensor in an orientation, so that its patches are embedded once.
+    """
+    p: dict[tuple[int, int], Tensor] = {}
+    for orientation in sorted({orientation for each in seen for orientation in each or (0,)}):
+        view = turn(images, orientation)
+        for number, (member, orientations) in enumerate(zip(members, seen, strict=True)):
+            if orientation in (orientations or (0,)):
+                p[number, orientation] = member(view).squeeze(1).double().sigmoid()
+    return [torch.stack([p[number, k] for k in each or (0,)]).mean(dim=0) for number, each in enumerate(seen)]
 
 
 def _merge_adapters(
@@ -205,18 +230,12 @@ def _merge_adapters(
     """
     shared = {}
     if find_runtime(bundle.architecture) is None:
-        shared = {name: _place_tensor(tensor, device, DTYPES[precision]) for name, tensor in base.items()}
+        shared = {name: place_tensor(tensor, device, DTYPES[precision]) for name, tensor in base.items()}
     for path, adapter in adapters:
         merged = merge_adapter(base, adapter, path)
         yield {
             name: shared.get(name, tensor) if tensor is base.get(name) else tensor for name, tensor in merged.items()
         }
-
-
-def _place_tensor(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """As `Module.to` does it, so that it has nothing left to do."""
-    layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
-    return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, memory_format=layout)
 
 
 def check_bundle(bundle: Bundle) -> None:

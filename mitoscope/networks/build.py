@@ -1,6 +1,7 @@
 """Build networks: by timm for training (the only call of timm.create_model here), and from a member for inference."""
 
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor, nn
@@ -8,6 +9,7 @@ from torch import Tensor, nn
 from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError, describe_memory_error
 from mitoscope.networks import efficientnet, efficientvit
+from mitoscope.networks.foundation import FOUNDATION, Foundation, is_dinov3
 from mitoscope.networks.layers import Runtime, empty_weights
 from mitoscope.networks.rtmdet import NARROW, SIZES, STRIDES, RTMDet, merge_norms
 
@@ -24,19 +26,62 @@ def build_network(architecture: str, size_px: int, *, pretrained: bool = False) 
     """Build a network with one output: the logit of the positive class.
 
     Args:
-        architecture: A timm model name, ``efficientvit_l2.r256_in1k`` or ``efficientvit_b0`` here.
+        architecture: A timm model name, ``efficientvit_l2.r256_in1k`` or ``efficientvit_b0`` here; or a foundation
+            model of `mitoscope.networks.foundation.FOUNDATION`, such as ``virchow``.
             timm's ``efficientvit_b*/l*`` are MIT's EfficientViT (Cai et al., ICCV 2023, multi-scale linear
             attention), which the paper's figures describe; see docs/adr/0001.
         size_px: Side of its input. Only networks with position embeddings (plain ViT, Swin) are built for one size.
         pretrained: Ask timm for the ImageNet weights, from its model hub. Training only.
 
     Returns:
-        A module float (N, 3, size_px, size_px) → float (N, 1).
+        A module float (N, 3, size_px, size_px) → float (N, 1). `embed` gives what enters its last layer.
 
     Raises:
-        WeightsError: The architecture is unknown, or the pre-trained weights cannot be loaded.
+        WeightsError: The architecture is unknown, or the pre-trained weights cannot be loaded. Those of
+            a foundation model are loaded by `mitoscope.training.foundation.weights`, so that their hash is known.
     """
-    return _create(architecture, pretrained, num_classes=1, **_fixed_size(architecture, size_px))
+    if architecture in FOUNDATION:
+        return _build_foundation(FOUNDATION[architecture], size_px)
+    pool = {"global_pool": "token"} if is_dinov3(architecture) else {}
+    return _create(architecture, pretrained, num_classes=1, **_fixed_size(architecture, size_px), **pool)
+
+
+def embed(network: nn.Module, images: Tensor) -> Tensor:
+    """The embeddings of images: float (N, 3, size_px, size_px) → float (N, D), what enters the network's last layer.
+
+    Args:
+        network: As `build_network` gives it, from timm.
+        images: Normalised, see `mitoscope.classify.preprocess.preprocess`.
+    """
+    embeddings: Tensor = network.forward_head(network.forward_features(images), pre_logits=True)  # type: ignore[operator]
+    return embeddings
+
+
+def _build_foundation(known: Foundation, size_px: int) -> nn.Module:
+    """A foundation model with random weights and one output."""
+    import timm
+
+    arguments = {**known.arguments, **_fixed_size(known.architecture, size_px)}
+    if "mlp_layer" in arguments:
+        arguments["mlp_layer"] = getattr(timm.layers, arguments["mlp_layer"])
+    if is_dinov3(known.architecture):
+        arguments["global_pool"] = "token"
+    network = _create(known.architecture, False, num_classes=1, **arguments)
+    if known.patch_mean:
+        n_prefix: Any = network.num_prefix_tokens
+        setattr(network, "pool", partial(pool_class_and_mean, n_prefix=n_prefix))  # noqa: B010 - over timm's method
+        network.head = nn.Linear(known.dimension, 1)
+    return network
+
+
+def pool_class_and_mean(tokens: Tensor, n_prefix: int) -> Tensor:
+    """The class token, then the mean of the patch tokens: float (N, T, D) → float (N, 2 D).
+
+    Args:
+        tokens: The class token, registers, patches.
+        n_prefix: Class token and registers together; registers are left out.
+    """
+    return torch.cat([tokens[:, 0], tokens[:, n_prefix:].mean(dim=1)], dim=1)
 
 
 def build_detector(architecture: str, n_classes: int, *, pretrained: bool = False) -> RTMDet:

@@ -1,7 +1,8 @@
 """Adapters: a member's changes to the base network that all members share.
 
-Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022. For inference the product of the two factors
-is added to the layer that they adapt, W + B A, so that a forward pass costs no more.
+Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022. A layer's weight becomes W + B A. Merged, a
+forward pass costs no more, but every member has its own copy of the adapted layers; `mitoscope.networks.shared` keeps
+the product apart.
 """
 
 from collections.abc import Mapping
@@ -12,25 +13,29 @@ from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError
 
 A, B = ".lora_a", ".lora_b"  # appended to the layer's name
+Factors = tuple[Tensor, Tensor]  # (rank, in) and (out, rank)
 
 
-def merge_adapter(base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
-    """Build the state of one member; unchanged tensors are shared with the base, not copied.
+def split_adapter(
+    base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], name: str
+) -> tuple[dict[str, Factors], dict[str, Tensor]]:
+    """Separate an adapter's factors from its whole tensors, and check them.
 
     Args:
-        base: Tensors of the base network by name, matrices (out, in).
+        base: Tensors of the base network by name: matrices (out, in), or kernels (out, in, 1, 1).
         adapter: ``LAYER.lora_a`` (rank, in) and ``LAYER.lora_b`` (out, rank), the scale already in ``lora_b``; and
             whole tensors, such as the head's, which replace or add to the base's.
         name: The member's file, for the message.
 
     Returns:
-        Tensors by name; adapted matrices in fp32.
+        A and B by layer; and the whole tensors by name.
 
     Raises:
         WeightsError: A factor has no partner, no layer in the base, or another shape; or the adapter also replaces the
             whole layer.
     """
-    merged = {**base, **{key: tensor for key, tensor in adapter.items() if not key.endswith((A, B))}}
+    whole = {key: tensor for key, tensor in adapter.items() if not key.endswith((A, B))}
+    factors = {}
     for key in adapter:
         if not key.endswith((A, B)):
             continue
@@ -50,12 +55,34 @@ def merge_adapter(base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], nam
                 expected=f"two factors of {layer}.weight in the base",
                 remedy=RESTORE,
             )
-        if key.endswith(A):
-            merged[f"{layer}.weight"] = weight.float() + b.float() @ a.float()
+        factors[layer] = (a, b)
+    return factors, whole
+
+
+def merge_adapter(base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], name: str) -> dict[str, Tensor]:
+    """Build the state of one member; unchanged tensors are shared with the base, not copied.
+
+    Args:
+        base: As for `split_adapter`.
+        adapter: As for `split_adapter`.
+        name: The member's file, for the message.
+
+    Returns:
+        Tensors by name; adapted ones in fp32.
+
+    Raises:
+        WeightsError: See `split_adapter`.
+    """
+    factors, whole = split_adapter(base, adapter, name)
+    merged = {**base, **whole}
+    for layer, (a, b) in factors.items():
+        weight = base[f"{layer}.weight"]
+        merged[f"{layer}.weight"] = weight.float() + (b.float() @ a.float()).view_as(weight)
     return merged
 
 
 def _fit(weight: Tensor, a: Tensor, b: Tensor) -> bool:
-    """Whether B A has the shape of the weight."""
-    matrices = weight.ndim == a.ndim == b.ndim == 2
-    return matrices and (len(b), a.shape[1]) == weight.shape and len(a) == b.shape[1]
+    """Whether B A has the shape of the weight, or of a kernel of 1 × 1."""
+    if a.ndim != 2 or b.ndim != 2 or len(a) != b.shape[1]:
+        return False
+    return tuple(weight.shape) in ((len(b), a.shape[1]), (len(b), a.shape[1], 1, 1))

@@ -1,6 +1,6 @@
 """The members of a bundle as networks on a device."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.errors import DeviceError
 from mitoscope.networks.device import DTYPES
+from mitoscope.networks.shared import Adapter, SharedMember, can_share_base, share_base
 
 
 def place_members(
@@ -38,6 +39,40 @@ def place_members(
     except torch.OutOfMemoryError as error:
         raise out_of_memory(device, error, "the networks") from error
     return members
+
+
+def place_adapters(
+    bundle: Bundle, base: Mapping[str, Tensor], adapters: Sequence[Adapter], device: torch.device, precision: str
+) -> list[SharedMember] | None:
+    """Place a base, and the members that are adapters on it.
+
+    Args:
+        bundle: The manifest.
+        base: The tensors of the base.
+        adapters: The members' files and tensors, in the members' order.
+        device: As for `place_members`.
+        precision: As for `place_members`.
+
+    Returns:
+        See `mitoscope.networks.shared.share_base`; None if the adapters must be merged.
+
+    Raises:
+        WeightsError: A member is an adapter of another base.
+        DeviceError: The device's memory is full.
+    """
+    if not can_share_base(bundle.architecture, bundle.input.size_px, base, adapters):
+        return None
+    try:
+        placed = {name: place_tensor(tensor, device, DTYPES[precision]) for name, tensor in base.items()}
+        return share_base(bundle.architecture, bundle.input.size_px, placed, adapters)
+    except torch.OutOfMemoryError as error:
+        raise out_of_memory(device, error, "the networks") from error
+
+
+def place_tensor(tensor: Tensor, device: torch.device, dtype: torch.dtype) -> Tensor:
+    """As `Module.to` does it, so that it has nothing left to do."""
+    layout = torch.channels_last if tensor.ndim == 4 else torch.preserve_format
+    return tensor.to(device, dtype if tensor.is_floating_point() else tensor.dtype, memory_format=layout)
 
 
 def out_of_memory(device: torch.device, error: torch.OutOfMemoryError, what: str) -> DeviceError:

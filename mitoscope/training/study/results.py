@@ -54,7 +54,15 @@ def compare_studies(studies: Mapping[str, Study[Any]], out: Path, rule: str | No
 
 
 def publish(
-    study: Study[Any], out: Path, rule: str | None, members: Sequence[int] = (), state: str | None = None
+    study: Study[Any],
+    out: Path,
+    rule: str | None = None,
+    *,
+    members: Sequence[int] = (),
+    state: str | None = None,
+    base: Path | None = None,
+    embed_base: bool = False,
+    merge: bool = False,
 ) -> str:
     """Write a study's bundle; see the task's own function of this name.
 
@@ -64,17 +72,24 @@ def publish(
         rule: Places a classifier's threshold; None: the default.
         members: The folds of a detector's members; empty: all.
         state: Which of a detector's weights; None: `MEMBER`.
+        base: Where the base of a classifier's adapters is; this and the next two as in
+            `mitoscope.training.classify.publish.publish`.
+        embed_base: Store it in the bundle.
+        merge: Add the adapters to it.
 
     Raises:
         DataError: An option is another task's.
     """
     if _is_detector({"": study}):
         _refuse(rule=rule)
+        for option, value in (("--base", base), ("--embed-base", embed_base), ("--merge-adapters", merge)):
+            if value:
+                raise _unfit(option, value, "a study of adapters")
         return publish_detector(study, out, members, state or MEMBER)
     for option, value in (("--members", list(members)), ("--state", state)):
         if value:
             raise _unfit(option, value, "a study to detect")
-    return publish_classifier(study, out, rule or DEFAULT_RULE)
+    return publish_classifier(study, out, rule or DEFAULT_RULE, base=base, embed_base=embed_base, merge=merge)
 
 
 def _is_detector(studies: Mapping[str, Study[Any]]) -> bool:

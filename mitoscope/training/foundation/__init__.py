@@ -1,0 +1,1 @@
+"""Foundation models: their weights, and embeddings by them."""

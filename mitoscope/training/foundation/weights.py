@@ -1,0 +1,148 @@
+"""The weights of a foundation model, or of any timm network: found, read, and known by hash and licence."""
+
+from functools import lru_cache
+from hashlib import sha256
+from pathlib import Path
+
+import safetensors.torch
+from torch import Tensor
+
+from mitoscope.bundle.manifest import Base
+from mitoscope.errors import WeightsError
+from mitoscope.files import describe_folder, hash_file, write_bytes
+from mitoscope.networks.foundation import FOUNDATION, UNKNOWN_LICENCE
+from mitoscope.training.pretrained import PACKAGES, find_packaged, packaged_weights, read_weights
+
+SAFETENSORS = ".safetensors"
+PICKLED = (".pth", ".bin")  # read by torch.load(…, weights_only=True)
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+
+
+def find_weights(name: str, base: Path | None = None) -> Path:
+    """Find the file with a network's weights.
+
+    Args:
+        name: A foundation model, see `mitoscope.networks.foundation.FOUNDATION`, or a timm name.
+        base: A file, or a folder that holds one. In a folder with several, the one called ``name`` is taken.
+            None: the registry package of `PACKAGES`, else timm's model hub or its cache.
+
+    Returns:
+        A .safetensors, .pth or .bin file.
+
+    Raises:
+        WeightsError: There is no such file, or the hub refuses or cannot be reached.
+        DataError: The package is not installed.
+    """
+    if base is None:
+        return find_packaged(name) if name in PACKAGES else _download(name)
+    if not base.is_dir():
+        if not (base.is_file() and base.suffix in (SAFETENSORS, *PICKLED)):
+            raise _no_file(name, base, "no such file" if not base.exists() else f"a {base.suffix or 'nameless'} file")
+        return base
+    found = sorted(path for path in base.iterdir() if path.suffix in (SAFETENSORS, *PICKLED))
+    found = [path for path in found if path.stem == name] or found
+    found = [path for path in found if path.suffix == SAFETENSORS] or found
+    if len(found) != 1:
+        raise _no_file(name, base, describe_folder(base))
+    return found[0]
+
+
+def read_base_weights(name: str, path: Path) -> dict[str, Tensor]:
+    """The tensors of a file that `find_weights` found, by timm's names."""
+    if name in PACKAGES and path == find_packaged(name):
+        return packaged_weights(name) or {}
+    return read_weights(path)
+
+
+def describe_base(name: str, path: Path) -> Base:
+    """What a manifest says of a base that it does not hold: hash, licence and source.
+
+    Args:
+        name: As for `find_weights`.
+        path: As `find_weights` returns it. The hash of a .pth or .bin file is that of what `write_base` makes of it.
+    """
+    status = path.stat()
+    return Base(_hash(name, path, status.st_mtime_ns, status.st_size), _licence(name), name=_hub(name) or name)
+
+
+def write_base(name: str, path: Path, out: Path) -> Base:
+    """Write a base as a .safetensors file, the form that inference reads; equal tensors give equal bytes.
+
+    Args:
+        name: As for `find_weights`.
+        path: As `find_weights` returns it.
+        out: The new file; the values stay as they are.
+    """
+    write_bytes(out, path.read_bytes() if path.suffix == SAFETENSORS else _to_safetensors(name, path))
+    return describe_base(name, out)
+
+
+@lru_cache
+def _hash(name: str, path: Path, _changed_ns: int, _bytes: int) -> str:
+    """The hash of a base; the last two arguments tell a changed file from the one that was hashed."""
+    if path.suffix == SAFETENSORS:
+        return hash_file(path)
+    return sha256(_to_safetensors(name, path)).hexdigest()
+
+
+def _to_safetensors(name: str, path: Path) -> bytes:
+    """The tensors of a file in the other format."""
+    return safetensors.torch.save({key: value.contiguous() for key, value in read_base_weights(name, path).items()})
+
+
+def _hub(name: str) -> str:
+    """The repository on the hub; empty if timm knows none."""
+    import timm
+
+    if name in FOUNDATION:
+        return FOUNDATION[name].hub
+    known = timm.models.get_pretrained_cfg(name)
+    return (known.hf_hub_id or "") if known else ""
+
+
+def _licence(name: str) -> str:
+    """The licence of a network's published weights."""
+    import timm
+
+    if name in FOUNDATION:
+        return FOUNDATION[name].licence
+    if name in PACKAGES:
+        return "apache-2.0"
+    known = timm.models.get_pretrained_cfg(name)
+    return (known.license if known else None) or UNKNOWN_LICENCE
+
+
+def _download(name: str) -> Path:
+    """The file in the hub's cache; downloaded if it is not there."""
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    hub = _hub(name)
+    if not hub:
+        raise _no_file(name, None, "a name without weights on timm's hub")
+    problem: Exception | None = None
+    for file in HUB_FILES:
+        try:
+            return Path(hf_hub_download(hub, file))
+        except EntryNotFoundError as error:  # this file is not there, or not in the cache of an offline machine
+            problem = problem or error
+        except Exception as error:  # the hub's client raises whatever its transport raises
+            problem = error
+            break
+    raise WeightsError(
+        f"the weights of {name} cannot be downloaded",
+        got=f"{type(problem).__name__}: {problem}",
+        expected=f"access to {hub}",
+        remedy=f"accept its licence at https://huggingface.co/{hub} and run `hf auth login` once, or name a file on "
+        "disk with --base",
+    ) from problem
+
+
+def _no_file(name: str, base: Path | None, got: str) -> WeightsError:
+    """The error for a base that is not there."""
+    return WeightsError(
+        f"no weights of {name} in {str(base)!r}" if base else f"no weights of {name}",
+        got=got,
+        expected=f"a .safetensors, .pth or .bin file, or a folder with one, or with {name}{SAFETENSORS}",
+        remedy="correct --base",
+    )
