@@ -26,17 +26,23 @@ class Folds:
         seed: Of the shuffle.
         folds: Image ids by fold; fold k validates member k, the four others train it.
         held_out: Image ids by the name of what was held out, e.g. ``"source=AtNorM-Br"``.
+        unused: Image ids that are in no part: studies of how much data is needed leave some out.
+        leaky: Cases may be on two sides; only for studies that measure what that does.
     """
 
     seed: int
     folds: tuple[tuple[str, ...], ...]
     held_out: dict[str, tuple[str, ...]]
+    unused: tuple[str, ...] = ()
+    leaky: bool = False
 
     @property
     def sha256(self) -> str:
         """The hash of the content. The file holds it, and `read_folds` checks it."""
-        content = json.dumps([self.seed, self.folds, self.held_out], sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        content: list[object] = [self.seed, self.folds, self.held_out]
+        if self.unused or self.leaky:  # fold files from before these existed keep their hash
+            content += [self.unused, self.leaky]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def train_ids(self, fold: int) -> list[str]:
         """The ids that train member ``fold``."""
@@ -61,6 +67,25 @@ def split(data: Samples, hold_out: list[str], seed: int = 0) -> Folds:
     held_out = {name: tuple(table.loc[_chosen(table, name), "image_id"]) for name in hold_out}
     rest = ~held_out_mask(table, hold_out)
     inside, groups = table[rest], case_groups(table)[rest]
+    folds = Folds(seed, tuple(tuple(part) for part in split_groups(inside, groups, seed)), held_out)
+    check_folds(folds, data)
+    return folds
+
+
+def split_groups(table: pd.DataFrame, groups: pd.Series, seed: int) -> list[list[str]]:
+    """Five parts of about one size, stratified by label and domain.
+
+    Args:
+        table: Some rows of a data folder's table.
+        groups: What stays in one part, for each row.
+        seed: Of the shuffle.
+
+    Returns:
+        The image ids of each part.
+
+    Raises:
+        DataError: There are fewer than five groups.
+    """
     if groups.nunique() < N_FOLDS:
         raise DataError(
             "too few cases remain to split",
@@ -68,12 +93,10 @@ def split(data: Samples, hold_out: list[str], seed: int = 0) -> Folds:
             expected=f"at least {N_FOLDS}",
             remedy="hold out less",
         )
-    strata = inside["label"] + "|" + inside["domain"].fillna("unknown")
+    strata = table["label"] + "|" + table["domain"].fillna("unknown")
     splitter = StratifiedGroupKFold(n_splits=N_FOLDS, shuffle=True, random_state=seed)
-    parts = splitter.split(np.zeros(len(inside)), strata, groups)
-    folds = Folds(seed, tuple(tuple(inside["image_id"].iloc[part]) for _, part in parts), held_out)
-    check_folds(folds, data)
-    return folds
+    parts = splitter.split(np.zeros(len(table)), strata, groups)
+    return [table["image_id"].iloc[part].tolist() for _, part in parts]
 
 
 def held_out_mask(table: pd.DataFrame, hold_out: Sequence[str]) -> np.ndarray:
@@ -126,7 +149,7 @@ def check_folds(folds: Folds, data: Samples) -> None:
     """
     owner: dict[str, str] = {}
     groups = case_groups(data.table)
-    listed = {image_id for ids in (*folds.folds, *folds.held_out.values()) for image_id in ids}
+    listed = {image_id for ids in (*folds.folds, *folds.held_out.values(), folds.unused) for image_id in ids}
     if unlisted := set(data.table["image_id"]) - listed:
         raise DataError(
             "the folds are not those of this table",
@@ -145,7 +168,7 @@ def check_folds(folds: Folds, data: Samples) -> None:
                 expected="each crop once",
                 remedy="run split again; do not edit a fold file by hand",
             )
-        for group in [*ids, *("case " + case for case in cases)]:
+        for group in [*ids, *(() if folds.leaky else ("case " + case for case in cases))]:
             if owner.setdefault(group, side) != side:
                 raise DataError(
                     f"{group} is on two sides",
@@ -159,7 +182,9 @@ def check_folds(folds: Folds, data: Samples) -> None:
 
 def write_folds(path: Path, folds: Folds) -> None:
     """Write folds.json, whole or not at all."""
-    content = {"seed": folds.seed, "folds": folds.folds, "held_out": folds.held_out}
+    content: dict[str, object] = {"seed": folds.seed, "folds": folds.folds, "held_out": folds.held_out}
+    if folds.unused or folds.leaky:
+        content |= {"unused": folds.unused, "leaky": folds.leaky}
     write_json(path, {"format": FORMAT, "sha256": folds.sha256, **content})
 
 
@@ -176,6 +201,8 @@ def read_folds(path: Path, data: Samples) -> Folds:
             content["seed"],
             tuple(map(tuple, content["folds"])),
             {name: tuple(ids) for name, ids in content["held_out"].items()},
+            tuple(content.get("unused", ())),
+            content.get("leaky", False),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read", got=repr(error), expected="a fold file", remedy=remedy) from error

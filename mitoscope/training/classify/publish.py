@@ -48,7 +48,7 @@ def publish(study: Study, out: Path, rule: str) -> str:
     predictions = read_out_of_fold(study)
     out = out.resolve()  # "." has no name
     described = describe_bundle(study, predictions, rule, out.name, out)
-    return _write(described, read_states(study), study.data, study.folds, predictions)
+    return write_checked(described, read_states(study), study.data, study.folds, predictions)
 
 
 def republish(folder: Path, data: CropData, hold_out: list[str], out: Path, base: Path | None = None) -> str:
@@ -81,10 +81,10 @@ def republish(folder: Path, data: CropData, hold_out: list[str], out: Path, base
     stored = read_base(bundle) if bundle.base and bundle.base.file else None
     own = None if stored is None else parse_member(stored, "the base")
     predictions = predict_out_of_fold(Classifier.load(folder, precision="fp32", base=base), data, folds)
-    return _write(replace(bundle, folder=out.resolve()), states, data, folds, predictions, own, base)
+    return write_checked(replace(bundle, folder=out.resolve()), states, data, folds, predictions, own, base)
 
 
-def _write(
+def write_checked(
     described: Bundle,
     states: Sequence[State],
     data: CropData,
@@ -93,9 +93,23 @@ def _write(
     own: State | None = None,
     base: Path | None = None,
 ) -> str:
-    """Write a trial, check and measure it, then write the bundle with what was measured; returns the card's table.
+    """Write a trial, check and measure it, then write the bundle with what was measured.
 
-    own: the base that the bundle holds; base: where the base is that the bundle does not hold.
+    Args:
+        described: The manifest, without rounding and training crops.
+        states: The members' tensors.
+        data: The crops.
+        folds: The split.
+        predictions: Out of fold, as recorded when the members were fitted.
+        own: The base that the bundle holds.
+        base: Where the base is that the bundle does not hold.
+
+    Returns:
+        The card's table, in Markdown.
+
+    Raises:
+        DataError: A member as written predicts something else of its validation fold.
+        WeightsError: The folder holds something else than a bundle.
     """
     crops = data.crops[predictions.rows]
     steps = 2 + len(PRECISIONS)
