@@ -132,9 +132,9 @@ def render_leak(points: Sequence[Point]) -> str:
             rows.append([_method(first), f"{first.trial.fraction:g}", first.crops, *shares])
     head = ("method", "share", "scored on", *NAMES.values())
     what = (
-        f"Random split less split by case. On *{TEST}*, the random split has learned from crops of the same slides: what "
-        "is above 0 there, and not on crops that were held out of both, is a leak. The two tests are of other crops, so "
-        "their interval is not paired."
+        f"Random split less split by case. On *{TEST}*, the random split has learned from crops of the same slides: "
+        "what is above 0 there, and not on crops that were held out of both, is a leak. The two tests are of other "
+        "crops, so their interval is not paired."
     )
     return f"{what}\n\n{render_table(head, rows)}\n" if rows else ""
 
@@ -168,8 +168,8 @@ def render_gap(points: Sequence[Point]) -> str:
         gaps.setdefault(_method(seen), []).append(tuple(seen.mean[m] - unseen.mean[m] for m in METRICS))
     rows += [[name, "mean", *(f"{value:+.3f}" for value in np.mean(each, axis=0))] for name, each in gaps.items()]
     what = (
-        "Seen less unseen: the test crops, of the cohorts that were learned from, against the cohort that was left out. "
-        "The two hold different crops: a cohort may be hard by itself."
+        "Seen less unseen: the test crops, of the cohorts that were learned from, against the cohort that was left "
+        "out. The two hold different crops: a cohort may be hard by itself."
     )
     return f"{what}\n\n{render_table(('method', 'left out', *NAMES.values()), rows)}\n" if rows else ""
 
