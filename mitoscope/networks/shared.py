@@ -47,10 +47,11 @@ class _Once:
     """Calls a function once for each batch, however many members see it."""
 
     def __init__(self, function: Any) -> None:  # noqa: ANN401 - timm's patch embedding
-        self.function, self.seen, self.result = function, lambda: None, None
+        self.function, self.result = function, None
+        self.seen: weakref.ref[Tensor] | None = None
 
     def __call__(self, images: Tensor) -> Any:  # noqa: ANN401 - as timm's
-        if self.seen() is not images:
+        if self.seen is None or self.seen() is not images:
             self.result = self.function(images)
             self.seen = weakref.ref(images, self._forget)
         return self.result

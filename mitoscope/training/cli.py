@@ -84,14 +84,25 @@ def _split(options: argparse.Namespace) -> None:
 def _fit(options: argparse.Namespace) -> None:
     from mitoscope.training.fit import fit_member
 
-    fit_member(options.data, options.folds, options.fold, options.out, options.preset, options.set)
+    fit_member(options.data, options.folds, options.fold, options.out, options.preset, _settings(options))
+
+
+def _settings(options: argparse.Namespace) -> list[str]:
+    """The settings, with the base's file among them."""
+    if options.base is None:
+        return list(options.set)
+    from mitoscope.training.foundation.weights import find_weights
+    from mitoscope.training.presets import name_architecture
+
+    path = find_weights(name_architecture(options.preset, options.set), options.base)
+    return [*options.set, f"init={path.resolve()}"]
 
 
 def _run(options: argparse.Namespace) -> None:
     from mitoscope.training.study.study import Recipe, run_leave_one_out, run_study
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stops the members, too
-    recipe = Recipe(options.preset, tuple(options.set), options.members)
+    recipe = Recipe(options.preset, tuple(_settings(options)), options.members)
     launch = choose_launcher(options)
     if options.leave_one_out:
         run_leave_one_out(options.data, options.out, recipe, options.hold_out, launch, options.leave_one_out)
@@ -130,7 +141,7 @@ def _publish(options: argparse.Namespace) -> None:
     from mitoscope.training.study.study import read_study
 
     source = "--study" if options.study else "--bundle"
-    unused = ("hold_out", "base") if options.study else ("threshold_rule",)
+    unused = ("hold_out",) if options.study else ("threshold_rule", "embed_base", "merge_adapters")
     for name in unused:
         if value := getattr(options, name):
             option = f"--{name.replace('_', '-')}"
@@ -139,7 +150,8 @@ def _publish(options: argparse.Namespace) -> None:
             )
     if options.study:
         rule = options.threshold_rule or DEFAULT_RULE
-        print(publish(read_study(options.study, options.data), options.out, rule))
+        how = {"base": options.base, "embed_base": options.embed_base, "merge": options.merge_adapters}
+        print(publish(read_study(options.study, options.data), options.out, rule, **how))
     else:
         if not options.data:
             raise DataError(
@@ -177,6 +189,22 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
                         help="change a setting, such as input.mpp=0.25")  # fmt: skip
     prepare.set_defaults(command=_prepare)
     return prepare
+
+
+def _base(options: argparse.Namespace) -> None:
+    from mitoscope.training.foundation.weights import find_weights, write_base
+
+    base = write_base(options.name, find_weights(options.name, options.base), options.out)
+    print(f"wrote {options.out}: {base.name}, licence {base.licence}, sha256 {base.sha256}")
+
+
+def _add_base(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
+    """Add base, which writes a foundation model's weights as inference reads them."""
+    base = commands.add_parser("base", help="a foundation model's weights → one .safetensors file")
+    base.add_argument("name", help="such as virchow, uni2-h or a timm name; see docs/foundation.md")
+    base.add_argument("--base", type=Path, metavar="FILE|DIR", help="its weights (default: the hub's, or its cache)")
+    base.set_defaults(command=_base)
+    return base
 
 
 def add_commands(parser: argparse.ArgumentParser) -> None:
@@ -217,8 +245,14 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     source.add_argument("--bundle", type=Path, metavar="DIR",
                         help="publish these weights again, with today's format and card; needs --data")  # fmt: skip
     publish.add_argument("--base", type=Path, metavar="FILE|DIR",
-                         help="with --bundle: the base network of adapters that come without it")  # fmt: skip
+                         help="the base network of adapters, if it is not where the study found it, or if the "
+                              "bundle does not hold it")  # fmt: skip
+    publish.add_argument("--embed-base", action="store_true",
+                         help="store the adapters' base in the bundle, if its licence allows it")  # fmt: skip
+    publish.add_argument("--merge-adapters", action="store_true",
+                         help="add the adapters to the base: whole networks, larger and without --base")  # fmt: skip
     publish.set_defaults(command=_publish)
+    base = _add_base(commands)
 
     add_foundation_commands(commands)
     for command in (fit, run):
@@ -229,6 +263,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
             help="lite, l2, detector-lite, or an ablation such as b0-no-stain; see docs/train.md (%(default)s)",
         )
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting")
+        command.add_argument("--base", type=Path, metavar="FILE|DIR",
+                             help="the weights to start from (default: a package's, or the hub's)")  # fmt: skip
     for command in (split, fit, run):
         command.add_argument("--data", type=Path, required=True, metavar="DIR", help="written by prepare")
     for command in (split, run, publish):
@@ -240,5 +276,5 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         )
         command.add_argument("--threshold-rule", choices=(DEFAULT_RULE, "otsu", "one_half", "cost_weighted"),
                              help=f"places the fixed threshold, out of fold ({DEFAULT_RULE})")  # fmt: skip
-    for command in (prepare, split, fit, run, evaluate, publish):
+    for command in (prepare, split, fit, run, evaluate, publish, base):
         command.add_argument("--out", type=Path, required=True, metavar="PATH")

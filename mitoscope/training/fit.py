@@ -115,4 +115,4 @@ def _write_member(member: MemberFit, run: Path) -> None:
     write_text(run / "validation.csv", member.predict(state).to_csv(index=False))
     for name, other in member.module.other_states().items():
         write_bytes(run / f"{name}.safetensors", safetensors.torch.save(other))
-    write_bytes(run / "member.safetensors", safetensors.torch.save(state))
+    write_bytes(run / "member.safetensors", safetensors.torch.save(state, member.module.metadata() or None))

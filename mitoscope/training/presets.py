@@ -6,13 +6,17 @@ A new task adds its settings and presets here, and what trains it to `mitoscope.
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from mitoscope.errors import DataError
+from mitoscope.networks.foundation import FOUNDATION
 from mitoscope.training.classify.settings import PRESETS as CLASSIFY_PRESETS
 from mitoscope.training.classify.settings import ClassifySettings
 from mitoscope.training.detect.settings import PRESETS as DETECT_PRESETS
 from mitoscope.training.detect.settings import DetectSettings
+from mitoscope.training.foundation.weights import find_weights
+from mitoscope.training.pretrained import PACKAGES
 from mitoscope.training.settings import FitConfig, TaskSettings, hash_settings, override
 
 PARTS: dict[str, type[TaskSettings]] = {part.task: part for part in (ClassifySettings, DetectSettings)}
@@ -22,14 +26,47 @@ PRESETS: dict[str, FitConfig[Any]] = {**CLASSIFY_PRESETS, **DETECT_PRESETS}
 def configure(preset: str, settings: Sequence[str]) -> FitConfig[Any]:
     """A preset with ``key=value`` changes.
 
+    A foundation model that replaces a preset's network brings its own input; ``input.…`` changes that. Where a
+    foundation model is to start from its published weights and ``init`` names no file, the file in the hub's cache is
+    taken, and downloaded if it is not there.
+
+    Raises:
+        DataError: The preset, a key or a value is unknown.
+        WeightsError: The hub refuses, or cannot be reached.
+    """
+    config = _preset(preset)
+    chosen = override(config, [setting for setting in settings if setting.startswith("architecture=")])
+    known = FOUNDATION.get(chosen.architecture)
+    if known and chosen.architecture != config.architecture:
+        config = replace(config, part=replace(config.part, input=known.input))
+    config = override(config, settings)
+    method = getattr(config.part, "method", "full")
+    if (known or method != "full") and config.pretrained and not config.init and config.architecture not in PACKAGES:
+        config = replace(config, init=str(find_weights(config.architecture)))
+    if method != "full" and not config.pretrained and not config.init:
+        raise DataError(
+            f"method {method} needs published weights",
+            got="a backbone with random weights",
+            expected="weights to keep frozen",
+            remedy="name a file with --base, or use --set pretrained=true",
+        )
+    return config
+
+
+def name_architecture(preset: str, settings: Sequence[str]) -> str:
+    """The architecture of a preset with changes; nothing is looked for.
+
     Raises:
         DataError: The preset, a key or a value is unknown.
     """
-    if preset not in PRESETS:
-        raise DataError(
-            f"--preset {preset} is unknown", got=preset, expected=", ".join(PRESETS), remedy="correct the name"
-        )
-    return override(PRESETS[preset], settings)
+    return override(_preset(preset), settings).architecture
+
+
+def _preset(name: str) -> FitConfig[Any]:
+    """A preset by name."""
+    if name not in PRESETS:
+        raise DataError(f"--preset {name} is unknown", got=name, expected=", ".join(PRESETS), remedy="correct the name")
+    return PRESETS[name]
 
 
 def hash_recorded(settings: Mapping[str, Any]) -> str:

@@ -17,6 +17,10 @@ class MemberModule(L.LightningModule):
         """The tensors to publish, by timm's names; contiguous, on the CPU."""
         raise NotImplementedError
 
+    def metadata(self) -> dict[str, str]:
+        """What the file of the published tensors says of them; nothing by default."""
+        return {}
+
     def other_states(self) -> dict[str, dict[str, Tensor]]:
         """Weights that are kept beside the published ones, each in a file of its name; none by default."""
         return {}

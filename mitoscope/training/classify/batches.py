@@ -59,21 +59,25 @@ def crop_weights(labels: Tensor, atypical_share: float) -> Tensor:
     return each[labels]
 
 
-def crop_sampler(labels: Tensor, atypical_share: float, seed: int) -> EpochSampler:
-    """Draws crops by `crop_weights`, with replacement; with a share of 0 every crop once, shuffled."""
+def crop_sampler(labels: Tensor, atypical_share: float, seed: int, draws: int = 0) -> EpochSampler:
+    """Draws crops by `crop_weights`, with replacement; with a share of 0 every crop once, shuffled.
+
+    draws: how many an epoch; 0: as many as there are crops.
+    """
+    count = draws or len(labels)
 
     def draw(generator: torch.Generator) -> list[int]:
         if not atypical_share:
             return torch.randperm(len(labels), generator=generator).tolist()
         weights = crop_weights(labels, atypical_share)
-        return torch.multinomial(weights, len(labels), replacement=True, generator=generator).tolist()
+        return torch.multinomial(weights, count, replacement=True, generator=generator).tolist()
 
-    return EpochSampler(draw, len(labels), seed)
+    return EpochSampler(draw, count, seed)
 
 
 def training_batches(dataset: CropDataset, config: ClassifyConfig, seed: int) -> "DataLoader[Batch]":
     """Batches of weighted draws."""
-    sampler = crop_sampler(dataset.labels, config.part.atypical_share, seed)
+    sampler = crop_sampler(dataset.labels, config.part.atypical_share, seed, config.part.draws)
     return load_batches(dataset, min(config.batch_size, len(dataset)), sampler)
 
 

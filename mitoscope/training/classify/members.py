@@ -1,13 +1,15 @@
 """A finished study as a bundle: its manifest, its tensors, and a classifier of them before anything is written."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import safetensors
 import safetensors.torch
 from torch import Tensor
 
 from mitoscope.bundle.inputs import InputSpec
-from mitoscope.bundle.manifest import Bundle, Calibration, Member, Threshold
+from mitoscope.bundle.manifest import Base, Bundle, Calibration, Member, Threshold
 from mitoscope.classify.calibrate import calibrate
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.orientation import choose_orientations
@@ -18,6 +20,7 @@ from mitoscope.scoring.metrics.platt import fit_platt
 from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
 from mitoscope.scoring.predictions import call_atypical
 from mitoscope.training.classify.out_of_fold import OutOfFold
+from mitoscope.training.foundation.weights import describe_base, find_weights, read_base_weights
 from mitoscope.training.presets import fill_defaults
 from mitoscope.training.study.study import Study
 
@@ -90,6 +93,59 @@ def _describe_member(
     return Member(f"fold{fold}.safetensors", "", fold=fold, metrics=metrics, orientations=seen)
 
 
+@dataclass(frozen=True)
+class StudyBase:
+    """The base of a study's adapters.
+
+    Attributes:
+        base: As a manifest names it.
+        path: Its file.
+        name: Its architecture.
+    """
+
+    base: Base
+    path: Path
+    name: str
+
+    def read(self) -> dict[str, Tensor]:
+        """Its tensors, by timm's names."""
+        return read_base_weights(self.name, self.path)
+
+
+def find_base(study: Study, given: Path | None = None) -> StudyBase | None:
+    """The base that a study's members were trained on.
+
+    Args:
+        study: A finished study.
+        given: Its file or folder; None: where it was when the study was run.
+
+    Returns:
+        None if the members are whole networks.
+
+    Raises:
+        WeightsError: It is not there.
+        DataError: A member was trained on another base.
+    """
+    config = fill_defaults(study.record["config"])
+    if config["method"] == "full":
+        return None
+    name, init = config["architecture"], study.record.get("init")
+    path = find_weights(name, given or (Path(init) if init else None))
+    base = describe_base(name, path)
+    for fold in study.members:
+        file = study.folder / f"fold{fold}" / "member.safetensors"
+        with safetensors.safe_open(file, "pt") as tensors:
+            trained = (tensors.metadata() or {}).get("base_sha256")
+        if trained != base.sha256:
+            raise DataError(
+                f"{file} is an adapter of another base",
+                got=f"{path} with sha256 {base.sha256}",
+                expected=f"sha256 {trained}",
+                remedy="name with --base the file that the study was run with",
+            )
+    return StudyBase(base, path, name)
+
+
 def read_states(study: Study) -> list[dict[str, Tensor]]:
     """Each member's tensors, fp32, as `mitoscope.training.fit` wrote them."""
     return [safetensors.torch.load_file(study.folder / f"fold{k}" / "member.safetensors") for k in study.members]
@@ -97,4 +153,7 @@ def read_states(study: Study) -> list[dict[str, Tensor]]:
 
 def load_classifier(study: Study, bundle: Bundle) -> Classifier:
     """The study's members in fp32, on the GPU when there is one, without a bundle on disk."""
-    return Classifier.of(bundle, iter(read_states(study)), choose_device("auto"), "fp32")
+    base = find_base(study)
+    return Classifier.of(
+        bundle, iter(read_states(study)), choose_device("auto"), "fp32", None if base is None else base.read()
+    )

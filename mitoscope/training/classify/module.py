@@ -1,9 +1,10 @@
 """One member in training: network, auxiliary head, loss, optimiser and moving average, as a Lightning module."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
-from timm.utils.model_ema import ModelEmaV3
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
@@ -13,6 +14,9 @@ from mitoscope.errors import DataError
 from mitoscope.training.augment import augment
 from mitoscope.training.classify.settings import ClassifyConfig
 from mitoscope.training.data.table import SUBCLASSES
+from mitoscope.training.foundation.average import make_average
+from mitoscope.training.foundation.lora import choose_trained, keep_statistics, read_adapter
+from mitoscope.training.foundation.weights import describe_base, find_weights
 from mitoscope.training.pretrained import start_network
 from mitoscope.training.steps import check_loss, make_optimiser, seed_epoch
 from mitoscope.training.task import MemberModule
@@ -50,14 +54,18 @@ class FoldModule(MemberModule):
         self.config, self.total_steps, self.seed = config, total_steps, seed
         size_px = config.part.input.size_px
         network = start_network(config.architecture, size_px, pretrained=config.pretrained, init=config.init)
+        choose_trained(network, config.part.method, config.part.lora)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
         self.subclass_head = nn.Linear(_classifier(self.network).in_features, len(SUBCLASSES))
-        self.ema = ModelEmaV3(self.network, decay=config.ema_decay, use_warmup=True)
+        self.ema = make_average(self.network, config.ema_decay)
+        frozen = [name for name, parameter in self.network.named_parameters() if not parameter.requires_grad]
+        self.frozen = frozenset(f"{part}{name}" for part in ("network.", "ema.module.") for name in frozen)
         self.auroc = BinaryAUROC()
         self.balanced_accuracy = MulticlassAccuracy(2, average="macro")
 
     def on_train_epoch_start(self) -> None:
         """Seed by epoch."""
+        keep_statistics(self.network, self.config.part.method)
         self.generator = seed_epoch(self.seed, self.current_epoch, self.device)
 
     def training_step(self, batch: dict[str, Tensor], _index: int) -> Tensor:
@@ -93,8 +101,32 @@ class FoldModule(MemberModule):
         self.ema.update(self.network, step=self.global_step)
 
     def published_state(self) -> dict[str, Tensor]:
-        """The averaged weights."""
+        """The averaged weights; of a frozen backbone only what was trained beside it."""
+        if self.frozen:
+            return read_adapter(self.ema.module)
         return {name: tensor.contiguous().cpu() for name, tensor in self.ema.module.state_dict().items()}
+
+    def metadata(self) -> dict[str, str]:
+        """Of an adapter, the hash of its base."""
+        architecture, init = self.config.architecture, self.config.init
+        if not self.frozen:
+            return {}
+        return {
+            "base_sha256": describe_base(architecture, find_weights(architecture, Path(init) if init else None)).sha256
+        }
+
+    def state_dict(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401 - torch's own
+        """What a checkpoint holds: all but what is frozen."""
+        state = super().state_dict(*args, **kwargs)
+        for name in self.frozen:
+            del state[name]
+        return state
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:  # noqa: ANN401 - torch's own
+        """Load a checkpoint; what is frozen stays."""
+        state = super().state_dict()
+        kept = {name: state[name] for name in self.frozen}
+        return super().load_state_dict({**kept, **state_dict}, strict, assign)
 
     def validation_step(self, batch: dict[str, Tensor], _index: int) -> None:
         """Collect ROC AUC, and balanced accuracy at 0.5, the middle of equally weighted classes."""
@@ -114,7 +146,8 @@ class FoldModule(MemberModule):
         """The classifier and the auxiliary head are the heads."""
         heads = [*_classifier(self.network).parameters(), *self.subclass_head.parameters()]
         in_head = {id(parameter) for parameter in heads}
-        backbone = [parameter for parameter in self.network.parameters() if id(parameter) not in in_head]
+        trained = [parameter for parameter in self.network.parameters() if parameter.requires_grad]
+        backbone = [parameter for parameter in trained if id(parameter) not in in_head]
         return make_optimiser(self.config, backbone, heads, self.total_steps)
 
 

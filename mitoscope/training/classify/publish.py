@@ -13,42 +13,100 @@ from mitoscope.bundle.read import read_base, read_bundle, read_content
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.outliers import describe_crops
 from mitoscope.classify.rounding import measure_rounding
-from mitoscope.errors import DataError
+from mitoscope.errors import DataError, WeightsError
 from mitoscope.images.stain import measure_crops
 from mitoscope.markdown import render_table
+from mitoscope.networks.foundation import FREE_LICENCES, may_be_passed_on
+from mitoscope.networks.lora import merge_adapter
 from mitoscope.progress import progress
 from mitoscope.training.classify.card import render_card
 from mitoscope.training.classify.evaluate import predict_held_out, summarise
-from mitoscope.training.classify.members import describe_bundle, read_states
+from mitoscope.training.classify.members import StudyBase, describe_bundle, find_base, read_states
 from mitoscope.training.classify.out_of_fold import OutOfFold, predict_out_of_fold, read_out_of_fold
 from mitoscope.training.classify.tables import COLUMNS, overview_rows
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds, split
+from mitoscope.training.foundation.weights import SAFETENSORS
 from mitoscope.training.study.study import Study
 
+BASE_FILE = "base.safetensors"
 TOLERANCE = 5e-3  # of a probability, for weights that were rounded to fp16
 
 
-def publish(study: Study, out: Path, rule: str) -> str:
+def publish(
+    study: Study, out: Path, rule: str, *, base: Path | None = None, embed_base: bool = False, merge: bool = False
+) -> str:
     """Fit the threshold on the out-of-fold predictions and write the bundle and its card.
 
     Args:
         study: A finished study.
         out: The bundle's folder; an older bundle there is replaced. Its name is the bundle's.
         rule: One of `mitoscope.scoring.metrics.thresholds.THRESHOLD_RULES`.
+        base: Where the base of a study's adapters is; None: where it was when the study was run.
+        embed_base: Store the base in the bundle. Otherwise the manifest names it by its hash.
+        merge: Add the adapters to the base: each member becomes a whole network.
 
     Returns:
         The card's table, in Markdown. Its metrics are those of the bundle as written, by the code that the container
         runs.
 
     Raises:
-        DataError: A member as written predicts something else of its validation fold than it did when it was fitted.
-        WeightsError: The folder holds something else than a bundle.
+        DataError: A member as written predicts something else of its validation fold than it did when it was fitted;
+            the study has no base to embed or to merge; or its members were trained on another one.
+        WeightsError: The folder holds something else than a bundle, or the base's licence forbids to pass it on.
     """
+    shared = find_base(study, base)
+    if (embed_base or merge) and (shared is None or embed_base == merge):
+        raise DataError(
+            "--embed-base and --merge-adapters are for a study of adapters",
+            got="both" if shared else "a study of whole networks",
+            expected="adapters on a base, and one of the two",
+            remedy="remove the option",
+        )
     predictions = read_out_of_fold(study)
     out = out.resolve()  # "." has no name
     described = describe_bundle(study, predictions, rule, out.name, out)
-    return write_checked(described, read_states(study), study.data, study.folds, predictions)
+    if shared is None:
+        return write_checked(described, read_states(study), study.data, study.folds, predictions)
+    check_base(shared, out, stored=embed_base or merge)
+    states, own = read_states(study), shared.read() if embed_base or merge else None
+    if merge and own is not None:
+        whole: list[State] = [merge_adapter(own, state, "the member") for state in states]
+        return write_checked(described, whole, study.data, study.folds, predictions)
+    members = tuple(replace(member, kind="adapter") for member in described.members)
+    named = replace(shared.base, file=BASE_FILE if embed_base else None)
+    bundle = replace(described, members=members, base=named)
+    return write_checked(bundle, states, study.data, study.folds, predictions, own, None if embed_base else shared.path)
+
+
+def check_base(shared: StudyBase, out: Path, *, stored: bool) -> None:
+    """Refuse to store a base that may not be passed on, or to name one that inference cannot read.
+
+    Args:
+        shared: The base.
+        out: The bundle's folder, for the message.
+        stored: Whether the bundle is to hold its weights.
+
+    Raises:
+        WeightsError: It is refused.
+    """
+    licence = shared.base.licence
+    if stored and not may_be_passed_on(licence):
+        raise WeightsError(
+            f"{out} may not hold the weights of {shared.base.name}",
+            got=f"the licence {licence}",
+            expected=f"one of {', '.join(FREE_LICENCES)}",
+            remedy="publish without --embed-base and --merge-adapters, and give the base with --base where the "
+            "bundle is used",
+        )
+    if not stored and shared.path.suffix != SAFETENSORS:
+        raise WeightsError(
+            f"the base of {out} cannot be read by inference",
+            got=str(shared.path),
+            expected=f"a {SAFETENSORS} file",
+            remedy=f"write one with mitoscope train base {shared.name} --base FILE --out BASE.safetensors, and name "
+            "that with --base",
+        )
 
 
 def republish(folder: Path, data: CropData, hold_out: list[str], out: Path, base: Path | None = None) -> str:

@@ -1,11 +1,54 @@
 """The classifier's own settings, and its presets: the runs that are published."""
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mitoscope.bundle.inputs import InputSpec
+from mitoscope.networks.foundation import FOUNDATION
 from mitoscope.training.augment import AugmentConfig
 from mitoscope.training.settings import FitConfig, check_ranges
+
+METHODS = ("full", "frozen", "lora")
+QKV_PARTS = ("q", "k", "v")
+# Which of a network's layers a name stands for. "proj" alone would also be the patch embedding's.
+LORA_MODULES = {
+    "qkv": r".*\.attn\.qkv",
+    "proj": r".*\.attn\.proj",
+    "fc1": r".*\.mlp\.fc1(_[gx])?",
+    "fc2": r".*\.mlp\.fc2",
+    **{part: rf".*\.attn\.qkv\.{part}" for part in QKV_PARTS},
+    "conv_pw": r".*\.conv_pwl?",
+}
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank adaptation (Hu et al., ICLR 2022): W + alpha / rank × B A, with A and B trained and W frozen.
+
+    Attributes:
+        rank: Columns of B, 1 or more.
+        alpha: The scale, before it is divided by the rank.
+        dropout: Of the input of A, in training.
+        modules: Which layers, separated by commas: ``qkv``, ``proj``, ``fc1`` and ``fc2`` of a transformer's blocks;
+            ``q``, ``k`` and ``v`` alone instead of ``qkv``; ``conv_pw``, the 1 × 1 convolutions of EfficientNet.
+    """
+
+    rank: int = 8
+    alpha: float = 8.0
+    dropout: float = 0.0
+    modules: str = "qkv"
+
+    def __post_init__(self) -> None:
+        names = self.modules.split(",")
+        rules = {
+            "rank": self.rank >= 1,
+            "alpha": self.alpha > 0,
+            "dropout": 0 <= self.dropout < 1,
+            "modules": set(names) <= LORA_MODULES.keys()
+            and len(set(names)) == len(names)
+            and not ("qkv" in names and set(names) & set(QKV_PARTS)),
+        }
+        check_ranges(self, rules, "the setting", "--set lora")
 
 
 @dataclass(frozen=True)
@@ -25,6 +68,11 @@ class ClassifySettings:
         drop_rate: Dropout before the classifier.
         orientations: In how many orientations a member sees a crop, see `mitoscope.classify.orientation`; 0: the crop
             as it comes.
+        method: What is trained: ``"full"``, the whole network; ``"frozen"``, its last layer on a frozen backbone; or
+            ``"lora"``, low-rank factors and the last layer. Of the last two only what is trained goes to the
+            optimiser, the checkpoints and the member's file: an adapter.
+        lora: Of the method ``"lora"``.
+        draws: Crops drawn in an epoch; 0: as many as the training folds hold.
     """
 
     task: ClassVar[str] = "classify"
@@ -39,6 +87,9 @@ class ClassifySettings:
     subclass_weight: float = 0.5
     drop_rate: float = 0.2
     orientations: int = 0
+    method: str = "full"
+    lora: LoraSettings = field(default_factory=LoraSettings)
+    draws: int = 0
 
     def __post_init__(self) -> None:
         rules = {
@@ -50,6 +101,8 @@ class ClassifySettings:
             "subclass_weight": self.subclass_weight >= 0,
             "drop_rate": 0 <= self.drop_rate < 1,
             "orientations": 0 <= self.orientations <= 8,
+            "method": self.method in METHODS,
+            "draws": self.draws >= 0 and (not self.draws or self.atypical_share > 0),
         }
         check_ranges(self, rules, "the setting", "--set")
 
@@ -127,8 +180,40 @@ COUNTERPARTS = {
     "b0": ("regnetx_002", "vit_tiny_patch16_224"),
     "l2": ("convnext_small.fb_in1k", "deit_base_patch16_224.fb_in1k"),
 }
-PRESETS: dict[str, ClassifyConfig] = BASES | {
-    f"{base}-{name}": config
-    for base, counterparts in COUNTERPARTS.items()
-    for name, config in _ablations(BASES[base], *counterparts).items()
+
+
+def _adapt(name: str, rank: int, alpha: float, dropout: float, modules: str, **values: Any) -> ClassifyConfig:  # noqa: ANN401 - any of the fields
+    """A foundation model with LoRA, as others have published it: plain labels, equally weighted classes.
+
+    What a publication leaves open (epochs, warm-up, augmentation) is ours, see docs/foundation.md.
+    """
+    part = ClassifySettings(
+        input=FOUNDATION[name].input,
+        vote_weight=0.0,
+        subclass_weight=0.0,
+        drop_rate=0.0,
+        method="lora",
+        lora=LoraSettings(rank, alpha, dropout, modules),
+        draws=values.pop("draws", 0),
+    )
+    common = {"epochs": 20, "batch_size": 16, "learning_rate": 1e-4, "validate_every": 1, "patience": 5, "keep": "best"}
+    given = {**common, "weight_decay": 0.0, "precision": "16-mixed", **values}
+    return FitConfig(part, architecture=name, pretrained=True, **given)
+
+
+_ALL = "qkv,proj,fc1,fc2"
+LORA_PRESETS: dict[str, ClassifyConfig] = {
+    "virchow-lora-r8": _adapt("virchow", 8, 16.0, 0.0, "qkv"),
+    "benchmark-lora-r8": _adapt("virchow2", 8, 16.0, 0.3, _ALL, batch_size=8, learning_rate=5e-5),
+    "lora-r16": _adapt("virchow2", 16, 16.0, 0.1, _ALL, epochs=100, patience=20, draws=1280),
+    "dinov3-lora-r4": _adapt("vit_huge_plus_patch16_dinov3", 4, 8.0, 0.05, "q,v"),
 }
+PRESETS: dict[str, ClassifyConfig] = (
+    BASES
+    | LORA_PRESETS
+    | {
+        f"{base}-{name}": config
+        for base, counterparts in COUNTERPARTS.items()
+        for name, config in _ablations(BASES[base], *counterparts).items()
+    }
+)

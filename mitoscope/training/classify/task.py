@@ -16,6 +16,7 @@ from mitoscope.training.classify.module import FoldModule
 from mitoscope.training.classify.settings import ClassifyConfig
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds
+from mitoscope.training.foundation.weights import find_weights, read_base_weights
 from mitoscope.training.task import MemberFit
 
 
@@ -67,7 +68,10 @@ def predict_rows(
         threshold=Threshold(0.5, "one_half", "nothing", 0),
         members=(Member("member.safetensors", "", orientations=choose_orientations(fold, config.part.orientations)),),
     )
-    (p_atypical,) = Classifier.of(bundle, iter([state]), choose_device("auto"), "fp32").predict_members(
-        data.crops[rows]
-    )
+    base = None
+    if config.part.method != "full":
+        path = find_weights(config.architecture, Path(config.init) if config.init else None)
+        base = read_base_weights(config.architecture, path)
+    classifier = Classifier.of(bundle, iter([state]), choose_device("auto"), "fp32", base)
+    (p_atypical,) = classifier.predict_members(data.crops[rows])
     return data.table.iloc[rows][["image_id", "label"]].assign(p_atypical=p_atypical)

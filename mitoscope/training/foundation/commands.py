@@ -51,7 +51,8 @@ def _probe(options: argparse.Namespace) -> None:
     if options.publish:
         name, spec = embeddings.record["made_by"]["network"], spec_of(embeddings)
         embedder = build_embedder(name, options.base, input=spec, device=choose_device("auto"))
-        print(publish_probe(probes[0], data, folds, embeddings, embedder, options.threshold_rule, options.publish))
+        rule, out = options.threshold_rule, options.publish
+        print(publish_probe(probes[0], data, folds, embeddings, embedder, rule, out, embed_base=options.embed_base))
         print(f"wrote {options.publish}")
 
 
@@ -133,6 +134,8 @@ def add_foundation_commands(commands: Commands) -> None:
                        help="places the threshold, out of fold (%(default)s)")  # fmt: skip
     probe.add_argument("--publish", type=Path, metavar="DIR", help="also write a weights bundle")
     probe.add_argument("--base", type=Path, metavar="FILE|DIR", help="with --publish: the weights, as for embed")
+    probe.add_argument("--embed-base", action="store_true",
+                       help="with --publish: store the network in the bundle, if its licence allows it")  # fmt: skip
     probe.set_defaults(command=_probe)
 
     _add_scale(commands)

@@ -175,6 +175,7 @@ def _run_all(
         "settings": list(recipe.settings),
         "members": recipe.members,
         "config": config.to_dict(),
+        "init": config.init,  # where it is; the configuration knows it by its hash
         "versions": list_versions("torch", "timm", "lightning"),
         "machine": describe_machine(),
     }

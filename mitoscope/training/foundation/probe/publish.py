@@ -7,10 +7,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mitoscope.bundle.manifest import Base
 from mitoscope.errors import DataError
-from mitoscope.networks.foundation import may_be_passed_on
-from mitoscope.training.classify.publish import write_checked
+from mitoscope.training.classify.members import StudyBase
+from mitoscope.training.classify.publish import BASE_FILE, check_base, write_checked
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds
 from mitoscope.training.foundation.embedder import Embedder
@@ -19,15 +18,19 @@ from mitoscope.training.foundation.probe.run import Probe, describe_probe
 from mitoscope.training.foundation.probe.store import Embeddings
 from mitoscope.training.foundation.weights import read_base_weights
 
-BASE_FILE = "base.safetensors"
-
 
 def publish_probe(
-    probe: Probe, data: CropData, folds: Folds, embeddings: Embeddings, embedder: Embedder, rule: str, out: Path
+    probe: Probe,
+    data: CropData,
+    folds: Folds,
+    embeddings: Embeddings,
+    embedder: Embedder,
+    rule: str,
+    out: Path,
+    *,
+    embed_base: bool = False,
 ) -> str:
     """Write a bundle that inference runs, and its card.
-
-    The base is stored in it if its licence lets it be passed on; otherwise the user gives it (``--base``).
 
     Args:
         probe: Logistic regressions, fitted on these data.
@@ -37,6 +40,7 @@ def publish_probe(
         embedder: The network that made them.
         rule: Places the threshold, see `mitoscope.training.classify.publish.publish`.
         out: The bundle's folder.
+        embed_base: Store the base in the bundle. Otherwise the manifest names it by its hash.
 
     Returns:
         The card's table, in Markdown.
@@ -44,6 +48,7 @@ def publish_probe(
     Raises:
         DataError: The probe is not linear, the network is another one, or the bundle predicts something else than the
             probe.
+        WeightsError: The base's licence forbids to pass it on, or inference cannot read its file.
     """
     heads = [head for head in probe.heads if isinstance(head, LinearHead)]
     made_by = embeddings.record["made_by"]
@@ -61,14 +66,15 @@ def publish_probe(
             expected=made_by["base_sha256"],
             remedy="name those weights with --base, or run mitoscope train embed again",
         )
+    check_base(StudyBase(embedder.base, embedder.path, embedder.name), out, stored=embed_base)
     described = describe_probe(probe, data, folds, embeddings, rule, out.resolve())
     layer = _head_name(embedder)
     states = [_state(head, layer) for head in heads]
-    if not may_be_passed_on(embedder.base.licence):
+    if not embed_base:
         return write_checked(described, states, data, folds, probe.predictions, base=embedder.path)
     base = read_base_weights(embedder.name, embedder.path)
     own = {name: tensor for name, tensor in base.items() if not name.startswith(f"{layer}.")}
-    stored = replace(described, base=Base("", embedder.base.licence, BASE_FILE, embedder.base.name))
+    stored = replace(described, base=replace(embedder.base, file=BASE_FILE))
     return write_checked(stored, states, data, folds, probe.predictions, own)
 
 
