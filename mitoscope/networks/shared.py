@@ -1,7 +1,7 @@
 """Members that are adapters on one base in memory: the base, and each member's factors beside its layers.
 
 A member is chosen by switching which factors the adapted layers add. What all members see alike, the patch embedding of
-a batch, is computed once. Measured, this is as fast as one batch for all members and takes less memory
+a batch, is computed once. One batch for all members would take their activations at once
 (docs/adr/0021-one-base-many-adapters.md).
 """
 

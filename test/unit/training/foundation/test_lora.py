@@ -75,15 +75,16 @@ CASES = [
 def test_a_bundle_of_adapters_answers_as_peft_does(architecture: str, modules: str, stack: np.ndarray) -> None:
     torch.manual_seed(0)
     spec = InputSpec(size_px=32)
-    plain = build_network(architecture, 32)
-    base = {name: tensor.clone() for name, tensor in plain.state_dict().items()}
+    base = build_network(architecture, 32).state_dict()
+    for name, tensor in base.items():  # as initialised, attention hardly moves an answer
+        base[name] = torch.ones_like(tensor) if "gamma" in name else tensor * (4 if ".attn." in name else 1)
     images = preprocess(stack[:3], spec)
     expected, adapters = [], []
     for rank in (2, 3):
         network = build_network(architecture, 32)
         network.load_state_dict(base)
         choose_trained(network, "lora", LoraSettings(rank, 8.0, 0.1, modules))
-        nn.init.normal_(network.get_classifier().weight)
+        nn.init.normal_(network.get_classifier().weight, std=0.05)
         shaken(network)
         with torch.no_grad():
             expected.append(network(images).squeeze(1).double().sigmoid().numpy())
@@ -95,14 +96,14 @@ def test_a_bundle_of_adapters_answers_as_peft_does(architecture: str, modules: s
     assert all(isinstance(member, SharedMember) for member in classifier.members)
     got = classifier.predict_members(stack[:3])
     np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
-    assert np.abs(got[0] - got[1]).max() > 1e-3
+    assert np.abs(got[0] - got[1]).max() > 1e-4
     whole = [merge_adapter(base, adapter, "fold") for adapter in adapters]
     full = replace(bundle, base=None, members=tuple(replace(member, kind="full") for member in members))
     merged = Classifier.of(full, iter(whole), CPU, "fp32").predict_members(stack[:3])
     np.testing.assert_allclose(merged, expected, rtol=0, atol=1e-5)
     heads = [{**base, **{k: v for k, v in one.items() if "lora" not in k}} for one in adapters]
     without = Classifier.of(full, iter(heads), CPU, "fp32").predict_members(stack[:3])
-    assert np.abs(without - got).max() > 1e-3  # the factors matter
+    assert np.abs(without - got).max() > 1e-4  # the factors matter
 
 
 def test_members_share_the_base_and_its_patches(stack: np.ndarray) -> None:
