@@ -129,3 +129,19 @@ def test_the_interval_holds_the_mean_and_the_least_fraction_is_found() -> None:
     assert [find_enough(curve, metric) for metric in ("roc_auc", "balanced_accuracy")] == [0.5, 0.5]
     assert find_enough(curve[:2], "roc_auc") is None
     assert find_enough(curve_of({0.1: 3.0, 0.5: 0.5, 1.0: 3.0}), "roc_auc") == 1.0
+
+
+def test_fits_and_probes_stand_in_one_table(
+    data_folder: Path, embeddings_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "scale", "--data", str(data_folder), "--embeddings", str(embeddings_folder), "--seeds", "1"]
+    command += ["--hold-out", HOLD_OUT[0], "--method", "probe-uni", "smoke", "--out", str(tmp_path)]
+    settings = ("architecture=test_resnet", "epochs=1", "ema_decay=0")
+    command += [word for setting in settings for word in ("--set", setting)]
+    assert main(command) == 0, capsys.readouterr().err
+    assert main(command) == 0
+    assert "2 of 2 trials are finished" in capsys.readouterr().out
+    found = json.loads((tmp_path / "scale.json").read_text())
+    assert [(trial["method"], trial["n_crops"]) for trial in found["trials"]] == [("probe-uni", 10), ("smoke", 10)]
+    member = tmp_path / "trials" / "smoke_case_1_seed1" / "fit" / "member.safetensors"
+    assert member.is_file()
