@@ -35,6 +35,16 @@ def choose_precision(precision: str, device: torch.device, bundle: Bundle) -> st
         measured = bundle.rounding.get(coarse)
         harmless = measured is not None and measured.flipped <= MOST_FLIPPED
         return coarse if harmless and (device.type == "cuda" or _bf16_pays(bundle)) else "fp32"
+    check_precision(precision, device)
+    return precision
+
+
+def check_precision(precision: str, device: torch.device) -> None:
+    """Refuse a precision that this device lacks.
+
+    Raises:
+        DeviceError: It is fp16 on a CPU, or bf16 on a GPU before Ampere.
+    """
     lacking = (precision == "fp16" and device.type == "cpu") or (
         precision == "bf16" and device.type == "cuda" and torch.cuda.get_device_capability(device) < (8, 0)
     )
@@ -45,7 +55,6 @@ def choose_precision(precision: str, device: torch.device, bundle: Bundle) -> st
             expected="fp32 everywhere, fp16 on a GPU, bf16 on a CPU or a GPU from Ampere on",
             remedy="use --precision auto",
         )
-    return precision
 
 
 def _bf16_pays(bundle: Bundle) -> bool:

@@ -3,17 +3,16 @@
 import argparse
 import signal
 import sys
-from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mitoscope.errors import DataError
 from mitoscope.training.detect.cli import add_mine
+from mitoscope.training.foundation.commands import add_foundation_commands
+from mitoscope.training.study.options import add_launcher, choose_launcher, whole_number
 
 if TYPE_CHECKING:
     from mitoscope.training.data.field_sources.layout import LabelledFields
-    from mitoscope.training.study.launch import FitJob
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -26,6 +25,13 @@ def _prepare(options: argparse.Namespace) -> None:
     if fields := [read(paths) for name, read in FIELD_READERS.items() if (paths := getattr(options, name))]:
         _prepare_fields(fields, options)
         return
+    if options.figures:
+        raise DataError(
+            "--figures needs fields with labelled points",
+            got="none",
+            expected="an option such as --mitos14 DIR or --truth CSV DIR",
+            remedy="add one",
+        )
     sources = [read(paths) for name, read in READERS.items() if (paths := getattr(options, name))]
     if not sources:
         raise DataError(
@@ -40,22 +46,29 @@ def _prepare(options: argparse.Namespace) -> None:
 
 
 def _prepare_fields(fields: "list[LabelledFields]", options: argparse.Namespace) -> None:
-    """Prepare for a detector."""
+    """Prepare for a detector, or crops of the labelled points for a classifier."""
     import pandas as pd
 
     from mitoscope.training.data.field_sources.mined import add_mined
     from mitoscope.training.data.field_sources.sheets import make_sheets
+    from mitoscope.training.data.figures import format_figure_counts, prepare_figures
     from mitoscope.training.data.prepare_fields import format_field_counts, prepare_fields
     from mitoscope.training.data.sources import READERS
     from mitoscope.training.presets import configure
 
-    if unused := [name for name in ("rois", "labels_only") if getattr(options, name)]:
+    other = ("rois", "labels_only", *((*READERS, "mined") if options.figures else ()))
+    if unused := [name for name in other if getattr(options, name)]:
         raise DataError(
             "fields are not prepared like crops",
-            got=f"--{unused[0].replace('_', '-')} beside fields",
+            got=f"--{unused[0].replace('_', '-')} beside {'--figures' if options.figures else 'fields'}",
             expected="none",
             remedy="remove it",
         )
+    if options.figures:
+        table = prepare_figures(fields, options.out, options.mpp)
+        print(format_figure_counts(table))
+        print(f"wrote {len(table):,} crops to {options.out}")
+        return
     if crops := [read(paths).rows() for name, read in READERS.items() if (paths := getattr(options, name))]:
         fields = [*fields, make_sheets(pd.concat(crops, ignore_index=True), options.out / "sheets")]
     if options.mined:
@@ -98,30 +111,11 @@ def _run(options: argparse.Namespace) -> None:
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stops the members, too
     recipe = Recipe(options.preset, tuple(_settings(options)), options.members)
-    launch = _launcher(options)
+    launch = choose_launcher(options)
     if options.leave_one_out:
         run_leave_one_out(options.data, options.out, recipe, options.hold_out, launch, options.leave_one_out)
     else:
         run_study(options.data, options.out, recipe, options.hold_out, launch)
-
-
-def _launcher(options: argparse.Namespace) -> "Callable[[list[FitJob]], None]":
-    """Where the fits run."""
-    if options.launcher == "slurm":
-        from mitoscope.training.settings import override
-        from mitoscope.training.study.slurm import run_slurm
-        from mitoscope.training.study.slurm_job import Resources
-
-        resources = override(Resources(), options.slurm, "--slurm")
-        logs = options.out / "slurm"
-        return partial(run_slurm, logs=logs, resources=resources, max_parallel=options.max_parallel)
-    from mitoscope.training.study.launch import run_local
-
-    if options.slurm:
-        raise DataError(
-            "--slurm needs --launcher slurm", got="--launcher local", expected="--launcher slurm", remedy="add it"
-        )
-    return partial(run_local, workers=options.max_parallel)
 
 
 def _evaluate(options: argparse.Namespace) -> None:
@@ -177,13 +171,6 @@ def _publish(options: argparse.Namespace) -> None:
     print(f"wrote {options.out}")
 
 
-def _whole_number(text: str) -> int:
-    """An argument that is 0 or more."""
-    if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"got {text!r}, expected a whole number, 0 or more")
-    return int(text)
-
-
 def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
     """Add prepare, with an option for each data set."""
     prepare = commands.add_parser("prepare", help="data sets → one folder of crops, or of fields for a detector")
@@ -203,6 +190,8 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     fields.add_argument("--yolo", type=Path, nargs=1, metavar="DIR", help="images with YOLO's text files beside them")
     fields.add_argument("--truth", type=Path, nargs=2, metavar=("CSV", "DIR"), help="truth.csv and its images")
     fields.add_argument("--mined", type=Path, metavar="CSV", help="hard negatives in these fields, from mine --study")
+    fields.add_argument("--figures", action="store_true",
+                        help="cut crops of the labelled points instead: mitotic figure or look-alike")  # fmt: skip
     fields.add_argument("--mpp", type=float, metavar="X",
                         help="µm per pixel of images of which neither the data set nor the file states it")  # fmt: skip
     fields.add_argument("--preset", default="detector-lite", metavar="NAME",
@@ -235,7 +224,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
     prepare = _add_prepare(commands)
     split = commands.add_parser("split", help="five folds, grouped by slide")
-    split.add_argument("--seed", type=_whole_number, default=0)
+    split.add_argument("--seed", type=whole_number, default=0)
     split.set_defaults(command=_split)
 
     fit = commands.add_parser("fit", help="train one member; resumable")
@@ -253,11 +242,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     )
     run.add_argument("--members", type=int, choices=range(1, 6), default=5, metavar="N",
                      help="fit only the first N of the five folds (%(default)s)")  # fmt: skip
-    run.add_argument("--launcher", choices=("local", "slurm"), default="local", help="where the fits run")
-    run.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE",
-                     help="resources of a fit, such as partition=gpu; see docs/train.md")  # fmt: skip
-    run.add_argument("--max-parallel", type=_whole_number, default=0, metavar="N",
-                     help="members at once (default: one per GPU, else one per core)")  # fmt: skip
+    add_launcher(run)
     run.set_defaults(command=_run)
 
     evaluate = commands.add_parser("evaluate", help="finished studies → metrics, tables and pictures")
@@ -273,7 +258,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     publish.add_argument("--base", type=Path, metavar="FILE|DIR",
                          help="the base network of adapters, if it is not where the study found it, or if the "
                               "bundle does not hold it")  # fmt: skip
-    publish.add_argument("--members", type=_whole_number, nargs="+", default=[], metavar="FOLD",
+    publish.add_argument("--members", type=whole_number, nargs="+", default=[], metavar="FOLD",
                          help="of a detector's study: only the members of these folds, for speed")  # fmt: skip
     publish.add_argument("--state", metavar="NAME",
                          help="of a detector's study: which weights, such as raw; see evaluate's table")  # fmt: skip
@@ -286,6 +271,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
     add_mine(commands)
 
+    add_foundation_commands(commands)
     for command in (fit, run):
         command.add_argument(
             "--preset",

@@ -27,19 +27,26 @@ class Folds:
         folds: Image ids by fold; fold k validates member k, the four others train it.
         held_out: Image ids by the name of what was held out, e.g. ``"source=AtNorM-Br"``.
         train_only: Image ids that train every member and validate none.
+        unused: Image ids that are in no part: studies of how much data is needed leave some out.
+        leaky: Cases may be on two sides; only for studies that measure what that does.
     """
 
     seed: int
     folds: tuple[tuple[str, ...], ...]
     held_out: dict[str, tuple[str, ...]]
     train_only: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
+    leaky: bool = False
 
     @property
     def sha256(self) -> str:
         """The hash of the content. The file holds it, and `read_folds` checks it."""
-        parts = [self.seed, self.folds, self.held_out, *([self.train_only] if self.train_only else [])]
-        content = json.dumps(parts, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()
+        content: list[object] = [self.seed, self.folds, self.held_out]
+        if self.train_only:  # fold files from before these existed keep their hash
+            content += [self.train_only]
+        if self.unused or self.leaky:
+            content += [self.unused, self.leaky]
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
     def train_ids(self, fold: int) -> list[str]:
         """The ids that train member ``fold``."""
@@ -66,6 +73,26 @@ def split(data: Samples, hold_out: list[str], seed: int = 0) -> Folds:
     held, train_only = held_out_mask(table, hold_out), _train_only_mask(table)
     rest = ~held & ~train_only
     inside, groups = table[rest], case_groups(table)[rest]
+    parts = tuple(tuple(part) for part in split_groups(inside, groups, seed))
+    folds = Folds(seed, parts, held_out, tuple(table.loc[train_only & ~held, "image_id"]))
+    check_folds(folds, data)
+    return folds
+
+
+def split_groups(table: pd.DataFrame, groups: pd.Series, seed: int) -> list[list[str]]:
+    """Five parts of about one size, stratified by label and domain.
+
+    Args:
+        table: Some rows of a data folder's table.
+        groups: What stays in one part, for each row.
+        seed: Of the shuffle.
+
+    Returns:
+        The image ids of each part.
+
+    Raises:
+        DataError: There are fewer than five groups.
+    """
     if groups.nunique() < N_FOLDS:
         raise DataError(
             "too few cases remain to split",
@@ -73,13 +100,10 @@ def split(data: Samples, hold_out: list[str], seed: int = 0) -> Folds:
             expected=f"at least {N_FOLDS}",
             remedy="hold out less",
         )
-    strata = inside["label"] + "|" + inside["domain"].fillna("unknown")
+    strata = table["label"] + "|" + table["domain"].fillna("unknown")
     splitter = StratifiedGroupKFold(n_splits=N_FOLDS, shuffle=True, random_state=seed)
-    parts = splitter.split(np.zeros(len(inside)), strata, groups)
-    folds = Folds(seed, tuple(tuple(inside["image_id"].iloc[part]) for _, part in parts), held_out,
-                  tuple(table.loc[train_only & ~held, "image_id"]))  # fmt: skip
-    check_folds(folds, data)
-    return folds
+    parts = splitter.split(np.zeros(len(table)), strata, groups)
+    return [table["image_id"].iloc[part].tolist() for _, part in parts]
 
 
 def _train_only_mask(table: pd.DataFrame) -> np.ndarray:
@@ -137,7 +161,8 @@ def check_folds(folds: Folds, data: Samples) -> None:
     """
     owner: dict[str, str] = {}
     groups = case_groups(data.table)
-    listed = {image_id for ids in (*folds.folds, *folds.held_out.values(), folds.train_only) for image_id in ids}
+    everything = (*folds.folds, *folds.held_out.values(), folds.train_only, folds.unused)
+    listed = {image_id for ids in everything for image_id in ids}
     if unlisted := set(data.table["image_id"]) - listed:
         raise DataError(
             "the folds are not those of this table",
@@ -156,7 +181,7 @@ def check_folds(folds: Folds, data: Samples) -> None:
                 expected="each crop once",
                 remedy="run split again; do not edit a fold file by hand",
             )
-        for group in [*ids, *("case " + case for case in cases)]:
+        for group in [*ids, *(() if folds.leaky else ("case " + case for case in cases))]:
             if owner.setdefault(group, side) != side:
                 raise DataError(
                     f"{group} is on two sides",
@@ -170,7 +195,11 @@ def check_folds(folds: Folds, data: Samples) -> None:
 
 def write_folds(path: Path, folds: Folds) -> None:
     """Write folds.json, whole or not at all."""
-    content = {"seed": folds.seed, "folds": folds.folds, "held_out": folds.held_out, "train_only": folds.train_only}
+    content: dict[str, object] = {"seed": folds.seed, "folds": folds.folds, "held_out": folds.held_out}
+    if folds.train_only:
+        content |= {"train_only": folds.train_only}
+    if folds.unused or folds.leaky:
+        content |= {"unused": folds.unused, "leaky": folds.leaky}
     write_json(path, {"format": FORMAT, "sha256": folds.sha256, **content})
 
 
@@ -188,6 +217,8 @@ def read_folds(path: Path, data: Samples) -> Folds:
             tuple(map(tuple, content["folds"])),
             {name: tuple(ids) for name, ids in content["held_out"].items()},
             tuple(content.get("train_only", ())),
+            tuple(content.get("unused", ())),
+            content.get("leaky", False),
         )
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(f"{path} cannot be read", got=repr(error), expected="a fold file", remedy=remedy) from error

@@ -18,7 +18,7 @@ CARD = """# {name}
 - Output: {output}. A crop is called atypical from {threshold:.4f} on.
 - **Not for clinical use.** For research on crops like those below. Nothing here was validated on patients.
 - Trained on: {data}. {start}.
-  The weights are a moving average, taken after the {kept} epoch.
+  {fitted}.
 - Calibration: {calibration}.
 - Threshold: rule `{rule}`, fitted on {fitted_on}.
 - Rounding, against fp32: {rounding}.
@@ -47,7 +47,7 @@ def render_card(bundle: Bundle, results: Results) -> str:
     one = f"One {bundle.architecture} network that gives the probability"
     several = f"{count} {bundle.architecture} networks, one for each fold, that together give the probability"
     mean = "probability of the network" if count == 1 else f"mean of the {count} probabilities"
-    fitted = f"the out-of-fold predictions of {bundle.threshold.n_crops:,} crops"
+    predictions = f"the out-of-fold predictions of {bundle.threshold.n_crops:,} crops"
     return CARD.format(
         name=bundle.name,
         networks=one if count == 1 else several,
@@ -59,9 +59,9 @@ def render_card(bundle: Bundle, results: Results) -> str:
         threshold=bundle.threshold.value,
         data=", ".join(sources),
         start=describe_start(config),
-        kept=config["keep"],
+        fitted=_describe_fit(config),
         rule=bundle.threshold.rule,
-        fitted_on=fitted if bundle.threshold.fitted_on == "out-of-fold" else bundle.threshold.fitted_on,
+        fitted_on=predictions if bundle.threshold.fitted_on == "out-of-fold" else bundle.threshold.fitted_on,
         rounding=_describe_rounding(bundle),
         table=render_table(COLUMNS, list(overview_rows(results))),
         flattered=", although that network's epoch was chosen on these crops" if config["keep"] == "best" else "",
@@ -77,6 +77,17 @@ def describe_start(config: Mapping[str, Any]) -> str:
         return "Trained from scratch, without pre-trained weights"
     package = PACKAGES.get(config["architecture"])
     return f"Started from ImageNet weights, of {f'the package {package}' if package else 'timm'}"
+
+
+def _describe_fit(config: Mapping[str, Any]) -> str:
+    """How the weights came from there."""
+    if "probe" in config:
+        values = ", ".join(f"{c:.3g}" for c in config["c"])
+        return (
+            "Nothing of the network was trained: its last layer is a logistic regression on its embeddings, with "
+            f"C = {values}"
+        )
+    return f"The weights are a moving average, taken after the {config['keep']} epoch"
 
 
 def _describe_calibration(bundle: Bundle, results: Results) -> str:

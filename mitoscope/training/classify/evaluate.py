@@ -1,7 +1,9 @@
 """How good a study's networks are: out of fold, and on everything that was held out."""
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -75,7 +77,7 @@ def evaluate_run(studies: dict[str, Study[CropData]], rule: str, out: Path, *, m
     tables = render_overview(results)
     if judged:
         tables += "\n" + "\n".join(render(judged) for render in (render_table_2, render_rules, render_named))
-    _write(out, results, tables)
+    write_results(out, results, tables)
     if misses:
         worst = min(judged, key=lambda name: judged[name]["ensemble"]["roc_auc"])
         tables += "\n" + _write_misses(worst, *predicted[worst], rule, out)
@@ -88,12 +90,22 @@ def evaluate_run(studies: dict[str, Study[CropData]], rule: str, out: Path, *, m
 def compare_studies(studies: dict[str, Study[CropData]], rule: str, out: Path) -> str:
     """Evaluate studies side by side, by name: figures.json and one table with a row for each set of crops."""
     results = {name: found for name, (found, _) in _evaluate_all(studies, rule).items()}
-    return _write(out, results, render_overview(results))
+    return write_results(out, results, render_overview(results))
 
 
-def _write(out: Path, results: dict[str, Results], tables: str) -> str:
-    """Write the metrics with their provenance, and the tables; returns the tables."""
-    write_json(out / "figures.json", {**describe_command(), "studies": results})
+def write_results(out: Path, results: dict[str, Results], tables: str, more: Mapping[str, Any] | None = None) -> str:
+    """Write the metrics with their provenance to figures.json, and the tables to tables.md.
+
+    Args:
+        out: The folder.
+        results: By study, as `summarise` returns them.
+        tables: In Markdown.
+        more: Further provenance.
+
+    Returns:
+        The tables.
+    """
+    write_json(out / "figures.json", {**describe_command(), **(more or {}), "studies": results})
     write_text(out / "tables.md", tables)
     return tables
 

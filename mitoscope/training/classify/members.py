@@ -54,6 +54,7 @@ def describe_bundle(study: Study[CropData], predictions: OutOfFold, rule: str, n
         name=f"{architecture.replace('_', '-')}-{name}",
         architecture=architecture,
         input=InputSpec(**config["input"]),
+        classes=study.data.classes,
         calibration=calibration,
         threshold=Threshold(threshold, rule, "nothing" if rule == "one_half" else "out-of-fold", len(predictions)),
         members=tuple(

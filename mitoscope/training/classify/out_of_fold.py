@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mitoscope.classify.classifier import Classifier
-from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DataError
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds
@@ -38,7 +37,7 @@ def read_out_of_fold(study: Study[CropData]) -> OutOfFold:
     return OutOfFold(
         rows=study.data.rows_of(table["image_id"].tolist()),
         fold=table["fold"].to_numpy(),
-        is_atypical=(table["label"] == CLASS_NAMES[1]).to_numpy(),
+        is_atypical=(table["label"] == study.data.classes[-1]).to_numpy(),
         p_atypical=table["p_atypical"].to_numpy(),
     )
 

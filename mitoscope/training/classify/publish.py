@@ -73,16 +73,16 @@ def publish(
     out = out.resolve()  # "." has no name
     described = describe_bundle(study, predictions, rule, out.name, out)
     if shared is None:
-        return _write(described, read_states(study), study.data, study.folds, predictions)
+        return write_checked(described, read_states(study), study.data, study.folds, predictions)
     check_base(shared, out, stored=embed_base or merge)
     states, own = read_states(study), shared.read() if embed_base or merge else None
     if merge and own is not None:
         whole: list[State] = [merge_adapter(own, state, "the member") for state in states]
-        return _write(described, whole, study.data, study.folds, predictions)
+        return write_checked(described, whole, study.data, study.folds, predictions)
     members = tuple(replace(member, kind="adapter") for member in described.members)
     named = replace(shared.base, file=BASE_FILE if embed_base else None)
     bundle = replace(described, members=members, base=named)
-    return _write(bundle, states, study.data, study.folds, predictions, own, None if embed_base else shared.path)
+    return write_checked(bundle, states, study.data, study.folds, predictions, own, None if embed_base else shared.path)
 
 
 def check_base(shared: StudyBase, out: Path, *, stored: bool) -> None:
@@ -145,10 +145,10 @@ def republish(folder: Path, data: CropData, hold_out: list[str], out: Path, base
     stored = read_base(bundle) if bundle.base and bundle.base.file else None
     own = None if stored is None else parse_member(stored, "the base")
     predictions = predict_out_of_fold(Classifier.load(folder, precision="fp32", base=base), data, folds)
-    return _write(replace(bundle, folder=out.resolve()), states, data, folds, predictions, own, base)
+    return write_checked(replace(bundle, folder=out.resolve()), states, data, folds, predictions, own, base)
 
 
-def _write(
+def write_checked(
     described: Bundle,
     states: Sequence[State],
     data: CropData,
@@ -157,9 +157,23 @@ def _write(
     own: State | None = None,
     base: Path | None = None,
 ) -> str:
-    """Write a trial, check and measure it, then write the bundle with what was measured; returns the card's table.
+    """Write a trial, check and measure it, then write the bundle with what was measured.
 
-    own: the base that the bundle holds; base: where the base is that the bundle does not hold.
+    Args:
+        described: The manifest, without rounding and training crops.
+        states: The members' tensors.
+        data: The crops.
+        folds: The split.
+        predictions: Out of fold, as recorded when the members were fitted.
+        own: The base that the bundle holds.
+        base: Where the base is that the bundle does not hold.
+
+    Returns:
+        The card's table, in Markdown.
+
+    Raises:
+        DataError: A member as written predicts something else of its validation fold.
+        WeightsError: The folder holds something else than a bundle.
     """
     crops = data.crops[predictions.rows]
     steps = 2 + len(PRECISIONS)

@@ -34,7 +34,7 @@ def make_member(config: ClassifyConfig, data: CropData, folds: Folds, fold: int)
     loader = training_batches(CropDataset(data, trained, config.part.vote_weight), config, seed)
 
     def predict(state: Mapping[str, Tensor]) -> pd.DataFrame:
-        return _predict(config, state, data, validated, fold)
+        return predict_rows(config, state, data, validated, fold)
 
     return MemberFit(
         module=FoldModule(config, total_steps=len(loader) * config.epochs, seed=seed),
@@ -45,10 +45,21 @@ def make_member(config: ClassifyConfig, data: CropData, folds: Folds, fold: int)
     )
 
 
-def _predict(
+def predict_rows(
     config: ClassifyConfig, state: Mapping[str, Tensor], data: CropData, rows: np.ndarray, fold: int
 ) -> pd.DataFrame:
-    """image_id, label and p_atypical of some crops, as a bundle of this one member would predict them in fp32."""
+    """What a member predicts of some crops, as a bundle of this one member would, in fp32.
+
+    Args:
+        config: The settings.
+        state: The member's published tensors.
+        data: The crops.
+        rows: int64 (n,), which of them.
+        fold: The member's number, which decides its orientations.
+
+    Returns:
+        ``image_id``, ``label`` and ``p_atypical`` of each.
+    """
     bundle = Bundle(
         folder=Path(),
         name="unpublished",

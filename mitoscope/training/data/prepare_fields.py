@@ -51,10 +51,10 @@ def prepare_fields(sources: Sequence[LabelledFields], out: Path, mpp: float, rea
     rows, placed = [], []
     with writing_fields(out) as (file, tables):
         with progress(len(fields), unit="fields", what="reading") as bar:
-            for field in _records(fields):
-                pixels, read = _read(field, mpp, read_as)
+            for field in list_records(fields):
+                pixels, read = read_field(field, mpp, read_as)
                 height, width, _ = pixels.shape
-                own = _move(of_field.get(field["image_id"], none), field["path"], read, (width, height))
+                own = move_points(of_field.get(field["image_id"], none), field["path"], read, (width, height))
                 file.write(np.ascontiguousarray(pixels).data)
                 label = " + ".join(sorted(set(own["label"]))) or NO_POINT
                 digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
@@ -86,13 +86,27 @@ def _refuse_twice(fields: pd.DataFrame, column: str, what: str) -> None:
         )
 
 
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+def list_records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Its rows as dicts."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]
 
 
-def _read(field: Mapping[str, Any], mpp: float, read_as: float | None) -> tuple[np.ndarray, tuple[float, int, int]]:
-    """A field's pixels at ``mpp``; and its own µm per pixel, width and height."""
+def read_field(
+    field: Mapping[str, Any], mpp: float, read_as: float | None
+) -> tuple[np.ndarray, tuple[float, int, int]]:
+    """Read one field.
+
+    Args:
+        field: A row of `LabelledFields`.
+        mpp: µm per pixel of what is returned.
+        read_as: See `prepare_fields`.
+
+    Returns:
+        uint8 (H, W, 3), its pixels at ``mpp``; and its own µm per pixel, width and height in pixels.
+
+    Raises:
+        DataError: It cannot be read, or its resolution is not known.
+    """
     path = Path(field["path"])
     pixels = open_field(path)
     known = float(field["read_mpp"])
@@ -108,8 +122,20 @@ def _read(field: Mapping[str, Any], mpp: float, read_as: float | None) -> tuple[
     return resample(pixels, round(width * own / mpp), round(height * own / mpp)), (own, width, height)
 
 
-def _move(points: pd.DataFrame, path: object, read: tuple[float, int, int], size: tuple[int, int]) -> pd.DataFrame:
-    """A field's points in its new pixels."""
+def move_points(
+    points: pd.DataFrame, path: object, read: tuple[float, int, int], size: tuple[int, int]
+) -> pd.DataFrame:
+    """A field's points in the pixels that `read_field` returned.
+
+    Args:
+        points: In the field's own pixels.
+        path: The image's, for the message.
+        read: As `read_field` returns it.
+        size: Width and height of the new pixels.
+
+    Raises:
+        DataError: A point is outside of the field, or has no label.
+    """
     _, width, height = read
     x, y = points["x_px"].astype(float), points["y_px"].astype(float)
     inside = (x >= 0) & (x <= width) & (y >= 0) & (y <= height) & points["label"].notna()  # False for NaN

@@ -13,12 +13,13 @@ from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DataError
 from mitoscope.files import written_whole
 from mitoscope.images import CROP_PX
+from mitoscope.scoring.detection.tables import FIGURE, HARD_NEGATIVE
 from mitoscope.training.data.samples import find_rows
 
 COLUMNS = (
     "image_id",  # source/name; no two rows have the same
     "path",  # of the crop, or of the region of interest that it was cut from
-    "label",  # normal or atypical
+    "label",  # a word of one of CLASSES
     "domain",  # cancer type; empty where the source does not name it
     "case",  # slide, named alike in all sources; empty where it is not known
     "source",  # data set
@@ -35,6 +36,7 @@ KNOWN_BY_SOME = (
     "subclass_1",  # one of SUBCLASSES, by each of two experts
     "subclass_2",
 )
+CLASSES = (CLASS_NAMES, (HARD_NEGATIVE, FIGURE))  # of each task that crops are labelled for; positive last
 TRAINED_ON = ["image_id", "label", "case", "sha256", "atypical_votes", "subclass_1", "subclass_2"]
 SUBCLASSES = (
     "NMF prometaphase",
@@ -67,10 +69,16 @@ class CropData:
         """A hash of all that a fit is trained on; a finished fit is skipped only if it is the same."""
         return hashlib.sha256(self.table[TRAINED_ON].to_csv(index=False).encode()).hexdigest()
 
+    @cached_property
+    def classes(self) -> tuple[str, ...]:
+        """Which of `CLASSES` the labels belong to; the last one is positive."""
+        labels = set(self.table["label"])
+        return next((classes for classes in CLASSES if labels <= set(classes)), CLASS_NAMES)
+
     @property
     def is_atypical(self) -> np.ndarray:
-        """bool (N,): the label."""
-        return np.asarray(self.table["label"] == CLASS_NAMES[1])
+        """bool (N,): the label is the positive class, *atypical* or *mitotic figure*."""
+        return np.asarray(self.table["label"] == self.classes[-1])
 
     def rows_of(self, image_ids: list[str]) -> np.ndarray:
         """int64 (n,): the rows of these crops, in the same order."""
@@ -82,7 +90,7 @@ class CropData:
             raise DataError(
                 f"{name} holds one class only",
                 got=f"{len(rows)} crops",
-                expected="normal and atypical ones; metrics need both",
+                expected=f"{' and '.join(self.classes)}; metrics need both",
                 remedy="hold out other crops",
             )
 
@@ -123,11 +131,12 @@ def read_data(folder: Path) -> CropData:
             f"no usable data in {folder}", got=error, expected="table.csv and crops.npy, both complete", remedy=remedy
         ) from error
     lacking = [name for name in (*COLUMNS, *KNOWN_BY_SOME) if name not in table.columns]
-    unknown = sorted(set(map(str, table.get("label", []))) - set(CLASS_NAMES))
+    labels = set(map(str, table.get("label", [])))
+    unknown = [] if any(labels <= set(classes) for classes in CLASSES) else sorted(labels)[:3]
     surplus = [] if crops.shape == (len(table), CROP_PX, CROP_PX, 3) and crops.dtype == np.uint8 else crops.shape
     for what, got, expected in (
         ("table.csv lacks columns", lacking, str(COLUMNS)),
-        ("table.csv has unknown labels", unknown, str(CLASS_NAMES)),
+        ("table.csv has unknown labels", unknown, " or ".join(map(str, CLASSES))),
         ("crops.npy is not the table's", surplus, f"{len(table)} uint8 crops of {CROP_PX} px"),
     ):
         if got:

@@ -82,13 +82,9 @@ def publish(
     """
     if _is_detector({"": study}):
         _refuse(rule=rule)
-        for option, value in (("--base", base), ("--embed-base", embed_base), ("--merge-adapters", merge)):
-            if value:
-                raise _unfit(option, value, "a study of adapters")
+        _refuse_all({"--base": base, "--embed-base": embed_base, "--merge-adapters": merge}, "a study of adapters")
         return publish_detector(study, out, members, state or MEMBER)
-    for option, value in (("--members", list(members)), ("--state", state)):
-        if value:
-            raise _unfit(option, value, "a study to detect")
+    _refuse_all({"--members": list(members), "--state": state}, "a study to detect")
     return publish_classifier(study, out, rule or DEFAULT_RULE, base=base, embed_base=embed_base, merge=merge)
 
 
@@ -99,11 +95,11 @@ def _is_detector(studies: Mapping[str, Study[Any]]) -> bool:
 
 def _refuse(*, rule: str | None = None, misses: bool = False) -> None:
     """Refuse a classifier's options for a detector."""
-    for option, value in (("--threshold-rule", rule), ("--misses", misses)):
+    _refuse_all({"--threshold-rule": rule, "--misses": misses}, "a study to classify")
+
+
+def _refuse_all(options: Mapping[str, object], expected: str) -> None:
+    """Refuse the first option that has a value: it is another task's."""
+    for option, value in options.items():
         if value:
-            raise _unfit(option, value, "a study to classify")
-
-
-def _unfit(option: str, value: object, expected: str) -> DataError:
-    """The error for another task's option."""
-    return DataError(f"{option} does not apply to this study", got=value, expected=expected, remedy="remove it")
+            raise DataError(f"{option} does not apply to this study", got=value, expected=expected, remedy="remove it")

@@ -9,6 +9,7 @@ import pytest
 from mitoscope.scoring.report.build import report
 from mitoscope.scoring.report.detections import SCRIPTS as POINT_SCRIPTS
 from mitoscope.scoring.report.page import SCRIPTS, TEMPLATES, encode_data
+from mitoscope.slide.report.page import SCRIPTS as SLIDE_SCRIPTS
 
 HOSTILE = "</script><script>alert(1)</script><!-- <img src=x onerror=alert(2)> \u2028 & ' \" é"
 
@@ -25,8 +26,11 @@ def test_what_is_no_json_is_refused() -> None:
 
 
 def test_every_script_and_style_is_in_use_and_loads_nothing() -> None:
-    pages = {f"{name}.html.j2" for name in ("base", "parts", "report", "detections", "review", "zoom")}
-    named = {*SCRIPTS, *POINT_SCRIPTS, "review.js", *pages, "histogram.svg.j2", "report.css"}
+    pages = {
+        f"{name}.html.j2"
+        for name in ("base", "parts", "crops", "detail", "report", "detections", "review", "slide", "zoom")
+    }
+    named = {*SCRIPTS, *POINT_SCRIPTS, *SLIDE_SCRIPTS, "review.js", *pages, "histogram.svg.j2", "report.css"}
     assert {path.name for path in TEMPLATES.iterdir()} == named
     for path in TEMPLATES.iterdir():
         text = path.read_text(encoding="utf-8")

@@ -1,0 +1,1 @@
+"""Probes: crops are embedded once by a frozen network, and small classifiers are fitted to the embeddings."""

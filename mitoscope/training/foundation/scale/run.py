@@ -1,0 +1,187 @@
+"""Run a study: every trial once, each with its own folder, so that another run continues an interrupted one."""
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import safetensors.torch
+
+from mitoscope.errors import DataError
+from mitoscope.files import read_object, write_json, write_text
+from mitoscope.progress import progress
+from mitoscope.provenance import read_commit
+from mitoscope.training.classify.task import predict_rows
+from mitoscope.training.data.table import CropData
+from mitoscope.training.fit import check_task
+from mitoscope.training.folds import Folds, write_folds
+from mitoscope.training.foundation.probe.heads import PROBES, ProbeSettings, configure_probe, fit_head
+from mitoscope.training.foundation.probe.store import Embeddings
+from mitoscope.training.foundation.scale.measure import Scored, score
+from mitoscope.training.foundation.scale.trials import VALIDATION, Plan, Trial, draw
+from mitoscope.training.presets import configure
+from mitoscope.training.settings import FitConfig
+from mitoscope.training.study.launch import FitJob
+
+TRIAL, PREDICTIONS = "trial.json", "predictions.csv"
+Launch = Callable[[list[FitJob]], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What a study learns from.
+
+    Attributes:
+        folder: The data folder.
+        data: Its crops.
+        embeddings: Of them; None where no probe is asked for.
+        settings: ``key=value`` changes to every preset of a fit.
+    """
+
+    folder: Path
+    data: CropData
+    embeddings: Embeddings | None
+    settings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Work:
+    """One trial, ready to be run.
+
+    Attributes:
+        trial: The run.
+        folds: Fold 0 validates, fold 1 is learned from.
+        method: The probe's settings, or those of the fit.
+        mark: Identity: only the same trial is taken as finished.
+        folder: Its own.
+    """
+
+    trial: Trial
+    folds: Folds
+    method: ProbeSettings | FitConfig[Any]
+    mark: dict[str, Any]
+    folder: Path
+
+
+def run_plan(plan: Plan, source: Source, out: Path, launch: Launch) -> list[Scored]:
+    """Run what is not finished, and score all.
+
+    Args:
+        plan: The study.
+        source: What it learns from.
+        out: The study's folder. More seeds, fractions or methods may be added to it later.
+        launch: Runs the fits, e.g. `mitoscope.training.study.launch.run_local`.
+
+    Raises:
+        DataError: Before anything is run: a fraction leaves a class empty, a method is unknown, or a trial's folder
+            holds another trial. Later: a fit failed.
+    """
+    works = [_prepare(trial, plan, source, out) for trial in plan.list_trials(source.data.table)]
+    todo = [work for work in works if not _is_done(work)]
+    if len(todo) < len(works):
+        print(f"{len(works) - len(todo)} of {len(works)} trials are finished: nothing to do for them")
+    for work in todo:
+        work.folder.mkdir(parents=True, exist_ok=True)
+        write_folds(work.folder / "folds.json", work.folds)
+    fits = [(work, _job(work, source)) for work in todo if isinstance(work.method, FitConfig)]
+    if fits:
+        launch([job for _, job in fits])
+    with progress(len(todo), unit="trials", what="scoring") as bar:
+        for work in todo:
+            predict = _predict_fit if isinstance(work.method, FitConfig) else _predict_probe
+            table, learned = predict(work, source)
+            write_text(work.folder / PREDICTIONS, table.to_csv(index=False))
+            write_json(work.folder / TRIAL, {"mark": work.mark, "commit": read_commit(), "learned": learned})
+            bar.update()
+    return [each for work in works for each in _score(work, source.data)]
+
+
+def _prepare(trial: Trial, plan: Plan, source: Source, out: Path) -> Work:
+    """Draw a trial's crops and check its settings."""
+    method: ProbeSettings | FitConfig[Any]
+    if trial.method in PROBES:
+        method = configure_probe(trial.method, trial.settings)
+        if source.embeddings is None:
+            raise DataError(
+                f"{trial.method} needs --embeddings", got="none", expected="a folder that embed wrote", remedy="add it"
+            )
+        identity = hashlib.sha256(json.dumps([asdict(method), source.embeddings.sha256]).encode()).hexdigest()
+    else:
+        method = configure(trial.method, [*source.settings, *trial.settings, f"seed={trial.seed}"])
+        check_task(source.data, method)
+        identity = method.sha256
+    folds = draw(source.data, trial, plan)
+    mark = {"method_sha256": identity, "data_sha256": source.data.sha256, "folds_sha256": folds.sha256}
+    return Work(trial, folds, method, mark, out / "trials" / trial.name)
+
+
+def _is_done(work: Work) -> bool:
+    """Whether its predictions are there.
+
+    Raises:
+        DataError: The folder holds another trial.
+    """
+    path = work.folder / TRIAL
+    if not path.is_file():
+        return False
+    found = read_object(path, f"delete {work.folder}", ("mark",))["mark"]
+    if found != work.mark:
+        raise DataError(
+            f"{work.folder} belongs to other data, embeddings, settings or hold-outs",
+            got=found,
+            expected=str(work.mark),
+            remedy="name another --out, or delete that folder",
+        )
+    return (work.folder / PREDICTIONS).is_file()
+
+
+def _job(work: Work, source: Source) -> FitJob:
+    """The fit of a trial."""
+    trial = work.trial
+    settings = (*source.settings, *trial.settings, f"seed={trial.seed}")
+    return FitJob(source.folder, work.folder / "folds.json", 0, work.folder / "fit", trial.method, settings)
+
+
+def _predict_probe(work: Work, source: Source) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Fit a probe; its probabilities of the validation crops and of each set, and what was chosen."""
+    assert isinstance(work.method, ProbeSettings) and source.embeddings is not None
+    data, values = source.data, source.embeddings.values
+    validation, fitted = (data.rows_of(list(ids)) for ids in work.folds.folds)
+    head = fit_head(work.method, values, data.is_atypical, fitted, [(fitted, validation)])
+    tables = [_table(name, data, rows, head.predict(values[rows])) for name, rows in _sets(work, data).items()]
+    return pd.concat(tables), {"c": getattr(head, "c", None)}
+
+
+def _predict_fit(work: Work, source: Source) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """What the member of a finished fit predicts."""
+    assert isinstance(work.method, FitConfig)
+    data, run = source.data, work.folder / "fit"
+    state = safetensors.torch.load_file(run / "member.safetensors")
+    tables = []
+    for name, rows in _sets(work, data).items():
+        p = predict_rows(work.method, state, data, rows, 0)["p_atypical"].to_numpy()
+        tables.append(_table(name, data, rows, p))
+    return pd.concat(tables), {"fit": read_object(run / "done.json", f"delete {run}")}
+
+
+def _sets(work: Work, data: CropData) -> dict[str, np.ndarray]:
+    """The rows of the validation crops and of each set that is scored."""
+    ids = {VALIDATION: work.folds.folds[0], **work.folds.held_out}
+    return {name: data.rows_of(list(names)) for name, names in ids.items()}
+
+
+def _table(name: str, data: CropData, rows: np.ndarray, p: np.ndarray) -> pd.DataFrame:
+    """The predictions of one set."""
+    return pd.DataFrame({"crops": name, "image_id": data.table["image_id"].iloc[rows].to_numpy(), "p": p})
+
+
+def _score(work: Work, data: CropData) -> Sequence[Scored]:
+    """A finished trial's sets."""
+    table = pd.read_csv(work.folder / PREDICTIONS, dtype={"image_id": str, "crops": str})
+    rows = data.rows_of(table["image_id"].tolist())
+    known = table.assign(positive=data.is_atypical[rows], case=data.table["case"].iloc[rows].to_numpy())
+    return score(work.trial, len(work.folds.folds[1]), known)

@@ -1,0 +1,93 @@
+"""From crops to a bundle: a probe's metrics, and its heads on one base as inference runs them."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mitoscope.bundle.read import read_bundle
+from mitoscope.classify.classifier import Classifier
+from mitoscope.cli import main
+from mitoscope.errors import DataError
+from mitoscope.training.data.table import CropData
+from mitoscope.training.folds import Folds, split
+from mitoscope.training.foundation.embedder import Embedder
+from mitoscope.training.foundation.probe.heads import configure_probe
+from mitoscope.training.foundation.probe.publish import publish_probe
+from mitoscope.training.foundation.probe.run import Probe, fit_probe
+from mitoscope.training.foundation.probe.store import Embeddings
+
+HOLD_OUT = "source=other"
+
+
+@pytest.fixture(scope="module")
+def folds(data: CropData) -> Folds:
+    return split(data, [HOLD_OUT])
+
+
+@pytest.fixture(scope="module")
+def probe(data: CropData, folds: Folds, embeddings: Embeddings) -> Probe:
+    return fit_probe("probe", configure_probe("probe", ["c=0.01"]), data, folds, embeddings)
+
+
+def test_each_crop_is_predicted_by_the_head_that_never_saw_its_fold(
+    data: CropData, folds: Folds, probe: Probe, embeddings: Embeddings
+) -> None:
+    for number, head in enumerate(probe.heads):
+        rows = data.rows_of(list(folds.folds[number]))
+        own = probe.predictions.fold == number
+        np.testing.assert_array_equal(probe.predictions.rows[own], rows)
+        np.testing.assert_allclose(probe.predictions.p_atypical[own], head.predict(embeddings.values[rows]))
+    assert probe.p_held_out[HOLD_OUT].shape == (5, 10)
+    assert len(probe.predictions) == 70
+
+
+def test_the_command_writes_metrics_and_a_bundle_that_inference_runs(
+    data_folder: Path, data: CropData, folds: Folds, probe: Probe, embeddings_folder: Path, base: Path, tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    out, bundle = tmp_path / "results", tmp_path / "tiny"
+    command = ["train", "probe", "--data", data_folder, "--embeddings", embeddings_folder, "--hold-out", HOLD_OUT]
+    command += ["--set", "c=0.01", "--out", out, "--publish", bundle, "--base", base]
+    assert main([str(word) for word in command]) == 0, capsys.readouterr().err
+    found = json.loads((out / "figures.json").read_text())
+    assert found["studies"]["probe"]["held_out"][HOLD_OUT]["n_networks"] == 5
+    assert found["embeddings"]["made_by"]["network"] == "test_resnet"
+    assert "| probe | out of fold | 70 " in (out / "tables.md").read_text()
+    assert (out / "roc-1.svg").is_file()
+
+    written = read_bundle(bundle)
+    assert [member.kind for member in written.members] == ["adapter"] * 5
+    assert written.base is not None
+    assert (written.base.file, len(list(bundle.glob("*.safetensors")))) == (None, 5)
+    assert "logistic regression on its embeddings, with C = 0.01" in " ".join(
+        (bundle / "README.md").read_text().split()
+    )
+    rows = data.rows_of(list(folds.held_out[HOLD_OUT]))
+    p_members = Classifier.load(bundle, device="cpu", precision="fp32", base=base).predict_members(data.crops[rows])
+    np.testing.assert_allclose(p_members, probe.p_held_out[HOLD_OUT], atol=2e-3)
+    assert np.ptp(p_members) > 0.01
+
+
+def test_what_cannot_be_published_is_one_clear_line(
+    data: CropData, folds: Folds, embeddings: Embeddings, embedder: Embedder, tmp_path: Path
+) -> None:
+    neighbours = fit_probe("knn", configure_probe("knn", ["neighbours=3"]), data, folds, embeddings)
+    with pytest.raises(DataError, match="knn cannot be published: got nearest neighbours"):
+        publish_probe(neighbours, data, folds, embeddings, embedder, "one_half", tmp_path / "bundle")
+
+
+def test_bad_options_are_one_clear_line(
+    data_folder: Path, embeddings_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = ["train", "probe", "--data", str(data_folder), "--out", str(tmp_path / "out")]
+    for words, message in (
+        (["--embeddings", str(tmp_path)], "embeddings.json cannot be read"),
+        (["--embeddings", str(embeddings_folder), "--probe", "svm"], "the probe svm is unknown"),
+        (["--embeddings", str(embeddings_folder), "--probe", "probe", "knn", "--publish", "x"], "takes one probe"),
+    ):
+        assert main([*common, *words]) == 1
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1

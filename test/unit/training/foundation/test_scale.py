@@ -1,0 +1,147 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from mitoscope.cli import main
+from mitoscope.errors import DataError
+from mitoscope.training.data.table import CropData
+from mitoscope.training.folds import case_groups, read_folds, write_folds
+from mitoscope.training.foundation.probe.store import Embeddings
+from mitoscope.training.foundation.scale.measure import Point, find_enough, score, summarise_seeds
+from mitoscope.training.foundation.scale.run import Source, run_plan
+from mitoscope.training.foundation.scale.trials import TEST, Plan, Trial, draw
+
+HOLD_OUT = ("source=other",)
+
+
+def cases_of(data: CropData, ids: tuple[str, ...]) -> set[str]:
+    return set(case_groups(data.table).iloc[data.rows_of(list(ids))])
+
+
+def test_a_smaller_fraction_is_a_part_of_a_larger_one_and_no_case_is_on_two_sides(data: CropData) -> None:
+    plan = Plan(("probe",), hold_out=HOLD_OUT)
+    parts = [draw(data, Trial("probe", fraction=fraction, seed=3), plan) for fraction in (0.3, 0.6, 1.0)]
+    small, middle, whole = (set(folds.folds[1]) for folds in parts)
+    assert small < middle < whole
+    assert len(small) == round(0.3 * len(whole))
+    assert len(cases_of(data, parts[0].folds[1])) == -(-len(small) // 4)  # whole slides of four, but for the last
+    for folds in parts:
+        validation, fitted = (cases_of(data, ids) for ids in folds.folds)
+        assert not validation & fitted
+        assert folds.folds[0] == parts[0].folds[0]
+        assert len(folds.unused) + len(folds.folds[1]) == len(whole)
+        assert TEST not in folds.held_out
+
+
+def test_a_random_split_has_cases_on_two_sides_and_says_so(data: CropData, tmp_path: Path) -> None:
+    plan = Plan(("probe",), splits=("case", "random"))
+    folds = draw(data, Trial("probe", split="random"), plan)
+    assert cases_of(data, folds.held_out[TEST]) & cases_of(data, folds.folds[1])
+    write_folds(tmp_path / "folds.json", folds)
+    assert json.loads((tmp_path / "folds.json").read_text())["leaky"] is True
+    assert read_folds(tmp_path / "folds.json", data) == folds
+    by_case = draw(data, Trial("probe"), plan)
+    assert not cases_of(data, by_case.held_out[TEST]) & cases_of(data, by_case.folds[1])
+
+
+def test_a_fraction_that_leaves_a_class_empty_is_one_clear_line(
+    data: CropData, embeddings: Embeddings, tmp_path: Path
+) -> None:
+    source = Source(tmp_path, data, embeddings)
+    plan = Plan(("probe-uni",), fractions=(0.001, 1.0), hold_out=HOLD_OUT)
+    with pytest.raises(DataError, match="the fraction 0.001 with seed 42 holds no crop of the class") as caught:
+        run_plan(plan, source, tmp_path / "study", lambda _: None)
+    assert "got 1 crops, all of one class, expected crops of both classes; name larger --fractions" in str(caught.value)
+    assert not (tmp_path / "study").exists()
+
+
+@pytest.mark.parametrize(("change", "message"), [({"fractions": (0.0,)}, "out of range"), ({"seeds": (1, 1)}, "twice")])
+def test_a_bad_plan_is_refused(change: dict[str, tuple[float, ...]], message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        Plan(("probe",), **change)  # type: ignore[arg-type]
+
+
+def test_a_study_runs_once_and_grows(
+    data_folder: Path, embeddings_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "scale", "--data", str(data_folder), "--embeddings", str(embeddings_folder)]
+    command += ["--hold-out", HOLD_OUT[0], "--method", "probe-uni", "knn", "--out", str(tmp_path)]
+    assert main([*command, "--fractions", ".5", "1", "--seeds", "1", "2"]) == 0, capsys.readouterr().err
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.glob("trials/*/trial.json")}
+    assert len(before) == 8
+    assert main([*command, "--fractions", ".5", "1", "--seeds", "1", "2", "3"]) == 0
+    assert "8 of 12 trials are finished" in capsys.readouterr().out
+    assert before.items() <= {path: path.stat().st_mtime_ns for path in tmp_path.glob("trials/*/trial.json")}.items()
+    found = json.loads((tmp_path / "scale.json").read_text())
+    assert len(found["trials"]) == 12
+    assert {(point["method"], point["fraction"], point["n_seeds"]) for point in found["points"]} == {
+        (method, fraction, 3) for method in ("probe-uni", "knn") for fraction in (0.5, 1.0)
+    }
+    assert "at least 98% of that with all training crops" in (tmp_path / "tables.md").read_text()
+    assert (tmp_path / "curve-1.svg").is_file()
+    assert main([*command, "--fractions", ".5", "1", "--seeds", "1", "2", "--grid", "neighbours", "3"]) == 0
+    assert main([*command[:-2], "--out", str(tmp_path), "--hold-out", "lung", "--seeds", "1"]) == 1
+    assert "belongs to other data, embeddings, settings or hold-outs" in capsys.readouterr().err
+
+
+def test_leaks_and_gaps_have_tables(
+    data_folder: Path, embeddings_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "scale", "--data", str(data_folder), "--embeddings", str(embeddings_folder), "--seeds", "1"]
+    command += ["--method", "probe-uni"]
+    assert main([*command, "--split", "case", "random", "--out", str(tmp_path / "leak")]) == 0, capsys.readouterr().err
+    assert "Random split less split by case" in (tmp_path / "leak" / "tables.md").read_text()
+    assert main([*command, "--leave-one-out", "domain", "--out", str(tmp_path / "gap")]) == 0
+    text = (tmp_path / "gap" / "tables.md").read_text()
+    assert "| probe-uni | domain=breast |" in text
+    assert "| probe-uni | mean |" in text
+    assert (tmp_path / "gap" / "points-1.svg").is_file()
+
+
+def predictions(quality: float, seed: int) -> pd.DataFrame:
+    """400 crops of 20 cases, half of them the validation; p tells the class by so many standard deviations."""
+    random = np.random.default_rng(seed)
+    positive = np.arange(400) % 2 == 0
+    p = 1 / (1 + np.exp(-(quality * positive + random.normal(size=400))))
+    sets = np.where(np.arange(400) < 200, "validation", "test")
+    return pd.DataFrame({"crops": sets, "positive": positive, "p": p, "case": [f"c{k // 20}" for k in range(400)]})
+
+
+def curve_of(qualities: dict[float, float]) -> list[Point]:
+    scored = [
+        each
+        for fraction, quality in qualities.items()
+        for seed in (1, 2, 3)
+        for each in score(Trial("probe", fraction=fraction, seed=seed), 10, predictions(quality, seed))
+    ]
+    return summarise_seeds(scored)
+
+
+def test_the_interval_holds_the_mean_and_the_least_fraction_is_found() -> None:
+    curve = curve_of({0.1: 0.5, 0.5: 2.98, 1.0: 3.0})
+    for point in curve:
+        low, high = point.interval("roc_auc") or (1, 0)
+        assert low < point.mean["roc_auc"] < high
+        assert (point.n_seeds, point.crops) == (3, "test")
+    assert [find_enough(curve, metric) for metric in ("roc_auc", "balanced_accuracy")] == [0.5, 0.5]
+    assert find_enough(curve[:2], "roc_auc") is None
+    assert find_enough(curve_of({0.1: 3.0, 0.5: 0.5, 1.0: 3.0}), "roc_auc") == 1.0
+
+
+def test_fits_and_probes_stand_in_one_table(
+    data_folder: Path, embeddings_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "scale", "--data", str(data_folder), "--embeddings", str(embeddings_folder), "--seeds", "1"]
+    command += ["--hold-out", HOLD_OUT[0], "--method", "probe-uni", "smoke", "--out", str(tmp_path)]
+    settings = ("architecture=test_resnet", "epochs=1", "ema_decay=0")
+    command += [word for setting in settings for word in ("--set", setting)]
+    assert main(command) == 0, capsys.readouterr().err
+    assert main(command) == 0
+    assert "2 of 2 trials are finished" in capsys.readouterr().out
+    found = json.loads((tmp_path / "scale.json").read_text())
+    assert [(trial["method"], trial["n_crops"]) for trial in found["trials"]] == [("probe-uni", 10), ("smoke", 10)]
+    member = tmp_path / "trials" / "smoke_case_1_seed1" / "fit" / "member.safetensors"
+    assert member.is_file()
