@@ -8,7 +8,7 @@ Example:
     >>> from pathlib import Path
     >>> import mitoscope
     >>> classifier = mitoscope.Classifier.load()
-    >>> (stack,) = Path("test/input").rglob("*.tiff")
+    >>> (stack,) = Path("test/input/interf0").rglob("*.tiff")
     >>> crops = mitoscope.read_crops(stack)
     >>> p_atypical = classifier.predict_proba(crops)  # float64 (16,)
     >>> is_atypical = p_atypical >= classifier.threshold

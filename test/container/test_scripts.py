@@ -384,7 +384,7 @@ def test_points_that_break_the_rules_fail(detecting: Checkout) -> None:
         ({"probability": 0.9}, "", ""),
         ({"probability": 0.9002}, "", "another probability"),
         ({"probability": 0.9002}, "yes", ""),
-        ({"point": [0.051, 0.1, 0.0]}, "", "no point where one is expected"),
+        ({"point": [0.052, 0.1, 0.0]}, "", "no point where one is expected"),
         ({"name": "non-mitotic figure"}, "", "another name"),
     ],
 )

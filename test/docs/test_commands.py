@@ -102,7 +102,7 @@ def test_a_command_exists_and_takes_its_arguments(page: str, words: list[str]) -
         ).stdout
         assert {word for word in arguments if word.startswith("--")} <= set(re.findall(r"--[a-z]+", help_text))
     else:
-        assert program in {"pip", ".venv/bin/pip", "docker", "git", "source"} or program.startswith("BASE_IMAGE=")
+        assert program in {"pip", ".venv/bin/pip", "docker", "git", "hf", "source"} or program.startswith("BASE_IMAGE=")
 
 
 @pytest.mark.parametrize(("page", "text"), INLINE)

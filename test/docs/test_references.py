@@ -9,7 +9,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 TOP = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md", "train/README.md")]
 PAGES = [*TOP, *sorted((ROOT / "docs").rglob("*.md"))]
-MADE = {"test/output", "mitoscope/weights/lite"}  # by make run, and in the wheel
+MADE = {"test/output", "test/output/region0.png", "mitoscope/weights/lite"}  # by make, and in the wheel
 PATH = re.compile(r"`((?:\.ci|docs|mitoscope|model|test|tools|train)/[\w./*-]+)(?:::(\w+))?`")
 
 

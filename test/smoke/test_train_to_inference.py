@@ -239,7 +239,6 @@ def test_adapters_without_their_base_are_published_again_with_the_user_s(
     [
         (["--study", "x", "--hold-out", "lung"], "--hold-out cannot be combined with --study"),
         (["--bundle", "x", "--threshold-rule", "otsu"], "--threshold-rule cannot be combined with --bundle"),
-        (["--study", "x", "--base", "y"], "--base cannot be combined with --study"),
         (["--bundle", "x"], "--bundle needs --data"),
     ],
 )

@@ -70,7 +70,7 @@ def test_an_overview_is_nearly_the_same_with_and_without_levels(
     first, second = (open_slide(path).read_overview(2.0).astype(int) for path in (pyramid, flat))
     assert first.shape == (101, 126, 3)
     apart = np.abs(first - second)[:-1, :-1]
-    assert apart.mean() <= 1 and apart.max() <= 10  # the level's own pixels lie up to one of level 0 beside
+    assert apart.mean() <= 2 and apart.max() <= 10  # the level's own pixels lie up to one of level 0 beside
     expected = pixels[:800, :1000].reshape(100, 8, 125, 8, 3).mean(axis=(1, 3))
     assert np.abs(second[:100, :125] - expected).max() <= 1
 
