@@ -43,14 +43,14 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.slow
 def test_the_wheel_holds_the_library_and_the_weights_and_nothing_else(wheel: Path) -> None:
     listed = subprocess.run(["git", "ls-files", "mitoscope"], cwd=ROOT, capture_output=True, text=True, check=True)
-    weights = sorted(path for path in (ROOT / "weights" / "lite").iterdir())
+    weights = [path for name in ("lite", "detector-lite") for path in sorted((ROOT / "weights" / name).iterdir())]
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
         given = {"mitoscope/weights/sample.tiff", "mitoscope/weights/sample.json"}  # for selftest
-        given |= {f"mitoscope/weights/lite/{path.name}" for path in weights}
+        given |= {f"mitoscope/{path.relative_to(ROOT)}" for path in weights}
         assert names == {*listed.stdout.split(), *given}
         for path in weights:
-            assert archive.read(f"mitoscope/weights/lite/{path.name}") == path.read_bytes()
+            assert archive.read(f"mitoscope/{path.relative_to(ROOT)}") == path.read_bytes()
         assert any(name.endswith(".html.j2") for name in names)
         (entry_points,) = [name for name in archive.namelist() if name.endswith("entry_points.txt")]
         assert "mitoscope = mitoscope.cli:main" in archive.read(entry_points).decode()
