@@ -9,9 +9,10 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from mitoscope.errors import DataError
 from mitoscope.images import CROP_PX
+from mitoscope.images.slide import PLAUSIBLE_MPP
+from mitoscope.images.tiff_source import UM_PER_UNIT
 
 TIFFS = (".tif", ".tiff")
-LEAST_MPP, MOST_MPP = 0.05, 5.0  # of a microscope's image
 
 
 def open_roi(path: Path) -> np.ndarray:
@@ -69,12 +70,12 @@ def read_mpp(path: Path) -> float | None:
         return None  # JPEGs state the resolution of paper
     with tifffile.TiffFile(path) as tiff:
         tags = tiff.pages[0].tags  # type: ignore[union-attr]
-        unit_um = {2: 25_400.0, 3: 10_000.0}.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 0)
+        unit_um = UM_PER_UNIT.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 0)
         top, bottom = tags["XResolution"].value if "XResolution" in tags else (0, 1)
     if unit_um is None or not top:
         return None
     mpp = unit_um * bottom / top
-    return mpp if LEAST_MPP <= mpp <= MOST_MPP else None
+    return mpp if PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1] else None
 
 
 def cut_crop(roi: np.ndarray, x_px: int, y_px: int) -> np.ndarray:
