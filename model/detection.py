@@ -18,6 +18,7 @@ from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import DeviceError, InputError, WeightsError
 from mitoscope.images.crops import find_stack
 from mitoscope.images.slide import Slide, open_slide, read_origin_mm
+from mitoscope.memory import keep_freed_memory
 from mitoscope.sockets import POINT_NAMES, POINTS_NAME
 from mitoscope.stopwatch import Stopwatch
 from model.contract import check_writable, write_result
@@ -108,6 +109,8 @@ def score_region(
 def get_place() -> Callable[..., Any]:
     """The function that places a bundle."""
     from mitoscope.detect.detector import Detector  # here: it imports torch
+
+    keep_freed_memory()
 
     def place(bundle: Any, contents: Iterator[bytes], device: Any, precision: str, base: Path | None) -> Detector:  # noqa: ANN401
         if base is not None:
