@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 LITE   := runs/lite
 DETECTOR := runs/detector-lite
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
-          --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" $(UPGRADE)
+          --no-strip-extras --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" $(UPGRADE)
 
 # Tests that make test leaves out: they need minutes, or a program that many machines lack.
 SLOW   := slow or docker or browser or slurm
