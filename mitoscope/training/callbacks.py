@@ -8,15 +8,24 @@ from lightning.pytorch.callbacks import EarlyStopping
 
 
 class PlainProgress(L.Callback):
-    """Prints a line at the start and one after each validation, where there is no terminal to draw a bar on."""
+    """Prints a line at the start and one after each validation, or each epoch of a fit that has none.
+
+    For output that is no terminal, where no bar can be drawn.
+    """
 
     def on_train_start(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
         """Print what will be trained, unless all is done."""
         if trainer.should_stop:
             return
-        steps = f"{trainer.num_training_batches} steps an epoch, a line every {trainer.check_val_every_n_epoch} epochs"
+        every = trainer.check_val_every_n_epoch if trainer.enable_validation else 1
+        steps = f"{trainer.num_training_batches} steps an epoch, a line every {every} epochs"
         first, last = trainer.current_epoch + 1, trainer.max_epochs
         print(f"training epochs {first} to {last} on {trainer.strategy.root_device}: {steps}", flush=True)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, module: L.LightningModule) -> None:
+        """Print the epoch and its metrics, where no validation does."""
+        if not trainer.enable_validation:
+            self.on_validation_end(trainer, module)
 
     def on_validation_end(self, trainer: L.Trainer, _module: L.LightningModule) -> None:
         """Print the epoch and its metrics."""

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mitoscope.errors import DataError
-from mitoscope.training.detect.cli import add_mine
+from mitoscope.training.detect.cli import add_mine, add_publish_options
 from mitoscope.training.foundation.commands import add_foundation_commands
 from mitoscope.training.study.options import add_launcher, choose_launcher, whole_number
 
@@ -110,7 +110,7 @@ def _run(options: argparse.Namespace) -> None:
     from mitoscope.training.study.study import Recipe, run_leave_one_out, run_study
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # stops the members, too
-    recipe = Recipe(options.preset, tuple(_settings(options)), options.members)
+    recipe = Recipe(options.preset, tuple(_settings(options)), options.members, options.whole)
     launch = choose_launcher(options)
     if options.leave_one_out:
         run_leave_one_out(options.data, options.out, recipe, options.hold_out, launch, options.leave_one_out)
@@ -150,7 +150,11 @@ def _publish(options: argparse.Namespace) -> None:
     from mitoscope.training.study.study import read_study
 
     source = "--study" if options.study else "--bundle"
-    unused = ("hold_out",) if options.study else ("threshold_rule", "members", "state", "embed_base", "merge_adapters")
+    unused = (
+        ("hold_out",)
+        if options.study
+        else ("threshold_rule", "members", "state", "whole", "embed_base", "merge_adapters")
+    )
     for name in unused:
         if value := getattr(options, name):
             option = f"--{name.replace('_', '-')}"
@@ -159,7 +163,7 @@ def _publish(options: argparse.Namespace) -> None:
             )
     if options.study:
         study = read_study(options.study, options.data)
-        which = {"members": options.members, "state": options.state}
+        which = {"members": options.members, "state": options.state, "whole": options.whole}
         how = {"base": options.base, "embed_base": options.embed_base, "merge": options.merge_adapters}
         print(publish(study, options.out, options.threshold_rule, **which, **how))
     else:
@@ -229,19 +233,17 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
 
     fit = commands.add_parser("fit", help="train one member; resumable")
     fit.add_argument("--folds", type=Path, required=True, metavar="FILE")
-    fit.add_argument("--fold", type=int, required=True, choices=range(5))
+    fit.add_argument("--fold", type=int, required=True, choices=range(6),
+                     help="5: all of them; only for a detector")  # fmt: skip
     fit.set_defaults(command=_fit)
 
     run = commands.add_parser("run", help="train a study: five members, or five for each domain; resumable")
-    run.add_argument(
-        "--leave-one-out",
-        nargs="?",
-        const="domain",
-        metavar="COLUMN",
-        help="one study for each domain, with that domain held out; or for each value of another column",
-    )
+    run.add_argument("--leave-one-out", nargs="?", const="domain", metavar="COLUMN",
+                     help="one study for each domain, with that domain held out; or for each value of another "
+                          "column")  # fmt: skip
     run.add_argument("--members", type=int, choices=range(1, 6), default=5, metavar="N",
                      help="fit only the first N of the five folds (%(default)s)")  # fmt: skip
+    run.add_argument("--whole", action="store_true", help="of a detector: one more network, trained on all folds")
     add_launcher(run)
     run.set_defaults(command=_run)
 
@@ -258,10 +260,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     publish.add_argument("--base", type=Path, metavar="FILE|DIR",
                          help="the base network of adapters, if it is not where the study found it, or if the "
                               "bundle does not hold it")  # fmt: skip
-    publish.add_argument("--members", type=whole_number, nargs="+", default=[], metavar="FOLD",
-                         help="of a detector's study: only the members of these folds, for speed")  # fmt: skip
-    publish.add_argument("--state", metavar="NAME",
-                         help="of a detector's study: which weights, such as raw; see evaluate's table")  # fmt: skip
+    add_publish_options(publish)
     publish.add_argument("--embed-base", action="store_true",
                          help="store the adapters' base in the bundle, if its licence allows it")  # fmt: skip
     publish.add_argument("--merge-adapters", action="store_true",

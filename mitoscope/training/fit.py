@@ -15,7 +15,7 @@ from mitoscope.training.classify.settings import ClassifySettings
 from mitoscope.training.classify.task import make_member as make_classifier
 from mitoscope.training.data.read import read_samples
 from mitoscope.training.data.samples import Samples
-from mitoscope.training.detect.settings import DetectSettings
+from mitoscope.training.detect.settings import DetectSettings, check_fold
 from mitoscope.training.detect.task import make_member as make_detector
 from mitoscope.training.folds import Folds, read_folds
 from mitoscope.training.marks import CONFIG, claimed, fold_mark, is_done, write_done
@@ -56,7 +56,7 @@ def fit(data: Samples, folds: Folds, fold: int, config: FitConfig[Any], run: Pat
     Args:
         data: The crops or fields.
         folds: The split.
-        fold: Which member, 0 … 4.
+        fold: Which member, 0 … 4; 5, `mitoscope.training.folds.WHOLE`, is trained on all folds and never validated.
         config: The settings.
         run: The member's own folder.
 
@@ -65,6 +65,7 @@ def fit(data: Samples, folds: Folds, fold: int, config: FitConfig[Any], run: Pat
             precision; the checkpoint is damaged; or the loss or a weight is not a finite number.
     """
     check_task(data, config)
+    check_fold(fold, config)
     mark = fold_mark(config.sha256, data, folds, fold)
     if is_done(run, mark):
         print(f"{run} is finished: nothing to do")

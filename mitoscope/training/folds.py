@@ -16,6 +16,7 @@ from mitoscope.training.data.samples import TRAIN_ONLY, Samples
 
 FORMAT = 1
 N_FOLDS = 5
+WHOLE = N_FOLDS  # the number of a member that all folds train and none validates
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Folds:
         if self.unused or self.leaky:
             content += [self.unused, self.leaky]
         return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+
+    def validation_ids(self, fold: int) -> list[str]:
+        """The ids that validate member ``fold``; none for `WHOLE`."""
+        return [] if fold == WHOLE else list(self.folds[fold])
 
     def train_ids(self, fold: int) -> list[str]:
         """The ids that train member ``fold``."""

@@ -33,7 +33,7 @@ class MemberFit:
     Attributes:
         module: The network with its loss and optimiser.
         training: Batches of one epoch.
-        validation: Batches of the validation fold.
+        validation: Batches of the validation fold; None: the last epoch is kept, whatever the settings say.
         score: The logged metric that chooses the best epoch and stops early.
         predict: Published tensors → the table validation.csv, by the code that inference runs.
         mode: Of the score: ``"max"`` where higher is better, else ``"min"``.
@@ -41,7 +41,7 @@ class MemberFit:
 
     module: MemberModule
     training: "DataLoader[dict[str, Tensor]]"
-    validation: "DataLoader[dict[str, Tensor]]"
+    validation: "DataLoader[dict[str, Tensor]] | None"
     score: str
     predict: Callable[[Mapping[str, Tensor]], pd.DataFrame]
     mode: Literal["max", "min"] = "max"

@@ -60,7 +60,7 @@ def train(member: MemberFit, config: FitConfig[Any], run: Path) -> tuple[float, 
     finally:
         tempfile.tempdir = None
         shutil.rmtree(scratch, ignore_errors=True)
-    if config.keep == BEST:
+    if config.keep == BEST and member.validation is not None:
         best = torch.load(run / f"{BEST}.ckpt", map_location="cpu", weights_only=True)
         member.module.load_state_dict(best["state_dict"])
     return timer.time_elapsed("train"), trainer.current_epoch
@@ -98,22 +98,24 @@ def _trainer(config: FitConfig[Any], member: MemberFit, run: Path) -> tuple[L.Tr
     on_terminal = sys.stdout.isatty()
     timer = Timer(verbose=False)
     callbacks: list[L.Callback] = []
-    if config.patience:
+    if config.patience and member.validation is not None:
         callbacks += [EarlyStopping(member.score, mode=member.mode, patience=config.patience), StayStopped()]
     callbacks += [
         TQDMProgressBar() if on_terminal else PlainProgress(),
         timer,
         MovedFolder(run),
-        ModelCheckpoint(
+        ModelCheckpoint(run, filename=LAST, enable_version_counter=False, save_on_train_epoch_end=True),
+    ]
+    if member.validation is not None:
+        best = ModelCheckpoint(
             run,
             filename=BEST,
             monitor=member.score,
             mode=member.mode,
             enable_version_counter=False,
             save_weights_only=True,
-        ),
-        ModelCheckpoint(run, filename=LAST, enable_version_counter=False, save_on_train_epoch_end=True),
-    ]
+        )
+        callbacks.insert(-1, best)
     trainer = L.Trainer(
         max_epochs=config.epochs,
         precision=config.precision,  # type: ignore[arg-type]

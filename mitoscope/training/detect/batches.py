@@ -75,7 +75,7 @@ class TileDataset(Dataset[Batch]):
     def __init__(self, data: FieldData, rows: np.ndarray, settings: DetectSettings) -> None:
         self.data, self.figures = data, Figures(data, rows, settings)
         sizes = data.table[["width_px", "height_px"]].to_numpy()
-        longest = -(-int(sizes[rows].max()) // max(STRIDES)) * max(STRIDES)
+        longest = -(-int(sizes[rows].max(initial=0)) // max(STRIDES)) * max(STRIDES)
         self.side_px = min(settings.tile.size_px, longest)
         self.places = [
             (int(row), *tile) for row in rows for tile in list_tiles(sizes[row, 0], sizes[row, 1], self.side_px)

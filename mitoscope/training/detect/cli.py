@@ -1,10 +1,11 @@
-"""The command `mitoscope train mine`."""
+"""The command `mitoscope train mine`, and the options of `mitoscope train publish` for detectors."""
 
 import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mitoscope.errors import DataError
+from mitoscope.training.study.options import whole_number
 
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
@@ -55,3 +56,13 @@ def add_mine(commands: "Commands") -> None:
                       help="least probability of a candidate (%(default)s)")  # fmt: skip
     mine.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets truth.csv and review.html")
     mine.set_defaults(command=_mine)
+
+
+def add_publish_options(publish: argparse.ArgumentParser) -> None:
+    """Add what only a detector's study takes."""
+    publish.add_argument("--whole", action="store_true",
+                         help="of a detector's study: only the network of all folds (run --whole)")  # fmt: skip
+    publish.add_argument("--members", type=whole_number, nargs="+", default=[], metavar="FOLD",
+                         help="of a detector's study: only the members of these folds, for speed")  # fmt: skip
+    publish.add_argument("--state", metavar="NAME",
+                         help="of a detector's study: which weights, such as raw; see evaluate's table")  # fmt: skip

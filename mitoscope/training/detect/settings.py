@@ -1,10 +1,12 @@
 """The detector's own settings, and its presets."""
 
 from dataclasses import dataclass, field, replace
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mitoscope.bundle.inputs import InputSpec
+from mitoscope.errors import DataError
 from mitoscope.training.augment import AugmentConfig
+from mitoscope.training.folds import WHOLE
 from mitoscope.training.pretrained import PACKAGED_MEAN, PACKAGED_STD
 from mitoscope.training.settings import FitConfig, check_ranges
 
@@ -73,6 +75,22 @@ class DetectSettings:
 
 
 DetectConfig = FitConfig[DetectSettings]
+
+
+def check_fold(fold: int, config: FitConfig[Any]) -> None:
+    """Refuse a member that all folds train for another task, whose bundles hold the members of all folds.
+
+    Raises:
+        DataError: The preset is not a detector's.
+    """
+    if fold == WHOLE and config.part.task != DetectSettings.task:
+        raise DataError(
+            "this preset has no network of all folds",
+            got=f"a preset to {config.part.task}",
+            expected="one to detect",
+            remedy="remove --whole, or name a fold from 0 to 4",
+        )
+
 
 AUGMENT = AugmentConfig(
     stain_scale=0.2, stain_shift=0.03, zoom=0.1, stretch=0.0, translate_px=0.0, quarter_turns=True, hue=0.03,

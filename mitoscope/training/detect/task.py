@@ -28,7 +28,7 @@ def make_member(config: DetectConfig, data: FieldData, folds: Folds, fold: int) 
         config: The settings.
         data: The fields.
         folds: The split.
-        fold: Which member.
+        fold: Which member; `mitoscope.training.folds.WHOLE` trains to the last epoch and is not validated.
 
     Raises:
         DataError: The fields were prepared for another resolution, or hold no such figures.
@@ -41,7 +41,7 @@ def make_member(config: DetectConfig, data: FieldData, folds: Folds, fold: int) 
             remedy="run prepare again with this --preset and --set input.mpp=…",
         )
     seed = config.seed + fold
-    trained, validated = data.rows_of(folds.train_ids(fold)), data.rows_of(list(folds.folds[fold]))
+    trained, validated = data.rows_of(folds.train_ids(fold)), data.rows_of(folds.validation_ids(fold))
     loader = training_batches(PatchDataset(data, trained, config.part), config, seed)
     tiles = TileDataset(data, validated, config.part)
 
@@ -51,7 +51,7 @@ def make_member(config: DetectConfig, data: FieldData, folds: Folds, fold: int) 
     return MemberFit(
         module=DetectModule(config, len(loader) * config.epochs, seed, tiles.figures),
         training=loader,
-        validation=validation_batches(tiles, config.batch_size),
+        validation=validation_batches(tiles, config.batch_size) if len(validated) else None,
         score="val_loss",
         predict=predict,
         mode="min",

@@ -60,6 +60,7 @@ def publish(
     *,
     members: Sequence[int] = (),
     state: str | None = None,
+    whole: bool = False,
     base: Path | None = None,
     embed_base: bool = False,
     merge: bool = False,
@@ -72,6 +73,7 @@ def publish(
         rule: Places a classifier's threshold; None: the default.
         members: The folds of a detector's members; empty: all.
         state: Which of a detector's weights; None: `MEMBER`.
+        whole: Publish a detector's one member that all folds trained.
         base: Where the base of a classifier's adapters is; this and the next two as in
             `mitoscope.training.classify.publish.publish`.
         embed_base: Store it in the bundle.
@@ -83,8 +85,8 @@ def publish(
     if _is_detector({"": study}):
         _refuse(rule=rule)
         _refuse_all({"--base": base, "--embed-base": embed_base, "--merge-adapters": merge}, "a study of adapters")
-        return publish_detector(study, out, members, state or MEMBER)
-    _refuse_all({"--members": list(members), "--state": state}, "a study to detect")
+        return publish_detector(study, out, members, state or MEMBER, whole=whole)
+    _refuse_all({"--members": list(members), "--state": state, "--whole": whole}, "a study to detect")
     return publish_classifier(study, out, rule or DEFAULT_RULE, base=base, embed_base=embed_base, merge=merge)
 
 

@@ -13,7 +13,8 @@ from mitoscope.files import read_object, write_json
 from mitoscope.provenance import describe_machine, list_versions
 from mitoscope.training.data.read import read_samples
 from mitoscope.training.data.samples import Samples
-from mitoscope.training.folds import N_FOLDS, Folds, held_out_mask, read_folds, split, write_folds
+from mitoscope.training.detect.settings import check_fold
+from mitoscope.training.folds import N_FOLDS, WHOLE, Folds, held_out_mask, read_folds, split, write_folds
 from mitoscope.training.marks import DONE, MARKED, fold_mark, is_done, is_same
 from mitoscope.training.presets import configure, hash_recorded
 from mitoscope.training.study.launch import FitJob
@@ -43,6 +44,11 @@ class Study(Generic[Data]):
         """The folds whose members were fitted, from 0 on."""
         return range(self.record["members"])
 
+    @property
+    def has_whole(self) -> bool:
+        """Whether there is also a member that all folds trained."""
+        return bool(self.record.get("whole"))
+
     def read_validation(self) -> pd.DataFrame:
         """Each member's validation.csv, one below the other, and a column ``fold``."""
         tables = [pd.read_csv(self.folder / f"fold{k}" / "validation.csv").assign(fold=k) for k in self.members]
@@ -57,11 +63,23 @@ class Recipe:
         preset: By name.
         settings: ``key=value`` changes to it.
         members: How many of the five folds are fitted, from the first on. Fewer are enough for a quick comparison.
+        whole: Fit one more member that all folds train and none validates; only a detector.
     """
 
     preset: str
     settings: tuple[str, ...]
     members: int = N_FOLDS
+    whole: bool = False
+
+
+def name_fit(fold: int) -> str:
+    """The folder of a fit."""
+    return "whole" if fold == WHOLE else f"fold{fold}"
+
+
+def _list_fits(members: int, *, whole: bool) -> list[int]:
+    """The numbers of a study's fits."""
+    return [*range(members), *([WHOLE] if whole else [])]
 
 
 def run_study(
@@ -147,11 +165,13 @@ def _run_all(
     """Write the splits of all studies, launch all fits that are not finished, then write each study.json."""
     config = configure(recipe.preset, recipe.settings)
     data = read_samples(data_folder)
+    for fold in _list_fits(recipe.members, whole=recipe.whole):
+        check_fold(fold, config)
     splits = {out: _claim(out, split(data, hold_out), data) for out, hold_out in plan.items()}
     jobs = [
-        FitJob(data_folder, out / "folds.json", fold, out / f"fold{fold}", recipe.preset, recipe.settings)
+        FitJob(data_folder, out / "folds.json", fold, out / name_fit(fold), recipe.preset, recipe.settings)
         for out in plan
-        for fold in range(recipe.members)
+        for fold in _list_fits(recipe.members, whole=recipe.whole)
     ]
 
     def finished(job: FitJob) -> bool:
@@ -174,6 +194,7 @@ def _run_all(
         "preset": recipe.preset,
         "settings": list(recipe.settings),
         "members": recipe.members,
+        "whole": recipe.whole,
         "config": config.to_dict(),
         "init": config.init,  # where it is; the configuration knows it by its hash
         "versions": list_versions("torch", "timm", "lightning"),
@@ -214,23 +235,22 @@ def read_study(folder: Path, data_folder: Path | None = None) -> Study[Any]:
     data = read_samples(data_folder or Path(record["data"]))
     folds = read_folds(folder / "folds.json", data)
     config_sha256 = hash_recorded(record["config"])
-    done = [
-        read_object(folder / f"fold{fold}" / DONE, remedy, (*MARKED, "seconds")) for fold in range(record["members"])
-    ]
-    for fold, got in enumerate(done):
-        expected = fold_mark(config_sha256, data, folds, fold)
-        if not is_same(folder / f"fold{fold}", got["mark"], expected):
-            raise DataError(f"fold {fold} is not this study's", got=got["mark"], expected=str(expected), remedy=remedy)
-        for name in ("member.safetensors", "validation.csv"):
-            if not (folder / f"fold{fold}" / name).is_file():
+    fits = _list_fits(record["members"], whole=record.get("whole", False))
+    done = {fold: read_object(folder / name_fit(fold) / DONE, remedy, (*MARKED, "seconds")) for fold in fits}
+    for fold, got in done.items():
+        name, expected = name_fit(fold), fold_mark(config_sha256, data, folds, fold)
+        if not is_same(folder / name, got["mark"], expected):
+            raise DataError(f"{name} is not this study's", got=got["mark"], expected=str(expected), remedy=remedy)
+        for file in ("member.safetensors", "validation.csv"):
+            if not (folder / name / file).is_file():
                 raise DataError(
                     f"{folder} is incomplete",
-                    got=f"no fold{fold}/{name}",
+                    got=f"no {name}/{file}",
                     expected="what fit wrote",
-                    remedy=f"delete {folder / f'fold{fold}'} and {remedy}",
+                    remedy=f"delete {folder / name} and {remedy}",
                 )
-    record["commits"] = sorted({commit for mark in done for commit in mark["commits"]})
-    record["fold_seconds"] = [mark["seconds"] for mark in done]
+    record["commits"] = sorted({commit for mark in done.values() for commit in mark["commits"]})
+    record["fold_seconds"] = [mark["seconds"] for mark in done.values()]
     return Study(folder, record, data, folds)
 
 

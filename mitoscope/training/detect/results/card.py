@@ -30,7 +30,7 @@ CARD = """# {name}
 {table}
 
 Out of fold: each field by the one network that never saw its slide{flattered}. Found: within 7.5 µm.
-[95 % interval]: slides drawn with replacement, {n_cases} of them. All metrics are those of the weights as stored here,
+[95 % interval]: slides drawn with replacement, {n_cases} of them. All metrics are those of {stored},
 computed in fp32.{others}
 
 {price}
@@ -54,6 +54,10 @@ ONLY_WITH_FIGURES = (
     "- {share:.0%} of its fields hold at least one figure. On whole slides most tissue holds none: the false alarms "
     "per mm² are more than these fields show."
 )
+WHOLE_UNMEASURED = (
+    " The network that is stored here was trained by the same recipe on the slides of all folds, so no slide is left "
+    "to measure it on:\nthe metrics are those of the study's {n_study} networks, each of which lacked one fold."
+)
 RESEARCH_DATA = "- Before any use other than research, read the terms of the images: some state no licence."
 
 
@@ -68,8 +72,10 @@ def render_card(bundle: Bundle, results: Results, with_figures: float) -> str:
     training, pooled = bundle.training, results["out_of_fold"]
     config, label = fill_defaults(training["config"]), bundle.classes[-1]
     count, n_study, state = len(bundle.members), training["study_members"], training["state"]
+    whole = bundle.members[0].fold is None
     some = f"{count} of the study's {n_study}" if count < n_study else f"{count}"
-    one = f"One {bundle.architecture} network" + (f" of the study's {n_study}" if n_study > 1 else "") + " that finds"
+    which = ", trained on all folds," if whole else f" of the study's {n_study}" if n_study > 1 else ""
+    one = f"One {bundle.architecture} network{which} that finds"
     intervals = pooled["intervals"]
     return CARD.format(
         name=bundle.name,
@@ -88,16 +94,17 @@ def render_card(bundle: Bundle, results: Results, with_figures: float) -> str:
         data=";\n  ".join(_describe_data(item) for item in training["data"]),
         start=describe_start(config),
         state=_describe_state(state, config),
-        kept=config["keep"],
-        chosen=" by validation loss" if config["keep"] == "best" else "",
+        kept="last" if whole else config["keep"],
+        chosen=" by validation loss" if config["keep"] == "best" and not whole else "",
         limits=_describe_limits(training["data"], results, with_figures),
         table=render_table(COLUMNS, list(overview_rows(results))),
         flattered=", although that network's epoch was chosen on these fields" if config["keep"] == "best" else "",
         n_cases=intervals["n_cases"] if intervals else 1,
-        others="" if count == n_study else (
+        others=WHOLE_UNMEASURED.format(n_study=n_study) if whole else "" if count == n_study else (
             f" The networks of the study that are not stored here ({n_study - count}) count with the weights they were "
             "fitted with."
         ),
+        stored="the weights as they were fitted" if whole else "the weights as stored here",
         price=render_price(results),
         slides="\n".join(_slide_row(name, row) for name, row in results["cases"].items()),
         training=_describe_training(training),

@@ -18,8 +18,9 @@ from mitoscope.training.classify.members import LICENCES as CROP_LICENCES
 from mitoscope.training.data.fields import FieldData
 from mitoscope.training.data.samples import TRAIN_ONLY
 from mitoscope.training.detect.results.regions import Found, Update, find_points, join_found
+from mitoscope.training.folds import WHOLE
 from mitoscope.training.presets import fill_defaults
-from mitoscope.training.study.study import Study
+from mitoscope.training.study.study import Study, name_fit
 
 DetectStudy = Study[FieldData]
 
@@ -56,7 +57,7 @@ def check_state(study: DetectStudy, state: str) -> None:
 
 def read_state(study: DetectStudy, fold: int, state: str = MEMBER) -> dict[str, Tensor]:
     """A member's tensors, fp32, as `mitoscope.training.fit` wrote them."""
-    return safetensors.torch.load_file(study.folder / f"fold{fold}" / f"{state}.safetensors")
+    return safetensors.torch.load_file(study.folder / name_fit(fold) / f"{state}.safetensors")
 
 
 def describe_bundle(study: DetectStudy, folds: Sequence[int], folder: Path, state: str = MEMBER) -> Bundle:
@@ -64,7 +65,7 @@ def describe_bundle(study: DetectStudy, folds: Sequence[int], folder: Path, stat
 
     Args:
         study: A finished study.
-        folds: Whose members the bundle holds.
+        folds: Whose members the bundle holds; `mitoscope.training.folds.WHOLE` is the one that all folds trained.
         folder: Where the bundle is to be written; the last part of its name.
         state: Which of the members' weights.
     """
@@ -80,7 +81,9 @@ def describe_bundle(study: DetectStudy, folds: Sequence[int], folder: Path, stat
         architecture=architecture,
         input=replace(InputSpec(**config["input"]), crop_px=side_px, size_px=side_px),
         threshold=Threshold(0.5, "fixed", "nothing", 0),
-        members=tuple(Member(f"fold{fold}.safetensors", "", fold=fold) for fold in folds),
+        members=tuple(
+            Member(f"{name_fit(fold)}.safetensors", "", fold=None if fold == WHOLE else fold) for fold in folds
+        ),
         task="detect",
         classes=tuple(config["classes"]),
         training={

@@ -28,16 +28,21 @@ from mitoscope.training.detect.results.members import (
     DetectStudy,
     check_state,
     describe_bundle,
+    load_detector,
     predict_out_of_fold,
     read_state,
 )
 from mitoscope.training.detect.results.regions import Found, Update, find_points, join_found, make_regions
 from mitoscope.training.detect.results.tables import COLUMNS, Results, overview_rows
+from mitoscope.training.folds import WHOLE
+from mitoscope.training.study.study import name_fit
 
 TOLERANCE = 0.02  # of a member's average precision, for weights that were rounded to fp16
 
 
-def publish(study: DetectStudy, out: Path, folds: Sequence[int] = (), state: str = MEMBER) -> str:
+def publish(
+    study: DetectStudy, out: Path, folds: Sequence[int] = (), state: str = MEMBER, *, whole: bool = False
+) -> str:
     """Fit the threshold on what every network of the study finds out of fold; write the bundle and its card.
 
     Args:
@@ -45,18 +50,27 @@ def publish(study: DetectStudy, out: Path, folds: Sequence[int] = (), state: str
         out: The bundle's folder; an older bundle there is replaced. Its name is the bundle's.
         folds: Whose members the bundle holds; empty: all of them. A bundle of fewer is faster.
         state: Which of the members' weights, see `mitoscope.training.detect.results.members.list_states`.
+        whole: The bundle holds the one member that all folds trained. Its threshold and its metrics are those of the
+            members of the folds, one by one: no field is left to measure it on.
 
     Returns:
         The card's table, in Markdown. Its metrics are those of the bundle as written, by the code that the container
         runs; those of members that are not in it are of the weights as they were fitted.
 
     Raises:
-        DataError: A fold or a set of weights is not the study's, a member changed when it was written, or the networks
-            find nothing.
+        DataError: A fold, a set of weights or the whole member is not the study's, a member changed when it was
+            written, or the networks find nothing.
         WeightsError: The folder holds something else than a bundle.
     """
-    folds = sorted(set(folds)) or list(study.members)
-    if unknown := set(folds) - set(study.members):
+    if whole and (folds or not study.has_whole):
+        raise DataError(
+            "--whole cannot be published",
+            got="--members too" if folds else "a study without such a member",
+            expected="a study that train run --whole wrote, and no --members",
+            remedy="run train run again with --whole: it fits only what is missing" if not folds else "remove one",
+        )
+    folds = [WHOLE] if whole else sorted(set(folds)) or list(study.members)
+    if unknown := set(folds) - {*study.members, WHOLE}:
         raise DataError(
             "--members names folds that were not fitted",
             got=sorted(unknown),
@@ -66,23 +80,27 @@ def publish(study: DetectStudy, out: Path, folds: Sequence[int] = (), state: str
     check_state(study, state)
     described = describe_bundle(study, folds, out.resolve(), state)  # "." has no name
     states = [read_state(study, fold, state) for fold in folds]
-    n_validated = sum(len(study.folds.folds[fold]) for fold in study.members)
-    n_steps = n_validated + sum(len(study.folds.folds[fold]) for fold in folds)
-    n_steps += len(folds) * sum(map(len, study.folds.held_out.values()))
+    # A member that all folds trained is looked at on the first fold's fields.
+    shown = {fold: study.folds.folds[0 if fold == WHOLE else fold] for fold in folds}
+    n_steps = sum(len(study.folds.folds[fold]) for fold in study.members)
+    n_steps += (1 + whole) * sum(map(len, shown.values())) + len(folds) * sum(map(len, study.folds.held_out.values()))
     # An older bundle is replaced only by one that passed its trial.
     with TemporaryDirectory() as scratch, progress(n_steps, unit="fields", what="publishing") as bar:
         trial = write_bundle(replace(described, folder=Path(scratch) / described.folder.name), states)
         detector = Detector.load(trial.folder, precision="fp32")
         fitted = predict_out_of_fold(study, study.members, state, bar.update)
-        written = []
-        for fold in study.members:
-            found = fitted.of_fold(fold)
-            if fold in folds:
-                again = _look_again(detector, folds.index(fold), study.data, found, bar.update)
-                _check(study.data, found, again, trial)
-                found = again
-            written.append(found)
-        bundle, results = summarise(study.data, study.folds, detector, join_found(written), bar.update)
+        found = {fold: fitted.of_fold(fold) for fold in study.members}
+        for number, fold in enumerate(folds):
+            rows = study.data.rows_of(list(shown[fold]))
+            before = (
+                found[fold]
+                if fold in found
+                else find_points(load_detector(described, states), study.data, rows, fold, bar.update)
+            )
+            again = _look_again(detector, number, study.data, before, bar.update)
+            _check(study.data, before, again, trial)
+            found |= {fold: again} if fold in found else {}
+        bundle, results = summarise(study.data, study.folds, detector, join_found(list(found.values())), bar.update)
     members = tuple(_judge(member, results) for member in described.members)
     bundle = replace(
         described, threshold=bundle.threshold, members=members, training_crops=_describe_training(study, folds)
@@ -108,16 +126,16 @@ def _check(data: FieldData, fitted: Found, written: Found, bundle: Bundle) -> No
     if not abs(after - before) <= TOLERANCE:
         fold = int(fitted.fold[0])
         raise DataError(
-            f"the member of fold {fold} changed when it was written",
-            got=f"an average precision of {after:.4f} out of fold, {before:.4f} before",
+            f"the member {name_fit(fold)} changed when it was written",
+            got=f"an average precision of {after:.4f}, {before:.4f} before",
             expected=f"a difference of at most {TOLERANCE}",
-            remedy=f"delete fold{fold} of the study and run the study again; please report this",
+            remedy=f"delete {name_fit(fold)} of the study and run the study again; please report this",
         )
 
 
 def _judge(member: Member, results: Results) -> Member:
     """A member with its out-of-fold metrics at the bundle's threshold."""
-    own = results["folds"][str(member.fold)]
+    own = results["folds"].get(str(member.fold), {"f1_score": None, "AP": None})  # none of one that all folds trained
     return replace(member, metrics={key: own[key] for key in ("f1_score", "AP") if own[key] is not None})
 
 
