@@ -33,7 +33,9 @@ def from_json(manifest: Mapping[str, Any], folder: Path) -> Bundle:
         folder=folder,
         **{
             **fields,
-            "input": InputSpec(**{**shape, "mean": tuple(shape["mean"]), "std": tuple(shape["std"])}),
+            "input": InputSpec(
+                **{key: tuple(value) if isinstance(value, list) else value for key, value in shape.items()}
+            ),
             "threshold": Threshold(**fields["threshold"]),
             "members": tuple(_member(**member) for member in fields["members"]),
             "classes": tuple(fields["classes"]),

@@ -21,6 +21,9 @@ class InputSpec:
         mean: Mean per RGB channel that is subtracted, on the scale [0, 1].
         std: Standard deviation per RGB channel that is divided by, on the scale [0, 1].
         mpp: µm per pixel of the crop, or of the tile.
+        density_mean: Of a detector: the optical density per RGB channel that the tissue of each image is brought to,
+            see `mitoscope.images.density`; empty: images are taken as they are.
+        density_std: Its standard deviation.
     """
 
     crop_px: int = 128
@@ -29,9 +32,11 @@ class InputSpec:
     mean: tuple[float, ...] = IMAGENET_MEAN
     std: tuple[float, ...] = IMAGENET_STD
     mpp: float = 0.25
+    density_mean: tuple[float, ...] = ()
+    density_std: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        numbers = (*self.mean, *self.std, self.mpp)
+        numbers = (*self.mean, *self.std, self.mpp, *self.density_mean, *self.density_std)
         good = (
             isinstance(self.crop_px, int)
             and 2 <= self.crop_px <= 2048
@@ -44,13 +49,15 @@ class InputSpec:
             and all(0 < s < 10 for s in self.std)
             and all(-10 < m < 10 for m in self.mean)
             and 0.05 <= self.mpp <= 5
+            and len(self.density_mean) == len(self.density_std) in (0, 3)
+            and all(0 < value < 5 for value in (*self.density_mean, *self.density_std))
         )
         if not good:
             raise WeightsError(
                 "the network's input cannot be used",
                 got=self,
                 expected="crop_px even in 2…2048, size_px in 32…2048, bicubic or bilinear, 3 means, 3 positive stds, "
-                "mpp in 0.05…5",
+                "mpp in 0.05…5, 3 or no densities between 0 and 5",
                 remedy="restore manifest.json from where the bundle was published, or correct --set input.…",
             )
 

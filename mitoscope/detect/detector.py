@@ -1,7 +1,10 @@
 """An image of tissue → its mitotic figures, by an ensemble of detectors; the only way from pixels to points."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from threading import Lock
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -15,6 +18,7 @@ from mitoscope.detect.points import keep_distinct, merge_points
 from mitoscope.detect.task import DEFAULTS, check_task
 from mitoscope.detect.tiles import Tile, plan_tiles
 from mitoscope.errors import DeviceError
+from mitoscope.images.density import apply_table, make_table, measure_density, read_windows
 from mitoscope.images.slide import Slide
 from mitoscope.networks.build import restore_detector
 from mitoscope.networks.device import DTYPES, choose_device, choose_precision
@@ -43,6 +47,8 @@ class Detector:
         self, bundle: Bundle, members: Sequence[nn.Module], device: torch.device, precision: str, *, tta: bool = False
     ) -> None:
         self.bundle, self.device, self.precision = bundle, device, precision
+        self._tables: WeakKeyDictionary[Slide, np.ndarray] = WeakKeyDictionary()
+        self._measuring = Lock()  # tiles are read by several threads
         self.members = tuple(members)  # each as `mitoscope.networks.rtmdet.RTMDet`
         every = tuple(range(ORIENTATIONS))
         seen = [every if tta else member.orientations or (0,) for member in bundle.members]
@@ -133,8 +139,21 @@ class Detector:
 
     def read(self, slide: Slide, tile: Tile) -> np.ndarray:
         """A tile's pixels as the networks see them: uint8 (H, W, 3); raises InputError if they are damaged."""
-        spec = self.bundle.input
-        return slide.read(tile.x.start, tile.y.start, tile.x.size, tile.y.size, spec.mpp, spec.interpolation)
+        pixels = self._read(slide, tile.x.start, tile.y.start, tile.x.size, tile.y.size)
+        return apply_table(pixels, self._find_table(slide)) if self.bundle.input.density_mean else pixels
+
+    def _read(self, slide: Slide, left: int, top: int, width: int, height: int) -> np.ndarray:
+        """A box of an image, at the bundle's µm per px."""
+        return slide.read(left, top, width, height, self.bundle.input.mpp, self.bundle.input.interpolation)
+
+    def _find_table(self, slide: Slide) -> np.ndarray:
+        """What brings this image's tissue to the density of the training slides, measured once an image."""
+        with self._measuring:
+            if slide not in self._tables:
+                spec = self.bundle.input
+                windows = read_windows(partial(self._read, slide), *slide.measure(spec.mpp))
+                self._tables[slide] = make_table(measure_density(windows), spec.density_mean, spec.density_std)
+            return self._tables[slide]
 
     def scan(self, tiles: Sequence[Tile], pixels: Sequence[np.ndarray], floor: float = FLOOR) -> list[np.ndarray]:
         """Find the candidates of some tiles.

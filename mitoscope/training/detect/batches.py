@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from mitoscope.bundle.inputs import InputSpec
+from mitoscope.images.density import apply_table, make_table, measure_density, read_windows
 from mitoscope.networks.rtmdet import STRIDES
 from mitoscope.training.augment import find_reach
 from mitoscope.training.data.fields import FieldData
@@ -37,6 +39,29 @@ class Figures:
         return np.asarray(moved[inside])
 
 
+class Fields:
+    """The pixels of some fields as the network is to see them, brought to one density if the settings say so."""
+
+    def __init__(self, data: FieldData, rows: np.ndarray, spec: InputSpec) -> None:
+        self.data = data
+        self.tables = {int(row): self._measure(data.field(int(row)), spec) for row in rows if spec.density_mean}
+
+    @staticmethod
+    def _measure(field: np.ndarray, spec: InputSpec) -> np.ndarray:
+        """The table of one field."""
+
+        def read(left: int, top: int, width: int, height: int) -> np.ndarray:
+            return field[top : top + height, left : left + width]
+
+        own = measure_density(read_windows(read, field.shape[1], field.shape[0]))
+        return make_table(own, spec.density_mean, spec.density_std)
+
+    def read(self, row: int, left: int, top: int, side_px: int) -> np.ndarray:
+        """A square of a field, without what lies outside of it: uint8 (H, W, 3)."""
+        seen = self.data.field(row)[max(top, 0) : top + side_px, max(left, 0) : left + side_px]
+        return apply_table(seen, self.tables[row]) if self.tables else seen
+
+
 class PatchDataset(Dataset[Batch]):
     """Windows around patches, large enough to be turned and zoomed. Indexed with draws, it returns a whole batch.
 
@@ -46,6 +71,7 @@ class PatchDataset(Dataset[Batch]):
 
     def __init__(self, data: FieldData, rows: np.ndarray, settings: DetectSettings) -> None:
         self.data, self.figures = data, Figures(data, rows, settings)
+        self.fields = Fields(data, rows, settings.input)
         self.patches: Patches = list_patches(data, rows, settings)
         self.patch_px = settings.input.size_px
         self.margin_px = math.ceil((find_reach(settings.augment) - 1) / 2 * self.patch_px)
@@ -53,7 +79,7 @@ class PatchDataset(Dataset[Batch]):
 
     def __getitems__(self, draws: list[Draw]) -> Batch:
         """The batch of some draws."""
-        return _cut(self.data, self.figures, [self._place(*draw) for draw in draws], self.patch_px, self.margin_px)
+        return _cut(self.fields, self.figures, [self._place(*draw) for draw in draws], self.patch_px, self.margin_px)
 
     def __getitem__(self, draw: Draw) -> Batch:
         return self.__getitems__([draw])
@@ -73,7 +99,7 @@ class TileDataset(Dataset[Batch]):
     """Tiles that cover some fields. Its batches have no margin, and name ``places`` int64 (B, 3): row, left, top."""
 
     def __init__(self, data: FieldData, rows: np.ndarray, settings: DetectSettings) -> None:
-        self.data, self.figures = data, Figures(data, rows, settings)
+        self.fields, self.figures = Fields(data, rows, settings.input), Figures(data, rows, settings)
         sizes = data.table[["width_px", "height_px"]].to_numpy()
         longest = -(-int(sizes[rows].max(initial=0)) // max(STRIDES)) * max(STRIDES)
         self.side_px = min(settings.tile.size_px, longest)
@@ -87,22 +113,22 @@ class TileDataset(Dataset[Batch]):
     def __getitems__(self, indices: list[int]) -> Batch:
         """The batch of the given tiles."""
         places = [self.places[k] for k in indices]
-        return {**_cut(self.data, self.figures, places, self.side_px), "places": torch.tensor(places)}
+        return {**_cut(self.fields, self.figures, places, self.side_px), "places": torch.tensor(places)}
 
     def __getitem__(self, index: int) -> Batch:
         return self.__getitems__([index])
 
 
 def _cut(
-    data: FieldData, figures: Figures, places: list[tuple[int, int, int]], side_px: int, margin_px: int = 0
+    fields: Fields, figures: Figures, places: list[tuple[int, int, int]], side_px: int, margin_px: int = 0
 ) -> Batch:
     """Squares of fields with a margin around, and the figures in them."""
     whole_px = side_px + 2 * margin_px
     windows = np.full((len(places), whole_px, whole_px, 3), BEYOND, np.uint8)
     inside = []
     for number, (row, patch_left, patch_top) in enumerate(places):
-        field, left, top = data.field(row), patch_left - margin_px, patch_top - margin_px
-        seen = field[max(top, 0) : top + whole_px, max(left, 0) : left + whole_px]
+        left, top = patch_left - margin_px, patch_top - margin_px
+        seen = fields.read(row, left, top, whole_px)
         y, x = max(-top, 0), max(-left, 0)
         windows[number, y : y + seen.shape[0], x : x + seen.shape[1]] = seen
         inside += [(number, *figure) for figure in figures.within(row, left, top, whole_px)]

@@ -99,7 +99,15 @@ AUGMENT = AugmentConfig(
 PRESETS: dict[str, DetectConfig] = {
     "detector-lite": FitConfig(
         DetectSettings(
-            input=InputSpec(crop_px=256, size_px=256, mean=PACKAGED_MEAN, std=PACKAGED_STD, mpp=0.5),
+            input=InputSpec(
+                crop_px=256,
+                size_px=256,
+                mean=PACKAGED_MEAN,
+                std=PACKAGED_STD,
+                mpp=0.5,
+                density_mean=(0.29, 0.90, 0.41),
+                density_std=(0.21, 0.49, 0.22),
+            ),
             tile_px=1344,
             augment=replace(AUGMENT, stain_scale=0.3, stain_shift=0.045),
             patches_per_epoch=800,
@@ -107,7 +115,7 @@ PRESETS: dict[str, DetectConfig] = {
         ),
         architecture="tf_efficientnet_lite0",
         pretrained=True,
-        epochs=12,
+        epochs=4,
         batch_size=8,
         learning_rate=1e-3,
         backbone_rate=0.3,

@@ -1,0 +1,86 @@
+"""The optical density of an image's tissue, and a table that brings it to that of the training slides.
+
+Stains and scanners differ from slide to slide. The mean and the standard deviation of the optical density of each
+colour are brought to fixed values, as Reinhard et al. did in another colour space (IEEE Comput. Graph. Appl. 21, 2001).
+"""
+
+from collections.abc import Callable, Iterable
+
+import numpy as np
+
+SIDE_PX, PER_AXIS = 64, 16  # windows that are looked at: 16 x 16 of them, whatever the size of the image
+GLASS = 220  # a pixel without a darker value is no tissue
+LEAST_PX = 1000  # of tissue, for a measure
+MOST = 2.0  # by how much densities are spread or narrowed
+DENSITY = -np.log((np.arange(256) + 1) / 256)  # of each grey level; that of white is 0
+
+Density = tuple[np.ndarray, np.ndarray]  # mean and standard deviation by red, green and blue, each float64 (3,)
+Read = Callable[[int, int, int, int], np.ndarray]  # left, top, width and height in px → uint8 (height, width, 3), RGB
+
+
+def read_windows(read: Read, width_px: int, height_px: int) -> Iterable[np.ndarray]:
+    """Small windows spread evenly over an image, the same ones however it is cut into tiles.
+
+    Args:
+        read: Reads a box of the image.
+        width_px: Of the image.
+        height_px: Of the image.
+
+    Yields:
+        uint8 (H, W, 3), RGB; `SIDE_PX` a side where the image is that large.
+    """
+    for row in range(PER_AXIS):
+        for column in range(PER_AXIS):
+            left, width = _place(column, width_px)
+            top, height = _place(row, height_px)
+            yield read(left, top, width, height)
+
+
+def _place(number: int, size_px: int) -> tuple[int, int]:
+    """Start and length of a window along one axis."""
+    side = min(SIDE_PX, size_px)
+    return min(max(round((number + 0.5) / PER_AXIS * size_px - side / 2), 0), size_px - side), side
+
+
+def measure_density(windows: Iterable[np.ndarray]) -> Density | None:
+    """Measure the tissue in some windows.
+
+    Args:
+        windows: uint8 (H, W, 3) each, RGB.
+
+    Returns:
+        Mean and standard deviation of -ln((value + 1) / 256) over the pixels that are not glass; None where there are
+        fewer than `LEAST_PX`.
+    """
+    counts = np.zeros((3, 256), np.int64)
+    for pixels in windows:
+        tissue = pixels[pixels.min(axis=2) < GLASS]
+        counts += [np.bincount(tissue[:, colour], minlength=256) for colour in range(3)]
+    if counts[0].sum() < LEAST_PX:
+        return None
+    shares = counts / counts[0].sum()
+    mean = shares @ DENSITY
+    return mean, np.sqrt((shares * (DENSITY - mean[:, None]) ** 2).sum(axis=1))
+
+
+def make_table(own: Density | None, mean: Iterable[float], std: Iterable[float]) -> np.ndarray:
+    """The new value of each grey level of each colour.
+
+    Args:
+        own: What was measured; None leaves the image as it is.
+        mean: Of the training slides: red, green, blue.
+        std: Of the training slides.
+
+    Returns:
+        uint8 (3, 256).
+    """
+    if own is None:
+        return np.tile(np.arange(256, dtype=np.uint8), (3, 1))
+    gain = np.clip(np.asarray(std) / np.maximum(own[1], 1e-6), 1 / MOST, MOST)
+    density = (DENSITY - own[0][:, None]) * gain[:, None] + np.asarray(mean)[:, None]
+    return (256 * np.exp(-density) - 1).clip(0, 255).round().astype(np.uint8)
+
+
+def apply_table(pixels: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """Look up each value: uint8 (..., 3), RGB → uint8 (..., 3)."""
+    return np.stack([table[colour][pixels[..., colour]] for colour in range(3)], axis=-1)
