@@ -23,7 +23,7 @@ class InputSpec:
         mpp: µm per pixel of the crop, or of the tile.
         density_mean: Of a detector: the optical density per RGB channel that the tissue of each image is brought to,
             see `mitoscope.images.density`; empty: images are taken as they are.
-        density_std: Its standard deviation.
+        density_std: Its standard deviation; empty: that of each image is kept.
     """
 
     crop_px: int = 128
@@ -49,7 +49,8 @@ class InputSpec:
             and all(0 < s < 10 for s in self.std)
             and all(-10 < m < 10 for m in self.mean)
             and 0.05 <= self.mpp <= 5
-            and len(self.density_mean) == len(self.density_std) in (0, 3)
+            and len(self.density_mean) in (0, 3)
+            and len(self.density_std) in (0, len(self.density_mean))
             and all(0 < value < 5 for value in (*self.density_mean, *self.density_std))
         )
         if not good:
@@ -57,7 +58,7 @@ class InputSpec:
                 "the network's input cannot be used",
                 got=self,
                 expected="crop_px even in 2…2048, size_px in 32…2048, bicubic or bilinear, 3 means, 3 positive stds, "
-                "mpp in 0.05…5, 3 or no densities between 0 and 5",
+                "mpp in 0.05…5, 3 or no densities between 0 and 5, density_std only beside density_mean",
                 remedy="restore manifest.json from where the bundle was published, or correct --set input.…",
             )
 

@@ -4,7 +4,7 @@ Stains and scanners differ from slide to slide. The mean and the standard deviat
 colour are brought to fixed values, as Reinhard et al. did in another colour space (IEEE Comput. Graph. Appl. 21, 2001).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
@@ -63,20 +63,20 @@ def measure_density(windows: Iterable[np.ndarray]) -> Density | None:
     return mean, np.sqrt((shares * (DENSITY - mean[:, None]) ** 2).sum(axis=1))
 
 
-def make_table(own: Density | None, mean: Iterable[float], std: Iterable[float]) -> np.ndarray:
+def make_table(own: Density | None, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """The new value of each grey level of each colour.
 
     Args:
         own: What was measured; None leaves the image as it is.
         mean: Of the training slides: red, green, blue.
-        std: Of the training slides.
+        std: Of the training slides; empty: the standard deviation is kept.
 
     Returns:
         uint8 (3, 256).
     """
     if own is None:
         return np.tile(np.arange(256, dtype=np.uint8), (3, 1))
-    gain = np.clip(np.asarray(std) / np.maximum(own[1], 1e-6), 1 / MOST, MOST)
+    gain = np.clip(np.asarray(std) / np.maximum(own[1], 1e-6), 1 / MOST, MOST) if std else np.ones(3)
     density = (DENSITY - own[0][:, None]) * gain[:, None] + np.asarray(mean)[:, None]
     return (256 * np.exp(-density) - 1).clip(0, 255).round().astype(np.uint8)
 

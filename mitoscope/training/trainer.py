@@ -28,6 +28,7 @@ EXPECTED_WARNINGS = (
     ".*Checkpoint directory .* exists and is not empty.*",  # resuming
     ".*in eval mode at the start of training.*",  # the moving average is
     ".*`srun` command is available.*",  # a fit is one process, also in a Slurm job
+    ".*have no `val_dataloader`.*",  # a member that all folds train
     ".*LeafSpec.*is deprecated.*",  # Lightning 2.6 on torch 2.10
 )
 

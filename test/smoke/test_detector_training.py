@@ -15,7 +15,7 @@ from PIL import Image
 
 from mitoscope.bundle.read import read_bundle
 from mitoscope.cli import main
-from mitoscope.errors import DataError
+from mitoscope.errors import MitoscopeError
 from mitoscope.networks.build import build_detector
 from mitoscope.training.detect.module import DetectModule
 from mitoscope.training.detect.results.mine import mine_study
@@ -23,6 +23,7 @@ from mitoscope.training.fit import fit_member
 from mitoscope.training.study.launch import FitJob
 from mitoscope.training.study.study import Recipe, read_study, run_study
 
+DENSITY = ("input.density_mean=[0.2,0.35,0.25]", "input.density_std=[0.1,0.15,0.1]")
 SETTINGS = ("more_ema_decays=[0.9]",)
 
 
@@ -103,7 +104,8 @@ def study(folder: Path) -> Path:
             fit_member(job.data, job.folds, job.fold, job.out, job.preset, job.settings)
 
     settings = ("epochs=5", "patches_per_epoch=64", "learning_rate=0.003", "ema_decay=0.8", "more_ema_decays=[0.9]")
-    run_study(folder / "data", folder / "study", Recipe("detector-smoke", settings, 2), ["case=slide5"], fit_here)
+    recipe = Recipe("detector-smoke", (*settings, *DENSITY), 2, whole=True)
+    run_study(folder / "data", folder / "study", recipe, ["case=slide5"], fit_here)
     return folder / "study"
 
 
@@ -224,6 +226,38 @@ def test_a_bundle_may_hold_some_members_and_other_weights(study: Path, tmp_path:
     assert "One test_resnet network of the study's 2" in (tmp_path / "one" / "README.md").read_text()
 
 
+def test_a_bundle_may_hold_one_network_of_all_folds(study: Path, folder: Path, tmp_path: Path) -> None:
+    finished = read_study(study)
+    mark = json.loads((study / "whole" / "done.json").read_text())["mark"]
+    assert set(finished.folds.train_ids(mark["fold"])) == {image for ids in finished.folds.folds for image in ids}
+    out = tmp_path / "whole"
+    assert main(["train", "publish", "--study", str(study), "--out", str(out), "--whole"]) == 0
+    described = read_bundle(out)
+    [member] = described.members
+    assert (member.file, member.fold, dict(member.metrics)) == ("whole.safetensors", None, {})
+    both = read_bundle(folder / "tiny")  # the threshold is that of the networks of the folds
+    assert described.threshold.value == pytest.approx(both.threshold.value, abs=0.01)
+    card = (out / "README.md").read_text()
+    assert "One test_resnet network, trained on all folds, that finds" in card
+    assert "no slide is left" in card
+    found = tmp_path / "found"
+    image = str(folder / "images" / "10.png")
+    assert main(["detect", image, "--mpp", "0.5", "--weights", str(out), "--out", str(found)]) == 0
+    assert len(pd.read_csv(found / "detections.csv")) > 0
+
+
+def test_a_darker_scan_of_the_same_tissue_gives_the_same_figures(bundle: Path, folder: Path, tmp_path: Path) -> None:
+    pixels = np.asarray(Image.open(folder / "images" / "10.png"))
+    darker = (256 * ((pixels + 1.0) / 256) ** 1.4 - 1).clip(0, 255).round().astype(np.uint8)
+    Image.fromarray(darker).save(tmp_path / "10.png")
+    found = []
+    for path in (folder / "images" / "10.png", tmp_path / "10.png"):
+        out = tmp_path / f"found{len(found)}"
+        assert main(["detect", str(path), "--mpp", "0.5", "--weights", str(bundle), "--out", str(out)]) == 0
+        found.append(pd.read_csv(out / "detections.csv").iloc[0][["x_px", "y_px", "p_mitosis"]].to_numpy(float))
+    assert found[0] == pytest.approx(found[1], abs=0.1)
+
+
 def test_options_of_the_other_task_and_unknown_members_are_refused(
     study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -235,6 +269,7 @@ def test_options_of_the_other_task_and_unknown_members_are_refused(
             "has no weights ema_0.5: got ema_0.5, expected member, ema_0.9, raw",
         ),
         (["publish", *start, "--threshold-rule", "otsu"], "--threshold-rule does not apply to this study"),
+        (["publish", *start, "--whole", "--members", "1"], "--whole cannot be published: got --members too"),
         (["evaluate", *start, "--misses"], "--misses does not apply to this study"),
     ):
         assert main(["train", *arguments]) == 1
@@ -248,12 +283,13 @@ def test_options_of_the_other_task_and_unknown_members_are_refused(
         ("detector-smoke", ("input.mpp=0.25",), "prepared for another preset: got 0.5 µm per pixel, expected 0.25"),
         ("detector-smoke", ('classes=["lymphocyte"]',), "expected points of lymphocyte"),
         ("detector-smoke", ("input.size_px=100",), "the setting input is out of range"),
+        ("detector-smoke", ("input.density_std=[0.3,0.3,0.3]",), "the network's input cannot be used"),
     ],
 )
 def test_what_does_not_fit_the_fields_is_refused(
     folder: Path, tmp_path: Path, preset: str, settings: tuple[str, ...], message: str
 ) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(MitoscopeError, match=message):
         fit_member(folder / "data", folder / "folds.json", 0, tmp_path / "run", preset, settings)
 
 
