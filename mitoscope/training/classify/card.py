@@ -5,6 +5,7 @@ from typing import Any
 
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.markdown import render_table
+from mitoscope.networks.build import name_backbone
 from mitoscope.training.classify.tables import COLUMNS, Results, overview_rows
 from mitoscope.training.presets import fill_defaults
 from mitoscope.training.pretrained import PACKAGES
@@ -75,7 +76,7 @@ def describe_start(config: Mapping[str, Any]) -> str:
         return f"Started from {config['init']} (SHA-256 {config['init_sha256']})"
     if not config["pretrained"]:
         return "Trained from scratch, without pre-trained weights"
-    package = PACKAGES.get(config["architecture"])
+    package = PACKAGES.get(name_backbone(config["architecture"]))
     return f"Started from ImageNet weights, of {f'the package {package}' if package else 'timm'}"
 
 

@@ -128,3 +128,5 @@ PRESETS: dict[str, DetectConfig] = {
         keep="best",
     ),
 }
+# The challenge's organisers give torchvision's FCOS as a baseline: the same fields, sampler and steps.
+PRESETS["fcos"] = replace(PRESETS["detector-lite"], architecture="fcos_tf_efficientnet_lite0")
