@@ -87,7 +87,7 @@ def pool_class_and_mean(tokens: Tensor, n_prefix: int) -> Tensor:
 
 
 def build_detector(architecture: str, n_classes: int, *, pretrained: bool = False) -> DetectorNetwork:
-    """Build a detector: RTMDet, or its neck and head, a third narrower than RTMDet-tiny's, on another backbone; or FCOS.
+    """Build a detector: RTMDet; its neck and head, a third narrower than RTMDet-tiny's, on another backbone; or FCOS.
 
     Args:
         architecture: One of `mitoscope.networks.rtmdet.SIZES`; else the timm name of a convolutional network, for

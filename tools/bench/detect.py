@@ -4,9 +4,9 @@
     python -m tools.bench.detect --architecture rtmdet_s --mpp 0.25 --against torchvision
 
 *process* is `mitoscope detect` from its start to its files. *networks* times tiles in one process and in turn, from
-their pixels to their points. ``--against torchvision`` is torchvision's `fcos_resnet50_fpn` as its users run it, on the
-same pixels; other names are those of `build_detector`, run by the same code as ours. Networks that are named have random
-weights and find nothing. Medians of all rounds but the first; ratios are medians of each round's own.
+their pixels to their points. ``--against torchvision`` is torchvision's `fcos_resnet50_fpn` as its users run it, on
+the same pixels; other names are those of `build_detector`, run by the same code as ours. Networks that are named have
+random weights and find nothing. Medians of all rounds but the first; ratios are medians of each round's own.
 """
 
 import argparse

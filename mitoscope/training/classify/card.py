@@ -63,7 +63,7 @@ def render_card(bundle: Bundle, results: Results) -> str:
         fitted=_describe_fit(config),
         rule=bundle.threshold.rule,
         fitted_on=predictions if bundle.threshold.fitted_on == "out-of-fold" else bundle.threshold.fitted_on,
-        rounding=_describe_rounding(bundle),
+        rounding=describe_rounding(bundle, "crops"),
         table=render_table(COLUMNS, list(overview_rows(results))),
         flattered=", although that network's epoch was chosen on these crops" if config["keep"] == "best" else "",
         training=_describe_training(bundle),
@@ -107,11 +107,11 @@ def _describe_calibration(bundle: Bundle, results: Results) -> str:
     )
 
 
-def _describe_rounding(bundle: Bundle) -> str:
-    """How far each measured precision moves the probabilities."""
+def describe_rounding(bundle: Bundle, what: str) -> str:
+    """How far each measured precision moves the probabilities of crops or points."""
     measured = [
         f"{precision} changes a probability by at most {rounding.largest_change:.4f} "
-        f"and the class of {rounding.flipped:.1%} of {rounding.n_crops:,} crops"
+        f"and the class of {rounding.flipped:.1%} of {rounding.n_crops:,} {what}"
         for precision, rounding in bundle.rounding.items()
     ]
     return ";\n  ".join(measured) or "not measured"

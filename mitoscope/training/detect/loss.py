@@ -17,7 +17,7 @@ BOX_WEIGHT = 2.0
 
 
 def find_loss(architecture: str) -> Callable[..., tuple[Tensor, Tensor]]:
-    """The loss of what `mitoscope.networks.build.build_detector` builds: the network's grids, boxes, classes → two parts."""
+    """The loss of a network that `build_detector` builds: its grids, the boxes, their classes → two parts."""
     return fcos_loss if architecture.startswith(PREFIX) else detection_loss
 
 

@@ -17,6 +17,7 @@ from mitoscope.training.augment import augment
 from mitoscope.training.detect.batches import Batch, Figures
 from mitoscope.training.detect.candidates import find_candidates, merge
 from mitoscope.training.detect.loss import find_loss
+from mitoscope.training.detect.mosaic import make_mosaics
 from mitoscope.training.detect.settings import DetectConfig
 from mitoscope.training.pretrained import start_detector
 from mitoscope.training.steps import check_loss, make_optimiser, seed_epoch
@@ -123,6 +124,8 @@ class DetectModule(MemberModule):
         with torch.autocast(self.device.type, enabled=False):  # half precision moves pixels and stains
             images, affine = augment(windows, part.input, part.augment, self.generator)
             figures = move_figures(batch["figures"], affine, windows.shape[1], part.input.size_px)
+            if part.mosaic:
+                images, figures = make_mosaics(images, figures, part.mosaic, self.generator)
         focal, box = self._loss(self.network(images), figures, len(windows))
         loss = focal + box
         check_loss(loss, self.global_step)
@@ -149,7 +152,7 @@ class DetectModule(MemberModule):
         self.found += place_candidates(find_candidates(grids, FLOOR), batch["places"])
 
     def on_validation_epoch_end(self) -> None:
-        """The best F1 as the scoring counts it, all classes and fields together; its labels have chosen the threshold."""
+        """The scoring's best F1, all classes and fields together; the same labels have chosen the threshold."""
         found = group_candidates(self.found)
         self.found = []
         mm, none, regions = self.config.part.input.mpp / 1000, torch.empty(0, 6), []

@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from mitoscope.bundle.inputs import TrainingCrops
-from mitoscope.bundle.manifest import Bundle, Member
+from mitoscope.bundle.manifest import PRECISIONS, Bundle, Member
 from mitoscope.bundle.members import write_bundle
 from mitoscope.classify.outliers import describe_crops
 from mitoscope.detect.detector import DARKEST_GLASS, Detector
@@ -32,6 +32,7 @@ from mitoscope.training.detect.results.members import (
     read_state,
 )
 from mitoscope.training.detect.results.regions import Found, Update, find_points, join_found, make_regions
+from mitoscope.training.detect.results.rounding import choose_fields, measure_roundings
 from mitoscope.training.detect.results.tables import COLUMNS, Results, overview_rows
 
 TOLERANCE = 0.02  # of a member's average precision, for weights that were rounded to fp16
@@ -69,6 +70,8 @@ def publish(study: DetectStudy, out: Path, folds: Sequence[int] = (), state: str
     n_validated = sum(len(study.folds.folds[fold]) for fold in study.members)
     n_steps = n_validated + sum(len(study.folds.folds[fold]) for fold in folds)
     n_steps += len(folds) * sum(map(len, study.folds.held_out.values()))
+    looked_at = choose_fields(study.data.rows_of([name for fold in study.members for name in study.folds.folds[fold]]))
+    n_steps += (1 + len(PRECISIONS)) * len(looked_at)
     # An older bundle is replaced only by one that passed its trial.
     with TemporaryDirectory() as scratch, progress(n_steps, unit="fields", what="publishing") as bar:
         trial = write_bundle(replace(described, folder=Path(scratch) / described.folder.name), states)
@@ -83,9 +86,14 @@ def publish(study: DetectStudy, out: Path, folds: Sequence[int] = (), state: str
                 found = again
             written.append(found)
         bundle, results = summarise(study.data, study.folds, detector, join_found(written), bar.update)
+        rounding = measure_roundings(trial.folder, bundle.threshold.value, study.data, looked_at, bar.update)
     members = tuple(_judge(member, results) for member in described.members)
     bundle = replace(
-        described, threshold=bundle.threshold, members=members, training_crops=_describe_training(study, folds)
+        described,
+        threshold=bundle.threshold,
+        members=members,
+        rounding=rounding,
+        training_crops=_describe_training(study, folds),
     )
     with_figures = _share_with_figures(study, folds)
     write_bundle(bundle, states, files={"README.md": render_card(bundle, results, with_figures)})
