@@ -126,6 +126,10 @@ bench: need-data $(VENV)/.dev runs/l2-random  ## speed, measured side by side; n
 	done
 	$(BIN)/python -m tools.bench.memory --weights weights/lite --crops 1 10 100 1000 10000 \
 	    --out tools/bench/results/predict-growth.json
+	$(BIN)/python -m tools.bench.detect --weights weights/detector-lite --against fcos_tf_efficientnet_lite0 \
+	    --out tools/bench/results/detect-detector-lite.json
+	$(BIN)/python -m tools.bench.detect --architecture rtmdet_s --against torchvision \
+	    --out tools/bench/results/detect-rtmdet-s.json
 
 runs/l2-random: | need-data $(VENV)/.dev
 	$(BIN)/python -m tools.bench.bundles --architecture efficientvit_l2 --size-px 256 --crops $(DATA)/AtNorM-Br --out $@

@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mitoscope.networks.layers import Conv
+
 STRIDES = (8, 16, 32)  # of the three grids, in pixels of the input
 N_CONVS = 2  # of each branch of the head
 PRIOR = 0.01  # probability of a figure that the head starts from
@@ -243,11 +245,21 @@ class RTMDet(nn.Module):
 
 
 def merge_norms(network: nn.Module) -> nn.Module:
-    """Make each batch norm part of the convolution before it: the same function, for inference only."""
-    for block in network.modules():
-        if isinstance(block, ConvBlock):
-            block.conv, block.bn = fuse_conv_bn_eval(block.conv, block.bn), nn.Identity()  # type: ignore[assignment]
+    """Make each batch norm and SiLU part of the convolution before them: the same function, for inference only."""
+    for parent in [*network.modules()]:
+        for name, block in parent.named_children():
+            if isinstance(block, ConvBlock):
+                setattr(parent, name, _merge(block))
     return network
+
+
+def _merge(block: ConvBlock) -> Conv:
+    """One convolution with its activation."""
+    old = fuse_conv_bn_eval(block.conv, block.bn)
+    side, stride = old.kernel_size[0], old.stride[0]
+    merged = Conv(old.in_channels, old.out_channels, side, "silu", stride=stride, groups=old.groups)
+    merged.weight, merged.bias = (nn.Parameter(tensor, requires_grad=False) for tensor in (old.weight, old.bias))  # type: ignore[arg-type]
+    return merged
 
 
 def make_cells(shapes: list[tuple[int, int]], device: torch.device) -> Tensor:
