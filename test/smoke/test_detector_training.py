@@ -120,12 +120,14 @@ def test_a_study_splits_by_slide_and_fits_by_the_same_code(study: Path) -> None:
 
 
 def test_a_study_is_evaluated_out_of_fold_by_slide_and_by_weights(study: Path, tmp_path: Path) -> None:
-    assert main(["train", "evaluate", "--study", str(study), "--out", str(tmp_path)]) == 0
+    assert main(["train", "evaluate", "--study", str(study), "--out", str(tmp_path), "--tta"]) == 0
     [results] = json.loads((tmp_path / "figures.json").read_text())["studies"].values()
     finished = read_study(study)
     n_fields = sum(len(finished.folds.folds[fold]) for fold in (0, 1))
     assert results["out_of_fold"]["n_regions"] == results["threshold"]["n_crops"] == n_fields
-    assert set(results["states"]) == {"member", "raw", "ema_0.9"}
+    assert list(results["states"]) == ["member", "ema_0.9", "raw", "averages", "tta"]
+    found = [row["best_threshold"] for row in results["states"].values()]
+    assert len(set(found)) > 1  # they are different networks
     assert len(results["cases"]) == len(results["price"]["cases"]) >= 2
     pooled, best = results["out_of_fold"], results["states"]["member"]["best_f1_score"]
     assert pooled["f1_score"] == pytest.approx(best)  # the threshold is the best of all of them
@@ -144,6 +146,8 @@ def test_studies_are_compared_in_one_table(
     assert main(["train", "evaluate", "--study", str(study), str(other), "--out", str(tmp_path)]) == 0
     rows = [line.split("|")[1:3] for line in capsys.readouterr().out.splitlines() if "out of fold" in line]
     assert [name.strip() for name, _ in rows] == ["study", "other"]
+    assert main(["train", "evaluate", "--study", str(study), str(other), "--out", str(tmp_path), "--tta"]) == 1
+    assert "--tta needs one run: got 2 studies" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -159,8 +163,11 @@ def test_a_study_is_published_and_detects(bundle: Path, folder: Path, tmp_path: 
     assert (described.input.mpp, described.threshold.rule) == (0.5, "max_f1")
     assert described.training["data"][0]["points"]["mitotic figure"] > 0
     assert described.training_crops is not None
+    assert set(described.rounding) == {"fp16", "bf16"}
+    assert described.rounding["fp16"].n_crops > 0
     card = (bundle / "README.md").read_text()
-    for words in ("What it cannot do", "held out: case=slide5", "Price of the threshold", "Not for clinical use"):
+    for words in ("What it cannot do", "held out: case=slide5", "Price of the threshold", "Not for clinical use",
+                  "Rounding, against fp32: fp16 changes a probability"):  # fmt: skip
         assert words in card
     image = str(folder / "images" / "10.png")
     assert main(["detect", image, "--mpp", "0.5", "--weights", str(bundle), "--out", str(out)]) == 0
