@@ -12,7 +12,7 @@ SLOW   := slow or docker or browser or slurm
 # Two processes of one thread each are faster on two cores than one of two.
 PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: run run-detector expected-detector test check lint docs lite detector-lite republish benchmark ablations leave-one-out external bench fuzz torture audit data \
+.PHONY: run run-detector expected-detector test check lint docs lite detector-lite republish benchmark ablations detector-ablations leave-one-out external bench fuzz torture audit data \
         expected lock clean help need-data fields
 
 run: $(VENV)/.run  ## classify the test stack with weights/lite and print a table
@@ -58,10 +58,10 @@ republish: data  ## write the manifest and the card of weights/lite again, not i
 	$(BIN)/mitoscope train publish --bundle weights/lite --data runs/data --hold-out source=AtNorM-Br --out weights/lite
 
 # Fields of slides from one hospital, canine tissue without figures, and crops of figures from other slides (docs/adr/0023).
+FIELDS = --mpp 0.25 --mitos14 $(DATA)/detection/mitos14 --icpr12 $(DATA)/detection/icpr12 --yolo $(DATA)/detection/cmc \
+         --ami-br $(DATA)/AMi-Br $(DATA)/labels/AMI-BR.csv $(DATA)/labels/amibr_train_split.csv
 fields: need-data $(VENV)/.dev
-	$(BIN)/mitoscope train prepare --out runs/fields --preset detector-lite --mpp 0.25 \
-	    --mitos14 $(DATA)/detection/mitos14 --icpr12 $(DATA)/detection/icpr12 --yolo $(DATA)/detection/cmc \
-	    --ami-br $(DATA)/AMi-Br $(DATA)/labels/AMI-BR.csv $(DATA)/labels/amibr_train_split.csv
+	$(BIN)/mitoscope train prepare --out runs/fields --preset detector-lite $(FIELDS)
 
 detector-lite: fields  ## train weights/detector-lite again; needs DATA=FOLDER
 	@start=$$(date +%s); \
@@ -85,6 +85,21 @@ ablations: data  ## one change to the recipe at a time; needs DATA=FOLDER
 	        --members $(MEMBERS) --hold-out part=test --hold-out source=AtNorM-Br || exit 1; \
 	done
 	$(BIN)/mitoscope train evaluate --study $(ABLATIONS:%=runs/ablations/%) --out docs/results/ablations
+
+# The same for the detector, with the organisers' kind of baseline, and one at twice the resolution, which has fields of its own. The last command
+# compares the sets of weights of the first study: raw, each average, all averages together, eight orientations.
+DETECTOR_ABLATIONS := detector-lite $(addprefix detector-lite-,any-patch no-look-alikes mosaic no-imagenet) fcos
+detector-ablations: fields  ## one change to the detector's recipe at a time; needs DATA=FOLDER
+	for preset in $(DETECTOR_ABLATIONS); do \
+	    $(BIN)/mitoscope train run --data runs/fields --out runs/detector-ablations/$$preset --preset $$preset \
+	        --members $(MEMBERS) || exit 1; \
+	done
+	$(BIN)/mitoscope train prepare --out runs/fields-fine --preset detector-lite-fine $(FIELDS)
+	$(BIN)/mitoscope train run --data runs/fields-fine --out runs/detector-ablations/detector-lite-fine \
+	    --preset detector-lite-fine --members $(MEMBERS)
+	$(BIN)/mitoscope train evaluate --study $(addprefix runs/detector-ablations/,$(DETECTOR_ABLATIONS) detector-lite-fine) \
+	    --out docs/results/detection/ablations
+	$(BIN)/mitoscope train evaluate --study runs/detector-ablations/detector-lite --tta --out docs/results/detection/ablations/weights
 
 # Each of three cohorts is left out once, with an input of 96 px: 15 networks.
 leave-one-out: data  ## one cohort left out at a time; needs DATA=FOLDER
@@ -111,6 +126,10 @@ bench: need-data $(VENV)/.dev runs/l2-random  ## speed, measured side by side; n
 	done
 	$(BIN)/python -m tools.bench.memory --weights weights/lite --crops 1 10 100 1000 10000 \
 	    --out tools/bench/results/predict-growth.json
+	$(BIN)/python -m tools.bench.detect --weights weights/detector-lite --against fcos_tf_efficientnet_lite0 \
+	    --out tools/bench/results/detect-detector-lite.json
+	$(BIN)/python -m tools.bench.detect --architecture rtmdet_s --against torchvision \
+	    --out tools/bench/results/detect-rtmdet-s.json
 
 runs/l2-random: | need-data $(VENV)/.dev
 	$(BIN)/python -m tools.bench.bundles --architecture efficientvit_l2 --size-px 256 --crops $(DATA)/AtNorM-Br --out $@

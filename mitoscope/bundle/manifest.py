@@ -76,9 +76,9 @@ class Rounding:
     """The effect of a coarser precision on a bundle's probabilities, measured against fp32 at publication.
 
     Attributes:
-        n_crops: Number of crops in the measurement.
-        largest_change: Largest change of a crop's probability, in [0, 1].
-        flipped: Share of the crops whose class changed, in [0, 1].
+        n_crops: Number of crops in the measurement; of a detector, the points.
+        largest_change: Largest change of a probability, in [0, 1].
+        flipped: Share of the crops or points whose class changed, in [0, 1].
     """
 
     n_crops: int

@@ -28,8 +28,13 @@ def measure_rounding(folder: Path, crops: np.ndarray, precision: str, base: Path
         Classifier.place(bundle, read_ahead(bundle), torch.device("cpu"), name, base).predict_proba(some)
         for name in ("fp32", precision)
     )
+    return compare_probabilities(full, rounded, bundle.threshold.value)
+
+
+def compare_probabilities(full: np.ndarray, rounded: np.ndarray, threshold: float) -> Rounding:
+    """How far rounding moves probabilities, float64 (N,) each with N at least 1, and how many across the threshold."""
     return Rounding(
-        n_crops=len(some),
+        n_crops=len(full),
         largest_change=float(np.abs(full - rounded).max()),
-        flipped=float(((full >= bundle.threshold.value) != (rounded >= bundle.threshold.value)).mean()),
+        flipped=float(((full >= threshold) != (rounded >= threshold)).mean()),
     )

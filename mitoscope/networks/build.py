@@ -9,11 +9,12 @@ from torch import Tensor, nn
 
 from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError, describe_memory_error
-from mitoscope.networks import efficientnet, efficientvit
+from mitoscope.networks import efficientnet, efficientvit, fcos
 from mitoscope.networks.foundation import FOUNDATION, Foundation, is_dinov3
 from mitoscope.networks.layers import Runtime, empty_weights
 from mitoscope.networks.rtmdet import NARROW, SIZES, STRIDES, RTMDet, merge_norms
 
+DetectorNetwork = RTMDet | fcos.FCOS
 BACKBONE = "backbone."
 RUNTIMES = (efficientvit.find_runtime, efficientnet.find_runtime)  # families that inference runs without timm
 
@@ -85,16 +86,18 @@ def pool_class_and_mean(tokens: Tensor, n_prefix: int) -> Tensor:
     return torch.cat([tokens[:, 0], tokens[:, n_prefix:].mean(dim=1)], dim=1)
 
 
-def build_detector(architecture: str, n_classes: int, *, pretrained: bool = False) -> RTMDet:
-    """Build a detector: RTMDet, or its neck and head, a third narrower than RTMDet-tiny's, on another backbone.
+def build_detector(architecture: str, n_classes: int, *, pretrained: bool = False) -> DetectorNetwork:
+    """Build a detector: RTMDet; its neck and head, a third narrower than RTMDet-tiny's, on another backbone; or FCOS.
 
     Args:
-        architecture: One of `mitoscope.networks.rtmdet.SIZES`; else the timm name of a convolutional network.
+        architecture: One of `mitoscope.networks.rtmdet.SIZES`; else the timm name of a convolutional network, for
+            FCOS with ``fcos_`` before it.
         n_classes: Classes.
         pretrained: Ask timm for the backbone's ImageNet weights, from its model hub. Training only.
 
     Returns:
-        See `RTMDet`. Its tensors have mmdet's names, those of another backbone timm's after ``backbone.``.
+        See `RTMDet` and `mitoscope.networks.fcos.FCOS`. The tensors have mmdet's or torchvision's names, those of
+        another backbone timm's after ``backbone.``.
 
     Raises:
         WeightsError: The architecture is unknown or has no such grids, or the weights cannot be loaded.
@@ -102,7 +105,7 @@ def build_detector(architecture: str, n_classes: int, *, pretrained: bool = Fals
     if architecture in SIZES:
         return RTMDet(SIZES[architecture], n_classes)
     try:
-        backbone = _create(architecture, pretrained, features_only=True, out_indices=(-3, -2, -1))
+        backbone = _create(name_backbone(architecture), pretrained, features_only=True, out_indices=(-3, -2, -1))
         info: Any = backbone.feature_info
         strides = tuple(info.reduction())
     except (RuntimeError, AttributeError, AssertionError) as error:  # timm's, for a network without grids
@@ -115,11 +118,18 @@ def build_detector(architecture: str, n_classes: int, *, pretrained: bool = Fals
             remedy=f"choose another --set architecture=…, such as {', '.join(SIZES)} or tf_efficientnet_lite0",
         )
     backbone.channels = info.channels()
-    return _assemble(backbone, n_classes)
+    return _assemble(architecture, backbone, n_classes)
 
 
-def _assemble(backbone: nn.Module, n_classes: int) -> RTMDet:
+def name_backbone(architecture: str) -> str:
+    """timm's name of a detector's backbone."""
+    return architecture.removeprefix(fcos.PREFIX)
+
+
+def _assemble(architecture: str, backbone: nn.Module, n_classes: int) -> DetectorNetwork:
     """Neck and head on a backbone that is not RTMDet's own."""
+    if architecture.startswith(fcos.PREFIX):
+        return fcos.FCOS(backbone, n_classes)
     return RTMDet(NARROW, n_classes, backbone)
 
 
@@ -188,19 +198,21 @@ def restore_detector(architecture: str, n_classes: int, state: Mapping[str, Tens
     Args:
         architecture: As for `build_detector`.
         n_classes: Classes.
-        state: Tensors by mmdet's names.
+        state: Tensors by the names that `build_detector` gives them.
         name: The member's file, for the message.
 
     Returns:
-        See `mitoscope.networks.rtmdet.RTMDet`; in fp32, on the CPU, in evaluation mode, with merged batch norms. A
-        backbone of EfficientNet-Lite runs without timm.
+        See `build_detector`; in fp32, on the CPU, in evaluation mode, with RTMDet's batch norms merged. A backbone of
+        EfficientNet-Lite runs without timm.
 
     Raises:
         WeightsError: The architecture is unknown, or the tensors belong to another one.
     """
-    runtime = efficientnet.find_backbone(architecture)
+    runtime = efficientnet.find_backbone(name_backbone(architecture))
     with empty_weights():
-        network = _assemble(runtime.build(), n_classes) if runtime else build_detector(architecture, n_classes)
+        network = (
+            _assemble(architecture, runtime.build(), n_classes) if runtime else build_detector(architecture, n_classes)
+        )
     tensors = _match(network, lambda: _fold_backbone(runtime, state) if runtime else dict(state), architecture, name)
     wide = {key: tensor.float() if tensor.is_floating_point() else tensor for key, tensor in tensors.items()}
     network.load_state_dict(wide, strict=True, assign=True)

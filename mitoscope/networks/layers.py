@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-RELU6 = (0.0, 6.0)
+FUSED = {"relu6": ("hardtanh", [0.0, 6.0]), "silu": ("swish", [])}  # what oneDNN calls them, and its numbers
 State = Mapping[str, Tensor]
 
 
@@ -67,7 +67,7 @@ class Conv(nn.Conv2d):
         c_in: Channels of the input.
         c_out: Channels of the output.
         side: Of the kernel, in pixels.
-        after: ``"gelu"`` (its tanh form), ``"hardswish"``, ``"relu6"`` or ``"none"``.
+        after: ``"gelu"`` (its tanh form), ``"hardswish"``, ``"relu6"``, ``"silu"`` or ``"none"``.
         stride: 2 halves the grid.
         groups: As `torch.nn.Conv2d` has them.
         bias: Whether it adds one.
@@ -100,7 +100,7 @@ class Conv(nn.Conv2d):
         differentiated = x.requires_grad or self.weight.requires_grad
         if x.device.type != "cpu" or differentiated or not has_fused(x.dtype):
             return activate(super().forward(x), self.after)
-        name, numbers = ("hardtanh", [*RELU6]) if self.after == "relu6" else (self.after, [])
+        name, numbers = FUSED.get(self.after, (self.after, []))
         fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
             x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups, name, numbers, "tanh"
         )
@@ -132,6 +132,8 @@ def activate(x: Tensor, name: str) -> Tensor:
         return F.gelu(x, approximate="tanh")
     if name == "relu6":
         return F.relu6(x)
+    if name == "silu":
+        return F.silu(x)
     return F.hardswish(x) if name == "hardswish" else x
 
 

@@ -7,11 +7,14 @@ of the challenge's third-best average precision is RTMDet-S. Every convolution i
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils.fusion import fuse_conv_bn_eval
+
+from mitoscope.networks.layers import Conv
 
 STRIDES = (8, 16, 32)  # of the three grids, in pixels of the input
 N_CONVS = 2  # of each branch of the head
@@ -226,6 +229,8 @@ class RTMDet(nn.Module):
         upper left corner to the left, upper, right and lower side of its box, (N, 4, h, w).
     """
 
+    class_layers: ClassVar[str] = "bbox_head.rtm_cls."
+
     def __init__(self, size: Size, n_classes: int, backbone: nn.Module | None = None) -> None:
         super().__init__()
         self.backbone = CSPNeXt(size) if backbone is None else backbone
@@ -240,28 +245,43 @@ class RTMDet(nn.Module):
 
 
 def merge_norms(network: nn.Module) -> nn.Module:
-    """Make each batch norm part of the convolution before it: the same function, for inference only."""
-    for block in network.modules():
-        if isinstance(block, ConvBlock):
-            block.conv, block.bn = fuse_conv_bn_eval(block.conv, block.bn), nn.Identity()  # type: ignore[assignment]
+    """Make each batch norm and SiLU part of the convolution before them: the same function, for inference only."""
+    for parent in [*network.modules()]:
+        for name, block in parent.named_children():
+            if isinstance(block, ConvBlock):
+                setattr(parent, name, _merge(block))
     return network
+
+
+def _merge(block: ConvBlock) -> Conv:
+    """One convolution with its activation."""
+    old = fuse_conv_bn_eval(block.conv, block.bn)
+    side, stride = old.kernel_size[0], old.stride[0]
+    merged = Conv(old.in_channels, old.out_channels, side, "silu", stride=stride, groups=old.groups)
+    merged.weight, merged.bias = (nn.Parameter(tensor, requires_grad=False) for tensor in (old.weight, old.bias))  # type: ignore[arg-type]
+    return merged
 
 
 def make_cells(shapes: list[tuple[int, int]], device: torch.device) -> Tensor:
     """Upper left corner and stride of every cell, in pixels: (h, w) of the grids → float (P, 3)."""
     cells = []
-    for (height, width), stride in zip(shapes, STRIDES, strict=True):
+    for number, (height, width) in enumerate(shapes):
+        stride = STRIDES[0] << number
         y, x = torch.meshgrid(torch.arange(height, device=device), torch.arange(width, device=device), indexing="ij")
         cells.append(torch.stack([x * stride, y * stride, torch.full_like(x, stride)], dim=-1).reshape(-1, 3))
     return torch.cat(cells).float()
 
 
-def flatten_grids(logits: Sequence[Tensor], distances: Sequence[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+def flatten_grids(
+    logits: Sequence[Tensor], distances: Sequence[Tensor], centres: Sequence[Tensor] = ()
+) -> tuple[Tensor, Tensor, Tensor]:
     """The grids as lists of cells.
 
     Args:
-        logits: (N, C, h, w) by grid, as `RTMDet` gives them.
+        logits: (N, C, h, w) by grid, as `RTMDet` gives them; the strides are 8, 16, 32, and so on.
         distances: (N, 4, h, w) by grid.
+        centres: Of `mitoscope.networks.fcos.FCOS`, logits (N, 1, h, w) by grid. The logits that are returned are then
+            those of the geometric mean of both probabilities, as torchvision scores a box.
 
     Returns:
         Logits float (N, P, C), boxes float (N, P, 4) as left, upper, right and lower side in pixels, and the cells
@@ -270,4 +290,8 @@ def flatten_grids(logits: Sequence[Tensor], distances: Sequence[Tensor]) -> tupl
     cells = make_cells([(grid.shape[2], grid.shape[3]) for grid in logits], logits[0].device)
     flat, far = (torch.cat([g.flatten(2) for g in grids], dim=2).mT.float() for grids in (logits, distances))
     at = cells[:, :2]
+    if centres:
+        near = torch.cat([g.flatten(2) for g in centres], dim=2).mT.float()
+        log_p = (F.logsigmoid(flat) + F.logsigmoid(near)) / 2
+        flat = log_p - torch.log(-torch.expm1(log_p))
     return flat, torch.cat([at - far[..., :2], at + far[..., 2:]], dim=-1), cells

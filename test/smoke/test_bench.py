@@ -78,6 +78,21 @@ def test_speed_is_told_beside_the_reference_and_the_limits(tmp_path: Path, tiny_
     assert limits["arithmetic_s_a_stack"] < median_s["ours"]["forward"] + 0.01  # the log has two decimals
 
 
+@pytest.mark.parametrize("other", ["fcos_test_resnet", "torchvision"])
+def test_a_detector_is_measured_beside_another_and_the_limits(tmp_path: Path, other: str) -> None:
+    given = ("--architecture", "test_resnet", "--mpp", "0.5", "--tile-px", "256", "--size-px", "800", "600")
+    result = run("tools.bench.detect", tmp_path, *given, "--against", other, "--rounds", "1", "--tiles", "1")
+    ours, theirs = result["networks"]["ours"], result["networks"]["against"]
+    assert theirs["name"] == other
+    assert theirs["gflop_a_tile"] > ours["gflop_a_tile"] > 0
+    assert result["against_over_ours"] == pytest.approx(theirs["s_a_tile"] / ours["s_a_tile"])
+    assert 0 < ours["share_of_matrix_rate"] < 1
+    assert ours["n_tiles"] > 1
+    assert ours["s_a_region"] == ours["s_a_tile"] * ours["n_tiles"]
+    assert 50 < result["process"]["median_peak_mib"] < 8000
+    assert result["region"]["mm2"] == pytest.approx(0.03)
+
+
 def test_the_reference_loop_gives_the_same_answers(tmp_path: Path) -> None:
     case = ROOT / "test" / "input" / "interf0"
     bundle = read_bundle(ROOT / "weights" / "lite")

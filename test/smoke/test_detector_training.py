@@ -3,6 +3,8 @@
 import json
 import re
 import shutil
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,13 +19,16 @@ from mitoscope.bundle.read import read_bundle
 from mitoscope.cli import main
 from mitoscope.errors import MitoscopeError
 from mitoscope.networks.build import build_detector
+from mitoscope.sockets import POINTS_NAME, REGION_SLUG
 from mitoscope.training.detect.module import DetectModule
 from mitoscope.training.detect.results.mine import mine_study
 from mitoscope.training.fit import fit_member
 from mitoscope.training.study.launch import FitJob
 from mitoscope.training.study.study import Recipe, read_study, run_study
+from model.detection import IMAGES_FOLDER
 
 DENSITY = ("input.density_mean=[0.2,0.35,0.25]", "input.density_std=[0.1,0.15,0.1]")
+ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ("more_ema_decays=[0.9]",)
 
 
@@ -117,12 +122,14 @@ def test_a_study_splits_by_slide_and_fits_by_the_same_code(study: Path) -> None:
 
 
 def test_a_study_is_evaluated_out_of_fold_by_slide_and_by_weights(study: Path, tmp_path: Path) -> None:
-    assert main(["train", "evaluate", "--study", str(study), "--out", str(tmp_path)]) == 0
+    assert main(["train", "evaluate", "--study", str(study), "--out", str(tmp_path), "--tta"]) == 0
     [results] = json.loads((tmp_path / "figures.json").read_text())["studies"].values()
     finished = read_study(study)
     n_fields = sum(len(finished.folds.folds[fold]) for fold in (0, 1))
     assert results["out_of_fold"]["n_regions"] == results["threshold"]["n_crops"] == n_fields
-    assert set(results["states"]) == {"member", "raw", "ema_0.9"}
+    assert list(results["states"]) == ["member", "ema_0.9", "raw", "averages", "tta"]
+    found = [row["best_threshold"] for row in results["states"].values()]
+    assert len(set(found)) > 1  # they are different networks
     assert len(results["cases"]) == len(results["price"]["cases"]) >= 2
     pooled, best = results["out_of_fold"], results["states"]["member"]["best_f1_score"]
     assert pooled["f1_score"] == pytest.approx(best)  # the threshold is the best of all of them
@@ -141,6 +148,8 @@ def test_studies_are_compared_in_one_table(
     assert main(["train", "evaluate", "--study", str(study), str(other), "--out", str(tmp_path)]) == 0
     rows = [line.split("|")[1:3] for line in capsys.readouterr().out.splitlines() if "out of fold" in line]
     assert [name.strip() for name, _ in rows] == ["study", "other"]
+    assert main(["train", "evaluate", "--study", str(study), str(other), "--out", str(tmp_path), "--tta"]) == 1
+    assert "--tta needs one run: got 2 studies" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
@@ -156,8 +165,11 @@ def test_a_study_is_published_and_detects(bundle: Path, folder: Path, tmp_path: 
     assert (described.input.mpp, described.threshold.rule) == (0.5, "max_f1")
     assert described.training["data"][0]["points"]["mitotic figure"] > 0
     assert described.training_crops is not None
+    assert set(described.rounding) == {"fp16", "bf16"}
+    assert described.rounding["fp16"].n_crops > 0
     card = (bundle / "README.md").read_text()
-    for words in ("What it cannot do", "held out: case=slide5", "Price of the threshold", "Not for clinical use"):
+    for words in ("What it cannot do", "held out: case=slide5", "Price of the threshold", "Not for clinical use",
+                  "Rounding, against fp32: fp16 changes a probability"):  # fmt: skip
         assert words in card
     image = str(folder / "images" / "10.png")
     assert main(["detect", image, "--mpp", "0.5", "--weights", str(bundle), "--out", str(out)]) == 0
@@ -169,6 +181,51 @@ def test_a_study_is_published_and_detects(bundle: Path, folder: Path, tmp_path: 
                  "--mpp", "0.5", "--out", str(tmp_path / "scored")]) == 0  # fmt: skip
     threshold = json.loads((tmp_path / "scored" / "figures.json").read_text())["threshold"]
     assert threshold == {"value": described.threshold.value, "origin": "detections.csv.json"}
+
+
+def test_the_containers_entry_detects_with_it(bundle: Path, folder: Path, make_case: Any, tmp_path: Path) -> None:
+    case = make_case(slug=REGION_SLUG)
+    region = case / IMAGES_FOLDER / "region.tiff"
+    Image.open(folder / "images" / "10.png").save(region, dpi=(25_400 / 0.5, 25_400 / 0.5))
+    command = [sys.executable, "inference.py", "--input", str(case), "--output", str(tmp_path / "output")]
+    done = subprocess.run(
+        [*command, "--weights", str(bundle), "--device", "cpu"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    [best, *_] = json.loads((tmp_path / "output" / POINTS_NAME).read_text())["points"]
+    truth = pd.read_csv(folder / "truth.csv")
+    figure = truth[(truth["image"] == "10.png") & (truth["label"] == "mitotic figure")].iloc[0]
+    x_mm, y_mm, _ = best["point"]
+    assert np.hypot(x_mm - figure["x_px"] * 0.5e-3, y_mm - figure["y_px"] * 0.5e-3) < 7.5e-3
+    assert main(["check", str(tmp_path / "output" / POINTS_NAME), "--region", str(region)]) == 0
+
+
+def test_the_same_commands_train_a_detector_of_two_other_cells(folder: Path, tmp_path: Path) -> None:
+    """The classes are labels of the truth; the last one is what the published detector finds."""
+    table = (folder / "truth.csv").read_text()
+    table = table.replace("mitotic figure", "lymphocyte").replace("hard negative", "plasma cell")
+    (tmp_path / "cells").mkdir()
+    (tmp_path / "cells" / "truth.csv").write_text(table)
+    truth = ["--truth", str(tmp_path / "cells" / "truth.csv"), str(folder / "images")]
+    assert main(["train", "prepare", *truth, "--mpp", "0.5", "--out", str(tmp_path / "data")]) == 0
+    settings = ('classes=["lymphocyte","plasma cell"]', "epochs=5", "patches_per_epoch=64", "learning_rate=0.003")
+    study = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "study"), "--preset", "detector-smoke"]
+    options = [part for setting in (*settings, "ema_decay=0.8") for part in ("--set", setting)]
+    assert main(["train", "run", *study, *options, "--members", "1"]) == 0
+    found = pd.read_csv(tmp_path / "study" / "fold0" / "validation.csv")
+    assert set(found["label"]) == {"lymphocyte", "plasma cell"}
+    assert main(["train", "publish", "--study", str(tmp_path / "study"), "--out", str(tmp_path / "cells-1")]) == 0
+    described = read_bundle(tmp_path / "cells-1")
+    assert described.classes == ("lymphocyte", "plasma cell")
+    assert "where in a region of H&E tissue each *plasma cell* is" in (tmp_path / "cells-1" / "README.md").read_text()
+    image = str(folder / "images" / "10.png")
+    arguments = ["--mpp", "0.5", "--weights", str(tmp_path / "cells-1"), "--out", str(tmp_path / "found")]
+    assert main(["detect", image, *arguments]) == 0
+    best, places = pd.read_csv(tmp_path / "found" / "detections.csv").iloc[0], pd.read_csv(tmp_path / "cells/truth.csv")
+    own = places[places["image"] == "10.png"].set_index("label")[["x_px", "y_px"]]
+    far = np.hypot(*(own - best[["x_px", "y_px"]].astype(float)).T.to_numpy())
+    assert own.index[far.argmin()] == "plasma cell"
+    assert far.min() < 15  # 7.5 µm
 
 
 def read_page(path: Path) -> dict[str, Any]:

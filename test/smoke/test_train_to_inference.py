@@ -270,6 +270,8 @@ def test_a_bundle_that_fails_its_trial_does_not_replace_the_older_one(
 def test_what_was_held_out_places_no_threshold(
     study: Path, tmp_path: Path, cli: Callable[..., tuple[int, str]]
 ) -> None:
+    code, line = cli("evaluate", "--study", study, "--out", tmp_path, "--tta")
+    assert (code, "--tta does not apply to this study" in line) == (1, True)
     assert cli("evaluate", "--study", study, "--out", tmp_path, "--misses")[0] == 0
     misses = json.loads((tmp_path / "misses.json").read_text())
     assert misses["held_out"] == "source=other"

@@ -5,6 +5,7 @@ from typing import Any
 
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.markdown import render_table
+from mitoscope.networks.build import name_backbone
 from mitoscope.training.classify.tables import COLUMNS, Results, overview_rows
 from mitoscope.training.presets import fill_defaults
 from mitoscope.training.pretrained import PACKAGES
@@ -62,7 +63,7 @@ def render_card(bundle: Bundle, results: Results) -> str:
         fitted=_describe_fit(config),
         rule=bundle.threshold.rule,
         fitted_on=predictions if bundle.threshold.fitted_on == "out-of-fold" else bundle.threshold.fitted_on,
-        rounding=_describe_rounding(bundle),
+        rounding=describe_rounding(bundle, "crops"),
         table=render_table(COLUMNS, list(overview_rows(results))),
         flattered=", although that network's epoch was chosen on these crops" if config["keep"] == "best" else "",
         training=_describe_training(bundle),
@@ -75,7 +76,7 @@ def describe_start(config: Mapping[str, Any]) -> str:
         return f"Started from {config['init']} (SHA-256 {config['init_sha256']})"
     if not config["pretrained"]:
         return "Trained from scratch, without pre-trained weights"
-    package = PACKAGES.get(config["architecture"])
+    package = PACKAGES.get(name_backbone(config["architecture"]))
     return f"Started from ImageNet weights, of {f'the package {package}' if package else 'timm'}"
 
 
@@ -106,11 +107,11 @@ def _describe_calibration(bundle: Bundle, results: Results) -> str:
     )
 
 
-def _describe_rounding(bundle: Bundle) -> str:
-    """How far each measured precision moves the probabilities."""
+def describe_rounding(bundle: Bundle, what: str) -> str:
+    """How far each measured precision moves the probabilities of crops or points."""
     measured = [
         f"{precision} changes a probability by at most {rounding.largest_change:.4f} "
-        f"and the class of {rounding.flipped:.1%} of {rounding.n_crops:,} crops"
+        f"and the class of {rounding.flipped:.1%} of {rounding.n_crops:,} {what}"
         for precision, rounding in bundle.rounding.items()
     ]
     return ";\n  ".join(measured) or "not measured"

@@ -16,9 +16,9 @@ from sklearn.metrics import roc_auc_score
 from mitoscope.classify.classifier import Classifier
 from mitoscope.images.stain import FEATURES, measure_crops
 from mitoscope.markdown import render_share, render_table
-from mitoscope.networks.features import recorded_features
 from mitoscope.scoring.metrics.bootstrap import N_DRAWS, cluster_crops, draw_weights, widen
 from mitoscope.scoring.predictions import call_atypical
+from mitoscope.training.classify.features import recorded_features
 from mitoscope.training.classify.tables import Results
 from mitoscope.training.data.table import CropData
 

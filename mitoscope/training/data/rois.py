@@ -9,8 +9,7 @@ from PIL.TiffImagePlugin import TiffImageFile
 
 from mitoscope.errors import DataError
 from mitoscope.images import CROP_PX
-from mitoscope.images.slide import PLAUSIBLE_MPP
-from mitoscope.images.tiff_source import UM_PER_UNIT
+from mitoscope.images.slide import open_slide
 
 TIFFS = (".tif", ".tiff")
 
@@ -65,17 +64,15 @@ def open_field(path: Path) -> np.ndarray:
 
 
 def read_mpp(path: Path) -> float | None:
-    """The µm per pixel that a TIFF's tags state; None without them, or where they cannot be those of a microscope."""
+    """The µm per pixel that a TIFF's tags state, as detection reads them; None without plausible ones.
+
+    Raises:
+        InputError: Detection does not read such a file.
+    """
     if path.suffix.lower() not in TIFFS:
         return None  # JPEGs state the resolution of paper
-    with tifffile.TiffFile(path) as tiff:
-        tags = tiff.pages[0].tags  # type: ignore[union-attr]
-        unit_um = UM_PER_UNIT.get(int(tags["ResolutionUnit"].value) if "ResolutionUnit" in tags else 0)
-        top, bottom = tags["XResolution"].value if "XResolution" in tags else (0, 1)
-    if unit_um is None or not top:
-        return None
-    mpp = unit_um * bottom / top
-    return mpp if PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1] else None
+    size = open_slide(path).mpp
+    return size.x if size.source == "tags" else None
 
 
 def cut_crop(roi: np.ndarray, x_px: int, y_px: int) -> np.ndarray:

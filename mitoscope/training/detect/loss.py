@@ -1,17 +1,24 @@
-"""The detector's loss: quality focal loss on the classes, GIoU on the boxes."""
+"""The detector's loss, by architecture; RTMDet's: quality focal loss on the classes, GIoU on the boxes."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 from torchvision.ops import generalized_box_iou_loss
 
+from mitoscope.networks.fcos import PREFIX
 from mitoscope.networks.rtmdet import flatten_grids
 from mitoscope.training.detect.assign import assign
+from mitoscope.training.detect.fcos import fcos_loss
 
 FOCAL_BETA = 2.0
 BOX_WEIGHT = 2.0
+
+
+def find_loss(architecture: str) -> Callable[..., tuple[Tensor, Tensor]]:
+    """The loss of a network that `build_detector` builds: its grids, the boxes, their classes → two parts."""
+    return fcos_loss if architecture.startswith(PREFIX) else detection_loss
 
 
 def detection_loss(

@@ -11,10 +11,13 @@ from torch.optim.swa_utils import AveragedModel
 from mitoscope.bundle.inputs import InputSpec
 from mitoscope.networks.rtmdet import STRIDES, RTMDet
 from mitoscope.networks.views import normalise
+from mitoscope.scoring.detection.regions import Group, Region
+from mitoscope.scoring.detection.sweep import sweep_regions
 from mitoscope.training.augment import augment
 from mitoscope.training.detect.batches import Batch, Figures
-from mitoscope.training.detect.candidates import RADIUS_UM, best_f1, find_candidates, match, merge
-from mitoscope.training.detect.loss import detection_loss
+from mitoscope.training.detect.candidates import find_candidates, merge
+from mitoscope.training.detect.loss import find_loss
+from mitoscope.training.detect.mosaic import make_mosaics
 from mitoscope.training.detect.settings import DetectConfig
 from mitoscope.training.pretrained import start_detector
 from mitoscope.training.steps import check_loss, make_optimiser, seed_epoch
@@ -103,7 +106,7 @@ class DetectModule(MemberModule):
             init=config.init,
             init_is_bgr=part.init_is_bgr,
         )
-        if not config.init:
+        if isinstance(network, RTMDet) and not config.init:
             start_boxes(network, part.box_px)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
         self.decays = (config.ema_decay, *part.more_ema_decays)
@@ -121,6 +124,8 @@ class DetectModule(MemberModule):
         with torch.autocast(self.device.type, enabled=False):  # half precision moves pixels and stains
             images, affine = augment(windows, part.input, part.augment, self.generator)
             figures = move_figures(batch["figures"], affine, windows.shape[1], part.input.size_px)
+            if part.mosaic:
+                images, figures = make_mosaics(images, figures, part.mosaic, self.generator)
         focal, box = self._loss(self.network(images), figures, len(windows))
         loss = focal + box
         check_loss(loss, self.global_step)
@@ -128,11 +133,11 @@ class DetectModule(MemberModule):
             self.log(name, value, on_step=False, on_epoch=True, batch_size=len(windows))
         return loss
 
-    def _loss(self, grids: tuple[list[Tensor], list[Tensor]], figures: Tensor, n_images: int) -> tuple[Tensor, Tensor]:
+    def _loss(self, grids: Sequence[list[Tensor]], figures: Tensor, n_images: int) -> tuple[Tensor, Tensor]:
         """Of the classes and of the boxes, in fp32."""
         boxes, classes = make_boxes(figures, n_images, self.config.part.box_px)
         with torch.autocast(self.device.type, enabled=False):
-            return detection_loss(*grids, boxes, classes)
+            return find_loss(self.config.architecture)(*grids, boxes, classes)
 
     def on_train_batch_end(self, *_: object) -> None:
         """Move the averages."""
@@ -141,27 +146,27 @@ class DetectModule(MemberModule):
 
     def validation_step(self, batch: Batch, _index: int) -> None:
         """The loss of the average, and its candidates in the fields' pixels."""
-        logits, distances = self.averages[0](prepare_tiles(batch["windows"], self.config.part.input))
-        loss = sum(self._loss((logits, distances), batch["figures"], len(batch["windows"])))
+        grids = self.averages[0](prepare_tiles(batch["windows"], self.config.part.input))
+        loss = sum(self._loss(grids, batch["figures"], len(batch["windows"])))
         self.log("val_loss", loss, batch_size=len(batch["windows"]), prog_bar=True)
-        self.found += place_candidates(find_candidates(logits, distances, FLOOR), batch["places"])
+        self.found += place_candidates(find_candidates(grids, FLOOR), batch["places"])
 
     def on_validation_epoch_end(self) -> None:
-        """The best F1 at 7.5 µm, all classes and fields together."""
+        """The scoring's best F1, all classes and fields together; the same labels have chosen the threshold."""
         found = group_candidates(self.found)
         self.found = []
-        radius_px = RADIUS_UM / self.config.part.input.mpp
-        p, hits, n_figures = [np.empty(0)], [np.empty(0, dtype=bool)], 0
+        mm, none, regions = self.config.part.input.mpp / 1000, torch.empty(0, 6), []
         for row, truth in self.figures.of_row.items():
-            n_figures += len(truth)
-            for number in range(len(self.config.part.classes)):
-                own = found.get(row, torch.empty(0, 6)).numpy()
-                own = own[own[:, 5] == number]
-                p.append(own[:, 4])
-                hits.append(match(_centres(own), truth[truth[:, 2] == number, :2], radius_px))
-        f1, threshold = best_f1(np.concatenate(p), np.concatenate(hits), n_figures)
-        self.log("val_f1", f1, prog_bar=True)
-        self.log("val_threshold", threshold)
+            for number, name in enumerate(self.config.part.classes):
+                own = found.get(row, none).double().numpy()
+                own, figures = own[own[:, 5] == number], truth[truth[:, 2] == number, :2].astype(np.float64)
+                called = np.ones(len(own), dtype=bool)
+                regions.append(
+                    Region(f"{row} {name}", mm * _centres(own), own[:, 4], called, mm * figures, np.empty((0, 2)))
+                )
+        best = sweep_regions(Group("validation", regions, None))
+        self.log("val_f1", best.best_f1_score if best else 0.0, prog_bar=True)
+        self.log("val_threshold", best.best_threshold if best else 1.0)
 
     def published_state(self) -> dict[str, Tensor]:
         """The first average."""
@@ -174,9 +179,10 @@ class DetectModule(MemberModule):
         return {name: _copy_state(network) for name, network in {"raw": self.network, **named}.items()}
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of dicts
-        """Neck and head are the heads."""
-        heads = [*self.network.neck.parameters(), *self.network.bbox_head.parameters()]
-        return make_optimiser(self.config, [*self.network.backbone.parameters()], heads, self.total_steps)
+        """All but the backbone are the heads."""
+        backbone = [*self.network.backbone.parameters()]
+        heads = [*self.network.parameters()][len(backbone) :]  # the backbone's are the first
+        return make_optimiser(self.config, backbone, heads, self.total_steps)
 
 
 def place_candidates(found: Sequence[Tensor], places: Tensor) -> list[Tensor]:

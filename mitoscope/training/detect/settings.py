@@ -29,6 +29,7 @@ class DetectSettings:
         hierarchical: Draw data set, then slide, then patch, each uniformly; otherwise any patch alike.
         figure_share: Of the patches drawn around a figure; the others lie around look-alikes and on tissue without.
         look_alike_share: Of those others, the ones around a look-alike, on slides that have both.
+        mosaic: Share of the patches that are put together from the quadrants of four.
         more_ema_decays: Of further moving averages, which are kept beside that of ``ema_decay``.
         init_is_bgr: Whether the network of ``init`` sees blue, green, red, as mmdet's checkpoints do.
     """
@@ -46,6 +47,7 @@ class DetectSettings:
     hierarchical: bool = True
     figure_share: float = 0.5
     look_alike_share: float = 0.5
+    mosaic: float = 0.0
     more_ema_decays: tuple[float, ...] = ()
     init_is_bgr: bool = False
 
@@ -58,6 +60,7 @@ class DetectSettings:
             "patches_per_epoch": self.patches_per_epoch >= 2,
             "figure_share": 0 < self.figure_share < 1,
             "look_alike_share": 0 <= self.look_alike_share <= 1,
+            "mosaic": 0 <= self.mosaic <= 1,
             "more_ema_decays": all(0 <= decay < 1 for decay in self.more_ema_decays),
         }
         check_ranges(self, rules, "the setting", "--set")
@@ -154,3 +157,22 @@ PRESETS: dict[str, DetectConfig] = {
         keep="best",
     ),
 }
+# The challenge's organisers give torchvision's FCOS as a baseline: the same fields, sampler and steps.
+PRESETS["fcos"] = replace(PRESETS["detector-lite"], architecture="fcos_tf_efficientnet_lite0")
+
+
+def _ablations(base: DetectConfig) -> dict[str, DetectConfig]:
+    """One change to a preset each; see `make detector-ablations`."""
+    part = base.part
+    fine_px = 2 * part.input.size_px  # as much tissue in a patch
+    fine = replace(part.input, mpp=part.input.mpp / 2, crop_px=fine_px, size_px=fine_px)
+    return {
+        "any-patch": replace(base, part=replace(part, hierarchical=False)),
+        "no-look-alikes": replace(base, part=replace(part, look_alike_share=0.0)),
+        "mosaic": replace(base, part=replace(part, mosaic=0.5)),
+        "no-imagenet": replace(base, pretrained=False),
+        "fine": replace(base, part=replace(part, input=fine)),
+    }
+
+
+PRESETS |= {f"detector-lite-{name}": config for name, config in _ablations(PRESETS["detector-lite"]).items()}

@@ -67,8 +67,8 @@ def _predict(config: DetectConfig, state: Mapping[str, Tensor], data: FieldData,
     network = network.to(device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
     found = []
     for batch in validation_batches(tiles, config.batch_size):
-        logits, distances = network(prepare_tiles(batch["windows"].to(device), config.part.input))
-        found += place_candidates(find_candidates(logits, distances, FLOOR), batch["places"])
+        grids = network(prepare_tiles(batch["windows"].to(device), config.part.input))
+        found += place_candidates(find_candidates(grids, FLOOR), batch["places"])
     names, tables = data.table["image_id"].to_numpy(), []
     for row, candidates in group_candidates(found).items():
         box = candidates.numpy().astype(np.float64)

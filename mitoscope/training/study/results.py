@@ -16,7 +16,9 @@ from mitoscope.training.study.study import Study
 DEFAULT_RULE = "max_balanced_accuracy"  # of a classifier's threshold
 
 
-def evaluate_run(studies: Mapping[str, Study[Any]], out: Path, rule: str | None, *, misses: bool) -> str:
+def evaluate_run(
+    studies: Mapping[str, Study[Any]], out: Path, rule: str | None, *, misses: bool, tta: bool = False
+) -> str:
     """Evaluate one run; see the task's own function of this name.
 
     Args:
@@ -24,13 +26,15 @@ def evaluate_run(studies: Mapping[str, Study[Any]], out: Path, rule: str | None,
         out: The folder for the results.
         rule: Places a classifier's threshold; None: the default.
         misses: Explain a classifier's errors.
+        tta: Compare a detector in eight orientations, too.
 
     Raises:
         DataError: An option is another task's.
     """
     if _is_detector(studies):
         _refuse(rule=rule, misses=misses)
-        return detect.evaluate_run(studies, out)
+        return detect.evaluate_run(studies, out, tta=tta)
+    _refuse_all({"--tta": tta}, "a study to detect")
     return classify.evaluate_run(dict(studies), rule or DEFAULT_RULE, out, misses=misses)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.markdown import render_table
-from mitoscope.training.classify.card import describe_start
+from mitoscope.training.classify.card import describe_rounding, describe_start
 from mitoscope.training.detect.results.tables import COLUMNS, Results, overview_rows, render_price
 from mitoscope.training.presets import fill_defaults
 
@@ -21,6 +21,7 @@ CARD = """# {name}
   {start}. Weights: {state}, of the {kept} epoch{chosen}.
 - Threshold: rule `{rule}`. It has the highest F1 of all {n_fields:,} fields out of fold, where each field is seen by
   the one network of the study that was not trained on its slide.{single}
+- Rounding, against fp32: {rounding}.
 - Licence of these weights: MIT. The images that they were trained on have terms of their own, given above.
 
 ## What it cannot do
@@ -91,6 +92,7 @@ def render_card(bundle: Bundle, results: Results, with_figures: float) -> str:
             " Together the networks\n  are more cautious than each alone, so the best threshold of the ensemble may "
             "lie lower; it cannot be fitted without\n  fields that no network saw."
         ),
+        rounding=describe_rounding(bundle, "points"),
         data=";\n  ".join(_describe_data(item) for item in training["data"]),
         start=describe_start(config),
         state=_describe_state(state, config),

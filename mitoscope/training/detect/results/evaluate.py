@@ -21,7 +21,7 @@ from mitoscope.training.detect.results.members import (
     MEMBER,
     DetectStudy,
     describe_bundle,
-    list_states,
+    list_trials,
     load_detector,
     predict_out_of_fold,
     read_state,
@@ -45,12 +45,13 @@ PICTURES = {
 }
 
 
-def evaluate_run(studies: Mapping[str, DetectStudy], out: Path) -> str:
+def evaluate_run(studies: Mapping[str, DetectStudy], out: Path, *, tta: bool = False) -> str:
     """Evaluate one run: figures.json, tables.md, and pictures of what was predicted out of fold by each slide.
 
     Args:
         studies: By what each leaves out, as `mitoscope.training.study.study.read_studies` returns them.
         out: The folder for the results.
+        tta: Compare the eight orientations at once, too.
 
     Returns:
         The tables, in Markdown.
@@ -58,7 +59,7 @@ def evaluate_run(studies: Mapping[str, DetectStudy], out: Path) -> str:
     results, tables = {}, []
     for left_out, study in studies.items():
         name = left_out or study.folder.name
-        found, regions = evaluate_study(study, list_states(study))
+        found, regions = evaluate_study(study, list_trials(study, tta=tta))
         results[name] = found
         tables.append(render_study(name, found))
         _draw(regions, found["threshold"]["value"], out / left_out)
@@ -83,7 +84,7 @@ def evaluate_study(study: DetectStudy, states: Sequence[str]) -> tuple[Results, 
 
     Args:
         study: A finished study.
-        states: The sets of weights to compare; the first is evaluated in full.
+        states: Of `list_trials`, to compare; the first is evaluated in full.
 
     Returns:
         As `summarise`, with ``states`` (the out-of-fold metrics of each set of weights) and ``study`` (its record); and

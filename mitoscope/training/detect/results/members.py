@@ -25,6 +25,8 @@ from mitoscope.training.study.study import Study, name_fit
 DetectStudy = Study[FieldData]
 
 MEMBER = "member"  # the weights that validation chose an epoch by
+RAW = "raw"
+AVERAGES, TTA = "averages", "tta"  # of a fold: all its moving averages as an ensemble; MEMBER in eight orientations
 SHEETS = "sheets of "  # before the names of data sets of crops, see `mitoscope.training.data.field_sources.sheets`
 LICENCES = {
     **CROP_LICENCES,
@@ -38,6 +40,13 @@ def list_states(study: DetectStudy) -> list[str]:
     """The sets of weights that every member of a study left: `MEMBER`, raw, and further moving averages."""
     kept = [{path.stem for path in (study.folder / f"fold{k}").glob("*.safetensors")} for k in study.members]
     return [MEMBER, *sorted(set.intersection(*kept) - {MEMBER})]
+
+
+def list_trials(study: DetectStudy, *, tta: bool) -> list[str]:
+    """What an evaluation compares: `list_states`, `AVERAGES` if there are several, and `TTA` if it is asked for."""
+    states = list_states(study)
+    several = len(set(states) - {RAW}) > 1
+    return [*states, *([AVERAGES] if several else []), *([TTA] if tta else [])]
 
 
 def check_state(study: DetectStudy, state: str) -> None:
@@ -129,11 +138,23 @@ def load_detector(bundle: Bundle, states: Sequence[Mapping[str, Tensor]], *, tta
 
 
 def predict_out_of_fold(study: DetectStudy, folds: Sequence[int], state: str, update: Update = id) -> Found:
-    """What the network of each fold finds in the fields that it was not trained on, by the code of inference."""
+    """What the network of each fold finds in the fields that it was not trained on, by the code of inference.
+
+    Args:
+        study: A finished study.
+        folds: Which of its folds.
+        state: One of `list_trials`.
+        update: Called with 1 after each field.
+    """
+    several = [name for name in list_states(study) if name != RAW]
+    names = several if state == AVERAGES else [MEMBER if state == TTA else state]
     parts = []
     for fold in folds:
-        bundle = describe_bundle(study, [fold], study.folder, state)
+        bundle = describe_bundle(study, [fold], study.folder, names[0])
+        members = tuple(Member(f"{name}.safetensors", "", fold=fold) for name in names)
         rows = study.data.rows_of(list(study.folds.folds[fold]))
-        detector = load_detector(bundle, [read_state(study, fold, state)])
+        detector = load_detector(
+            replace(bundle, members=members), [read_state(study, fold, name) for name in names], tta=state == TTA
+        )
         parts.append(find_points(detector, study.data, rows, fold, update))
     return join_found(parts)

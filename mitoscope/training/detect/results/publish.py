@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from mitoscope.bundle.inputs import TrainingCrops
-from mitoscope.bundle.manifest import Bundle, Member
+from mitoscope.bundle.manifest import PRECISIONS, Bundle, Member
 from mitoscope.bundle.members import write_bundle
 from mitoscope.classify.outliers import describe_crops
 from mitoscope.detect.detector import DARKEST_GLASS, Detector
@@ -33,6 +33,7 @@ from mitoscope.training.detect.results.members import (
     read_state,
 )
 from mitoscope.training.detect.results.regions import Found, Update, find_points, join_found, make_regions
+from mitoscope.training.detect.results.rounding import choose_fields, measure_roundings
 from mitoscope.training.detect.results.tables import COLUMNS, Results, overview_rows
 from mitoscope.training.folds import WHOLE
 from mitoscope.training.study.study import name_fit
@@ -84,6 +85,8 @@ def publish(
     shown = {fold: study.folds.folds[0 if fold == WHOLE else fold] for fold in folds}
     n_steps = sum(len(study.folds.folds[fold]) for fold in study.members)
     n_steps += (1 + whole) * sum(map(len, shown.values())) + len(folds) * sum(map(len, study.folds.held_out.values()))
+    looked_at = choose_fields(study.data.rows_of([name for fold in study.members for name in study.folds.folds[fold]]))
+    n_steps += (1 + len(PRECISIONS)) * len(looked_at)
     # An older bundle is replaced only by one that passed its trial.
     with TemporaryDirectory() as scratch, progress(n_steps, unit="fields", what="publishing") as bar:
         trial = write_bundle(replace(described, folder=Path(scratch) / described.folder.name), states)
@@ -101,9 +104,14 @@ def publish(
             _check(study.data, before, again, trial)
             found |= {fold: again} if fold in found else {}
         bundle, results = summarise(study.data, study.folds, detector, join_found(list(found.values())), bar.update)
+        rounding = measure_roundings(trial.folder, bundle.threshold.value, study.data, looked_at, bar.update)
     members = tuple(_judge(member, results) for member in described.members)
     bundle = replace(
-        described, threshold=bundle.threshold, members=members, training_crops=_describe_training(study, folds)
+        described,
+        threshold=bundle.threshold,
+        members=members,
+        rounding=rounding,
+        training_crops=_describe_training(study, folds),
     )
     with_figures = _share_with_figures(study, folds)
     write_bundle(bundle, states, files={"README.md": render_card(bundle, results, with_figures)})

@@ -9,7 +9,12 @@ from mitoscope.scoring.detection.summary import spell_metric
 
 Results = dict[str, Any]
 COLUMNS = ("fields", "networks", "figures found", "false alarms", *map(spell_metric, METRICS))
-STATES = {"member": "published average", "raw": "raw weights"}
+STATES = {
+    "member": "published average",
+    "raw": "raw weights",
+    "averages": "all averages together",
+    "tta": "published average, in eight orientations",
+}
 
 
 def overview_rows(results: Results) -> Iterator[list[str]]:

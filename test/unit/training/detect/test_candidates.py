@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 import torch
 
-from mitoscope.training.detect.candidates import best_f1, find_candidates, match, merge
+from mitoscope.training.detect.candidates import find_candidates, merge
 
 
 def grids(p_at: dict[tuple[int, int], float]) -> tuple[list[torch.Tensor], list[torch.Tensor]]:
@@ -14,29 +13,13 @@ def grids(p_at: dict[tuple[int, int], float]) -> tuple[list[torch.Tensor], list[
 
 
 def test_candidates_are_boxes_around_their_cells() -> None:
-    (found,) = find_candidates(*grids({(2, 5): 0.9, (6, 1): 0.3, (0, 0): 0.04}), floor=0.05)
+    (found,) = find_candidates(grids({(2, 5): 0.9, (6, 1): 0.3, (0, 0): 0.04}), floor=0.05)
     expected = torch.tensor([[30.0, 6, 50, 26, 0.9, 1], [-2, 38, 18, 58, 0.3, 1]])
     torch.testing.assert_close(found, expected)
 
 
 def test_boxes_of_one_figure_become_one_and_neighbours_stay() -> None:
-    (found,) = find_candidates(*grids({(2, 5): 0.9, (2, 6): 0.8, (2, 2): 0.7}), floor=0.05)
+    (found,) = find_candidates(grids({(2, 5): 0.9, (2, 6): 0.8, (2, 2): 0.7}), floor=0.05)
     assert merge(found)[:, 4].tolist() == pytest.approx([0.9, 0.7])
     found[1, 5] = 0  # another class
     assert len(merge(found)) == 3
-
-
-def test_each_figure_is_hit_once_by_the_nearest_and_most_probable() -> None:
-    truth = np.array([[10.0, 10], [20, 10]])
-    found = np.array([[14.0, 10], [11, 10], [12, 10], [100, 100], [26, 10]])
-    assert match(found, truth, radius_px=15).tolist() == [True, True, False, False, False]
-    assert match(found, truth[:0], 15).tolist() == [False] * 5
-    assert match(found[:0], truth, 15).tolist() == []
-
-
-def test_the_best_f1_is_that_of_the_best_threshold() -> None:
-    p, hits = np.array([0.2, 0.9, 0.8, 0.5]), np.array([False, True, False, True])
-    assert best_f1(p, hits, n_figures=3) == pytest.approx((2 * 2 / (3 + 3), 0.5))
-    tied = best_f1(np.array([0.5, 0.5]), np.array([True, False]), 1)
-    assert tied == pytest.approx((2 / 3, 0.5))
-    assert best_f1(p[:0], hits[:0], 3) == (0.0, 1.0)

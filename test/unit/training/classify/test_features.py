@@ -4,7 +4,7 @@ from torch import nn
 
 from mitoscope.errors import WeightsError
 from mitoscope.networks.build import build_network
-from mitoscope.networks.features import recorded_features
+from mitoscope.training.classify.features import recorded_features
 
 
 def test_the_logit_is_made_of_the_recorded_features_alone() -> None:
