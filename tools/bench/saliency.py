@@ -3,7 +3,7 @@
     python -m tools.bench.saliency --crops AtNorM-Br --weights weights/lite
 
 An eighth of the cells of each crop's Grad-CAM is blurred: those with the largest values of either sign, which the
-report shows, those with the smallest, as many at random, and the two ends of the signed map, the highest and the lowest.
+report shows, those with the smallest, as many at random, and both ends of the signed map: the highest and the lowest.
 A map that shows where the networks look moves the logit most with the largest.
 """
 

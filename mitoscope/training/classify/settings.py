@@ -220,9 +220,5 @@ LORA_PRESETS: dict[str, ClassifyConfig] = {
 PRESETS: dict[str, ClassifyConfig] = (
     BASES
     | LORA_PRESETS
-    | {
-        f"{base}-{name}": config
-        for base, changed in ABLATIONS.items()
-        for name, config in changed.items()
-    }
+    | {f"{base}-{name}": config for base, changed in ABLATIONS.items() for name, config in changed.items()}
 )
