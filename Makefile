@@ -78,7 +78,8 @@ benchmark: data  ## the benchmark table; needs DATA=FOLDER
 
 # One change to the preset for each row, on the benchmark's split; MEMBERS=5 fits all five folds of each.
 MEMBERS   ?= 1
-ABLATIONS := b0 b0-focal b0-no-stain b0-half-stain b0-double-stain b0-no-weighted-sampling b0-cnn b0-vit
+ABLATIONS := lite lite-focal lite-no-stain lite-half-stain lite-double-stain lite-no-weighted-sampling lite-no-imagenet \
+             lite-no-orientations lite-no-votes lite-no-subclasses
 ablations: data  ## one change to the recipe at a time; needs DATA=FOLDER
 	for preset in $(ABLATIONS); do \
 	    $(BIN)/mitoscope train run --data runs/data --out runs/ablations/$$preset --preset $$preset \
@@ -101,10 +102,10 @@ detector-ablations: fields  ## one change to the detector's recipe at a time; ne
 	    --out docs/results/detection/ablations
 	$(BIN)/mitoscope train evaluate --study runs/detector-ablations/detector-lite --tta --out docs/results/detection/ablations/weights
 
-# Each of three cohorts is left out once, with an input of 96 px: 15 networks.
+# Each of three cohorts is left out once: MEMBERS networks each.
 leave-one-out: data  ## one cohort left out at a time; needs DATA=FOLDER
-	$(BIN)/mitoscope train run --data runs/data --out runs/leave-one-out --preset b0 --set epochs=30 \
-	    --set input.size_px=96 --leave-one-out cohort
+	$(BIN)/mitoscope train run --data runs/data --out runs/leave-one-out --preset lite --leave-one-out cohort \
+	    --members $(MEMBERS)
 	$(BIN)/mitoscope train evaluate --study runs/leave-one-out --out docs/results/leave-one-out --misses
 
 # As published: 746 crops, duplicates included.

@@ -2,8 +2,9 @@
 
     python -m tools.bench.saliency --crops AtNorM-Br --weights weights/lite
 
-An eighth of the cells of each crop's Grad-CAM is blurred: those with the highest values, those with the lowest, and as
-many at random. A map that shows where the networks look moves the logit most with the highest.
+An eighth of the cells of each crop's Grad-CAM is blurred: those with the largest values of either sign, which the
+report shows, those with the smallest, as many at random, and both ends of the signed map: the highest and the lowest.
+A map that shows where the networks look moves the logit most with the largest.
 """
 
 import argparse
@@ -35,10 +36,15 @@ def main() -> None:
     classifier = Classifier.load(options.weights)
     maps = Saliency(classifier).maps(crops)
     called = classifier.predict_proba(crops) >= classifier.bundle.threshold.value
-    rank = maps.reshape(len(maps), -1).argsort(axis=1).argsort(axis=1)  # (N, cells), 0 is the lowest
-    few, n_cells = int(SHARE * rank.shape[1]), rank.shape[1]
-    chance = np.random.default_rng(0).permuted(rank, axis=1)
-    chosen = {"highest": rank >= n_cells - few, "lowest": rank < few, "random": chance < few}
+    flat = maps.reshape(len(maps), -1)
+    size, value = (each.argsort(axis=1).argsort(axis=1) for each in (np.abs(flat), flat))  # (N, cells), 0 is the lowest
+    n_cells = flat.shape[1]
+    few = int(SHARE * n_cells)
+    chance = np.random.default_rng(0).permuted(size, axis=1)
+    chosen = {
+        **{"largest": size >= n_cells - few, "smallest": size < few, "random": chance < few},
+        **{"highest": value >= n_cells - few, "lowest": value < few},
+    }
     result = {
         "n_crops": len(crops),
         "bundle": classifier.bundle.name,

@@ -1,7 +1,7 @@
 """Where the networks looked: Grad-CAM (Selvaraju et al., ICCV 2017), by captum.
 
 A network of this project has one output, the logit of *atypical*; the map is of that. The paper drops what is below
-zero; here the whole range is kept, see `quantise`.
+zero; here both signs are kept, see `quantise`.
 """
 
 import math
@@ -81,15 +81,15 @@ class Saliency:
 
 
 def quantise(maps: np.ndarray) -> np.ndarray:
-    """Give each map the full range: float (N, H, W) → uint8 in [0, 255], from its lowest to its highest value.
+    """The sizes of a map's values, without their signs: float (N, H, W) → uint8, 255 for the largest of each map.
 
-    What the page shows is where a picture matters, not for which class: the sign of a map is no evidence. On AtNorM-Br
-    with weights/lite most maps of crops that all networks call atypical lie below zero, yet it is the highest eighth of
-    the cells whose blurring moves the logit most, four times as much as the lowest's, whatever the call
+    What the page shows is where a picture matters, not for which class: with weights/lite, blurring the cells with the
+    lowest values, below zero, moves the logit on AtNorM-Br as much as blurring those with the highest
     (`python -m tools.bench.saliency`).
     """
-    lowest, highest = maps.min(axis=(1, 2), keepdims=True), maps.max(axis=(1, 2), keepdims=True)
-    scaled = np.divide(maps - lowest, highest - lowest, out=np.zeros_like(maps), where=highest > lowest)
+    sizes = np.abs(maps)
+    largest = sizes.max(axis=(1, 2), keepdims=True)
+    scaled = np.divide(sizes, largest, out=np.zeros_like(sizes), where=largest > 0)
     whole: np.ndarray = np.rint(255 * scaled).astype(np.uint8)
     return whole
 

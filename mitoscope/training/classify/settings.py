@@ -110,7 +110,6 @@ class ClassifySettings:
 ClassifyConfig = FitConfig[ClassifySettings]
 
 BASES: dict[str, ClassifyConfig] = {
-    "b0": FitConfig(ClassifySettings()),
     "lite": FitConfig(
         ClassifySettings(
             input=InputSpec(crop_px=64, size_px=128, mean=(127 / 255,) * 3, std=(128 / 255,) * 3),
@@ -150,35 +149,45 @@ BASES: dict[str, ClassifyConfig] = {
 }
 
 
-def _ablations(base: ClassifyConfig, cnn: str, vit: str) -> dict[str, ClassifyConfig]:
-    """Presets that change one thing each, to measure what it contributes."""
+def _change(base: ClassifyConfig, **values: object) -> ClassifyConfig:
+    """A preset with other settings of the classifier."""
+    return replace(base, part=replace(base.part, **values))  # type: ignore[arg-type]  # any of the fields
 
-    def change(**values: object) -> ClassifyConfig:
-        return replace(base, part=replace(base.part, **values))  # type: ignore[arg-type]  # any of the fields
+
+def _ablations(base: ClassifyConfig) -> dict[str, ClassifyConfig]:
+    """Presets that change one thing each, to measure what it contributes."""
 
     def stain(factor: float) -> ClassifyConfig:
         before = base.part.augment
         scale, shift = before.stain_scale * factor, before.stain_shift * factor
-        return change(augment=replace(before, stain_scale=scale, stain_shift=shift))
+        return _change(base, augment=replace(before, stain_scale=scale, stain_shift=shift))
 
     gamma = base.part.focal_gamma
     return {
-        "cross-entropy" if gamma else "focal": change(focal_gamma=0.0 if gamma else 2.0),
+        "cross-entropy" if gamma else "focal": _change(base, focal_gamma=0.0 if gamma else 2.0),
         "no-stain": stain(0.0),
         "half-stain": stain(0.5),
         "double-stain": stain(2.0),
-        "no-weighted-sampling": change(atypical_share=0.0),
-        "cnn": replace(base, architecture=cnn),
-        "vit": replace(base, architecture=vit),
+        "no-weighted-sampling": _change(base, atypical_share=0.0),
     }
 
 
-# Of similar size and start as far as timm has them: its smallest pure ViT has 5.5 M parameters, EfficientViT-B0 2.1 M;
-# L2 has 61 M, its counterparts 49 M and 86 M, all three from ImageNet-1k. timm initialises the one-output head of the
-# EfficientNet family (and MobileNet) with weights up to 1, thirty times too large: they hardly learn from scratch.
-COUNTERPARTS = {
-    "b0": ("regnetx_002", "vit_tiny_patch16_224"),
-    "l2": ("convnext_small.fb_in1k", "deit_base_patch16_224.fb_in1k"),
+# Changes that only one preset can have. L2 has 61 M parameters, its counterparts 49 M and 86 M, all three from
+# ImageNet-1k.
+_LITE, _L2 = BASES["lite"], BASES["l2"]
+ABLATIONS: dict[str, dict[str, ClassifyConfig]] = {
+    "lite": _ablations(_LITE)
+    | {
+        "no-imagenet": replace(_LITE, pretrained=False),
+        "no-orientations": _change(_LITE, orientations=0),
+        "no-votes": _change(_LITE, vote_weight=0.0),
+        "no-subclasses": _change(_LITE, subclass_weight=0.0),
+    },
+    "l2": _ablations(_L2)
+    | {
+        "cnn": replace(_L2, architecture="convnext_small.fb_in1k"),
+        "vit": replace(_L2, architecture="deit_base_patch16_224.fb_in1k"),
+    },
 }
 
 
@@ -211,9 +220,5 @@ LORA_PRESETS: dict[str, ClassifyConfig] = {
 PRESETS: dict[str, ClassifyConfig] = (
     BASES
     | LORA_PRESETS
-    | {
-        f"{base}-{name}": config
-        for base, counterparts in COUNTERPARTS.items()
-        for name, config in _ablations(BASES[base], *counterparts).items()
-    }
+    | {f"{base}-{name}": config for base, changed in ABLATIONS.items() for name, config in changed.items()}
 )
