@@ -31,7 +31,7 @@ from mitoscope.networks.shared import AdaptedLinear
 from mitoscope.provenance import describe_machine, read_commit
 from tools.bench.result import print_result
 
-RANK, REPEATS = 8, 5
+RANK, REPEATS = 8, 3
 
 
 def main() -> None:
@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--small", default="vit_small_patch16_224", help="for batching (%(default)s)")
     parser.add_argument("--members", type=int, nargs="+", default=[1, 5], help="(%(default)s)")
     parser.add_argument("--crops", type=int, default=1, help="(%(default)s)")
+    parser.add_argument("--small-crops", type=int, nargs="+", default=[1, 4], help="for batching (%(default)s)")
     parser.add_argument("--out", type=Path, help="write the JSON here too")
     parser.add_argument("--one", type=int, help=argparse.SUPPRESS)  # a child: so many members
     options = parser.parse_args()
@@ -59,7 +60,8 @@ def main() -> None:
         "command": f"python -m tools.bench.adapters {' '.join(sys.argv[1:])}",
         "runs": runs,
         "peak_over_first": round(runs[-1]["peak_mib"] / runs[0]["peak_mib"], 3),
-        "ways": compare_ways(options.small, max(options.members)),
+        "ways": compare_ways(options.small, max(options.members), options.small_crops),
+        "threads": torch.get_num_threads(),
         "commit": read_commit(),
         "machine": describe_machine(),
         "torch": torch.__version__,
@@ -130,10 +132,10 @@ class BatchedLinear(torch.nn.Module):
 
 
 @torch.inference_mode()
-def compare_ways(architecture: str, n_members: int) -> list[dict[str, Any]]:
+def compare_ways(architecture: str, n_members: int, counts: list[int]) -> list[dict[str, Any]]:
     """Seconds of a batch through all members: chosen one by one, or all in one batch."""
     rows = []
-    for n_crops in (1, 16):
+    for n_crops in counts:
         classifier = make_classifier(architecture, n_members, 224)
         members: Any = classifier.members
         crops = np.random.default_rng(0).integers(0, 256, (n_crops, 128, 128, 3), dtype=np.uint8)
