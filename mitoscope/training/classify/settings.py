@@ -72,7 +72,7 @@ class ClassifySettings:
             ``"lora"``, low-rank factors and the last layer. Of the last two only what is trained goes to the
             optimiser, the checkpoints and the member's file: an adapter.
         lora: Of the method ``"lora"``.
-        last_blocks: Of the method ``"frozen"``: how many of the network's last blocks (of EfficientNet and EfficientViT:
+        last_blocks: Of the method ``"frozen"``: how many of the network's last blocks (of EfficientNet and EfficientViT
             stages) are trained too, with all that follows them. Their batch norms keep their statistics. 0: none.
         draws: Crops drawn in an epoch; 0: as many as the training folds hold.
     """

@@ -1,4 +1,4 @@
-"""What of a network is trained: all, its last layer, its last blocks, or low-rank factors by peft and the last layer."""
+"""What of a network is trained: all, its last layer or blocks, or low-rank factors by peft and the last layer."""
 
 import re
 from typing import Any

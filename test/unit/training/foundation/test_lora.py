@@ -12,7 +12,7 @@ from mitoscope.bundle.inputs import InputSpec
 from mitoscope.bundle.manifest import Base, Bundle, Member, Threshold
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.preprocess import preprocess
-from mitoscope.errors import DataError
+from mitoscope.errors import DataError, WeightsError
 from mitoscope.networks.build import build_network
 from mitoscope.networks.lora import merge_adapter
 from mitoscope.networks.shared import SharedMember
@@ -128,8 +128,9 @@ def test_convolutions_and_last_blocks_are_trained_and_run(
             nn.init.normal_(parameter, std=0.1 if "lora_B" in name else 0.05)
     adapter = read_adapter(network.eval())
     assert adapter.keys() < base.keys() or settings.method == "lora"
-    bundle = Bundle(Path(), "tiny", architecture, spec, Threshold(0.5, "fixed", "nothing", 0),
-                    (Member("fold0.safetensors", "", "adapter"),), base=Base("", "MIT", "base.safetensors"))  # fmt: skip
+    members = (Member("fold0.safetensors", "", "adapter"),)
+    bundle = Bundle(Path(), "tiny", architecture, spec, Threshold(0.5, "fixed", "nothing", 0), members,
+                    base=Base("", "MIT", "base.safetensors"))  # fmt: skip
     with torch.no_grad():
         expected = network(preprocess(stack[:3], spec)).T.double().sigmoid().numpy()
     got = Classifier.of(bundle, iter([adapter]), CPU, "fp32", base).predict_members(stack[:3])
@@ -167,6 +168,35 @@ def test_members_share_the_base_and_its_patches(stack: np.ndarray) -> None:
     classifier.predict_members(stack[:4])
     assert calls == [4, 4]  # two orientations, three members
     assert once.result is None  # nothing is kept
+
+
+def test_adapters_and_bases_of_other_networks_are_one_line_each(stack: np.ndarray) -> None:
+    def adapter_of(architecture: str) -> dict[str, torch.Tensor]:
+        network = build_network(architecture, 32)
+        choose_trained(network, ClassifySettings(method="lora", lora=LoraSettings(2)))
+        return read_adapter(network)
+
+    def load(architecture: str, adapter: dict[str, torch.Tensor], base: dict[str, torch.Tensor]) -> None:
+        members, threshold = (Member("fold0.safetensors", "", "adapter"),), Threshold(0.5, "fixed", "nothing", 0)
+        bundle = Bundle(Path(), "tiny", architecture, InputSpec(size_px=32), threshold, members,
+                        base=Base("", "MIT", "base.safetensors"))  # fmt: skip
+        Classifier.of(bundle, iter([adapter]), CPU, "fp32", base)
+
+    base = build_network("test_vit", 32).state_dict()
+    with pytest.raises(
+        WeightsError, match=r"fold0.safetensors is an adapter of another base: got blocks.*lora_[ab] of "
+    ):
+        load("test_vit", adapter_of("vit_small_patch16_224"), base)
+    wide = {
+        name: torch.zeros(1, 65) if name == "head.weight" else tensor for name, tensor in adapter_of("test_vit").items()
+    }
+    with pytest.raises(
+        WeightsError, match=r"fold0.safetensors is an adapter of another base: got head.weight of shape"
+    ):
+        load("test_vit", wide, base)
+    lacking = {name: tensor for name, tensor in base.items() if name != "pos_embed"}
+    with pytest.raises(WeightsError, match="the base is of another architecture: got no tensor pos_embed"):
+        load("test_vit", adapter_of("test_vit"), lacking)
 
 
 def test_layers_whose_weight_is_used_directly_are_refused() -> None:
