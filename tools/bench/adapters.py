@@ -2,8 +2,8 @@
 
     python -m tools.bench.adapters --architecture virchow --members 1 5 --crops 1
 
-Writes bundles of random tensors, each with its base and so many adapters of rank 8 on qkv. A process of its own loads
-each as inference does and scores that many crops, in fp32 on the CPU.
+Writes a bundle of random tensors: a base, and adapters of rank 8 on qkv. A process of its own for each number loads so
+many of its members as inference does, and scores that many crops, in fp32 on the CPU.
 """
 
 import argparse
@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from torch import Tensor
 from mitoscope.bundle.inputs import InputSpec
 from mitoscope.bundle.manifest import Base, Bundle, Member, Threshold
 from mitoscope.bundle.members import write_bundle
+from mitoscope.bundle.read import read_ahead, read_bundle
 from mitoscope.classify.classifier import Classifier
 from mitoscope.networks.build import build_network
 from mitoscope.networks.lora import A, B
@@ -42,14 +44,15 @@ def main() -> None:
     parser.add_argument("--load", type=Path, help=argparse.SUPPRESS)  # the process that is measured
     options = parser.parse_args()
     if options.load:
-        print(json.dumps(measure(options.load, options.crops)))
+        print(json.dumps(measure(options.load, options.members[0], options.crops)))
         return
     command = [sys.executable, "-m", "tools.bench.adapters", "--crops", str(options.crops), "--load"]
     runs = []
     with tempfile.TemporaryDirectory() as name:
+        folder = make_adapters(Path(name) / "bundle", options.architecture, max(options.members)).folder
         for count in options.members:
-            folder = make_adapters(Path(name) / "bundle", options.architecture, count).folder
-            done = subprocess.run([*command, str(folder)], capture_output=True, text=True, check=True)
+            given = [*command, str(folder), "--members", str(count)]
+            done = subprocess.run(given, capture_output=True, text=True, check=True)
             runs.append(json.loads(done.stdout.splitlines()[-1]))
     result = {
         "architecture": options.architecture,
@@ -64,10 +67,12 @@ def main() -> None:
     print_result(result, options.out)
 
 
-def measure(folder: Path, n_crops: int) -> dict[str, Any]:
-    """This process's peak resident memory and seconds, with a bundle."""
+def measure(folder: Path, n_members: int, n_crops: int) -> dict[str, Any]:
+    """This process's peak resident memory and seconds, with so many of a bundle's members."""
+    whole = read_bundle(folder)
+    bundle = replace(whole, members=whole.members[:n_members])
     crops = np.random.default_rng(0).integers(0, 256, (n_crops, 128, 128, 3), dtype=np.uint8)
-    classifier = Classifier.load(folder, device="cpu", precision="fp32")
+    classifier = Classifier.place(bundle, read_ahead(bundle), torch.device("cpu"), "fp32")
     held_mib = _read_status("VmRSS")
     started_s = time.perf_counter()
     p_members = classifier.predict_members(crops)
