@@ -119,11 +119,13 @@ def _run(options: argparse.Namespace) -> None:
 
 
 def _evaluate(options: argparse.Namespace) -> None:
+    from mitoscope.training.classify.members import with_base
     from mitoscope.training.study.results import compare_studies, evaluate_run
     from mitoscope.training.study.study import read_studies, read_study
 
     if len(options.study) == 1:
-        studies = read_studies(options.study[0], options.data)
+        found = read_studies(options.study[0], options.data)
+        studies = {name: with_base(study, options.base) for name, study in found.items()}
         print(evaluate_run(studies, options.out, options.threshold_rule, misses=options.misses, tta=options.tta))
     else:
         for option, given in (("--misses", options.misses), ("--tta", options.tta)):
@@ -134,7 +136,8 @@ def _evaluate(options: argparse.Namespace) -> None:
         if len(set(names)) < len(names):
             expected = "folders with different names"
             raise DataError("two studies have the same name", got=names, expected=expected, remedy="rename one")
-        studies = {name: read_study(folder, options.data) for name, folder in zip(names, options.study, strict=True)}
+        found = {name: read_study(folder, options.data) for name, folder in zip(names, options.study, strict=True)}
+        studies = {name: with_base(study, options.base) for name, study in found.items()}
         print(compare_studies(studies, options.out, options.threshold_rule))
     print(f"wrote {options.out}")
 
@@ -202,22 +205,6 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     return prepare
 
 
-def _base(options: argparse.Namespace) -> None:
-    from mitoscope.training.foundation.weights import find_weights, write_base
-
-    base = write_base(options.name, find_weights(options.name, options.base), options.out)
-    print(f"wrote {options.out}: {base.name}, licence {base.licence}, sha256 {base.sha256}")
-
-
-def _add_base(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> argparse.ArgumentParser:
-    """Add base, which writes a foundation model's weights as inference reads them."""
-    base = commands.add_parser("base", help="a foundation model's weights → one .safetensors file")
-    base.add_argument("name", help="such as virchow, uni2-h or a timm name; see docs/foundation.md")
-    base.add_argument("--base", type=Path, metavar="FILE|DIR", help="its weights (default: the hub's, or its cache)")
-    base.set_defaults(command=_base)
-    return base
-
-
 def add_commands(parser: argparse.ArgumentParser) -> None:
     """Add the commands to the parser of `mitoscope train`."""
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
@@ -249,6 +236,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
                           help="also misses.md: which crops are missed where ROC AUC is lowest")  # fmt: skip
     evaluate.add_argument("--tta", action="store_true",
                           help="of a detector: also in eight orientations at once, eight times slower")  # fmt: skip
+    evaluate.add_argument("--base", type=Path, metavar="FILE|DIR",
+                          help="the base network of adapters, if it is not where the study found it")  # fmt: skip
     evaluate.set_defaults(command=_evaluate)
     publish = commands.add_parser("publish", help="a finished study → a weights bundle")
     source = publish.add_mutually_exclusive_group(required=True)
@@ -264,8 +253,6 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     publish.add_argument("--merge-adapters", action="store_true",
                          help="add the adapters to the base: whole networks, larger and without --base")  # fmt: skip
     publish.set_defaults(command=_publish)
-    base = _add_base(commands)
-
     add_mine(commands)
 
     add_foundation_commands(commands)
@@ -291,5 +278,5 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
         command.add_argument("--threshold-rule", choices=("max_balanced_accuracy", "otsu", "one_half", "cost_weighted"),
                              help="places a classifier's threshold, out of fold (max_balanced_accuracy); a detector's "
                                   "has the highest F1")  # fmt: skip
-    for command in (prepare, split, fit, run, evaluate, publish, base):
+    for command in (prepare, split, fit, run, evaluate, publish):
         command.add_argument("--out", type=Path, required=True, metavar="PATH")

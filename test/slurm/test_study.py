@@ -16,6 +16,8 @@ import pytest
 from mitoscope.errors import DataError
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import split, write_folds
+from mitoscope.training.foundation.scale.run import Source, run_plan
+from mitoscope.training.foundation.scale.trials import Plan
 from mitoscope.training.study.launch import FitJob, run_local
 from mitoscope.training.study.slurm import run_slurm
 from mitoscope.training.study.slurm_job import Resources
@@ -182,3 +184,17 @@ def test_what_slurm_refuses_is_reported_in_its_own_words(cluster: Any, job: FitJ
     with pytest.raises(DataError, match="Slurm refuses the fits: got .*invalid partition"):
         run_slurm([job], tmp_path, Resources(partition="none"))
     assert not (tmp_path / "queue.json").exists()
+
+
+def test_a_study_of_shares_is_one_array_and_scores_as_without_slurm(
+    cluster: Any, data_folder: Path, data: CropData, tmp_path: Path
+) -> None:
+    plan = Plan(("smoke",), fractions=(0.5, 1.0), seeds=(1,), hold_out=("source=other",))
+    source = Source(data_folder, data, None, (*SETTINGS, "epochs=2"))
+    logs = tmp_path / "slurm" / "slurm"
+    on_slurm = run_plan(plan, source, tmp_path / "slurm", partial(run_slurm, logs=logs, resources=A_NODE, poll_s=0.5))
+    here = run_plan(plan, source, tmp_path / "local", partial(run_local, workers=2))
+    assert [each.trial.fraction for each in on_slurm] == [0.5, 1.0]
+    assert all((a.p_atypical == b.p_atypical).all() for a, b in zip(on_slurm, here, strict=True))
+    numbers = json.loads((logs / "queue.json").read_text()).values()
+    assert [number.partition("_")[2] for number in numbers] == ["0", "1"]

@@ -56,6 +56,12 @@ def test_memory_is_told_for_each_number_of_crops(tmp_path: Path) -> None:
     assert result["largest_over_smallest"] >= 1
 
 
+def test_members_on_one_base_are_measured(tmp_path: Path) -> None:
+    result = run("tools.bench.adapters", tmp_path, "--architecture", "test_vit", "--members", "1", "3")
+    assert [one["different_answers"] for one in result["runs"]] == [1, 3]
+    assert result["peak_over_first"] == round(result["runs"][1]["peak_mib"] / result["runs"][0]["peak_mib"], 3)
+
+
 def test_the_maps_are_judged_by_what_blurring_does(tmp_path: Path, scored_crops: Path, tiny_bundle: Path) -> None:
     given = ("--crops", scored_crops / "crops", "--weights", tiny_bundle, "--every", "10")
     result = run("tools.bench.saliency", tmp_path, *given)

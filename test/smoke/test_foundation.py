@@ -4,6 +4,7 @@ import json
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -99,6 +100,43 @@ def test_from_three_folds_to_inference(
         Classifier.load(tmp_path / "named", device="cpu", base=wrong)
 
 
+def test_the_whole_path(
+    study: Path, base: Path, data_folder: Path, tmp_path: Path, run_inference: Callable[..., Any], capsys: Any
+) -> None:
+    """Embed, probe, LoRA on three folds (the fixture), evaluate, scale, publish with one base, inference.py."""
+    given, shared = ["--data", data_folder, "--hold-out", "source=other"], ["--base", base, "--embed-base"]
+    embeddings, probe, lora = tmp_path / "embeddings", tmp_path / "probe", tmp_path / "lora"
+    moved, wrong = tmp_path / "moved.safetensors", tmp_path / "wrong.safetensors"
+    moved.write_bytes(base.read_bytes())
+    safetensors.torch.save_file({"x": torch.zeros(2)}, wrong)
+    evaluate = ["evaluate", "--study", study, "--out", tmp_path / "results", "--base"]
+    for command in (
+        ["embed", "--data", data_folder, "--network", "test_vit", "--base", base, "--set", "size_px=48",
+         "--out", embeddings],
+        ["probe", *given, "--embeddings", embeddings, "--set", "c=0.01", "--out", tmp_path / "p",
+         "--publish", probe, *shared],
+        ["scale", *given, "--embeddings", embeddings, "--method", "probe-uni", "--fractions", ".5", "1", "--seeds", "1",
+         "--out", tmp_path / "scale"],
+        [*evaluate, moved],
+        ["publish", "--study", study, "--out", lora, *shared],
+    ):  # fmt: skip
+        assert main(["train", *map(str, command)]) == 0, capsys.readouterr().err
+    assert "at least 98% of that with all" in (tmp_path / "scale" / "tables.md").read_text()
+    assert "| lora | source=other |" in (tmp_path / "results" / "tables.md").read_text()
+    capsys.readouterr()
+    assert main(["train", *map(str, [*evaluate, wrong])]) == 1
+    assert "is an adapter of another base" in capsys.readouterr().err
+    for bundle, count in ((probe, 5), (lora, 3)):
+        assert (len(read_bundle(bundle).members), len(list(bundle.glob("*.safetensors")))) == (count, count + 1)
+        card = " ".join((bundle / "README.md").read_text().split())
+        assert "Licence of the adapters: MIT. Licence of their base " in card
+        assert "which this bundle holds: apache-2.0." in card
+        given = ["--input", ROOT / "test/input/interf0", "--device", "cpu", "--weights", bundle]
+        done = run_inference(*given, "--output", tmp_path / f"out{count}")
+        assert done.returncode == 0, done.stderr
+        assert len(json.loads((tmp_path / f"out{count}" / OUTPUT_NAME).read_text())) == 16
+
+
 def test_what_a_bundle_is_refused_for(
     study: Path, base: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -129,6 +167,18 @@ def test_a_frozen_backbone_is_published_too(base: Path, data_folder: Path, tmp_p
     assert state.keys() == {"head.weight", "head.bias"}
     table = pd.read_csv(tmp_path / "frozen" / "fold0" / "validation.csv")
     assert table["p_atypical"].between(0, 1).all()
+
+
+def test_a_whole_network_from_a_guarded_base_is_published_with_a_warning(
+    base: Path, data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(FOUNDATION, "test_vit", Foundation("nobody/secret", "test_vit", 0, 64, "cc-by-nc-nd-4.0"))
+    settings = ("architecture=test_vit", "input.size_px=48", "epochs=1", f"init={base}")
+    run_study(data_folder, tmp_path / "full", Recipe("smoke", settings, 1), ["source=other"], fit_here)
+    publish(read_study(tmp_path / "full"), tmp_path / "bundle", "one_half")
+    assert "bundle was trained from nobody/secret, whose licence cc-by-nc-nd-4.0 may forbid" in capsys.readouterr().out
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "- Licence of these weights: that of nobody/secret, from which they were trained: cc-by-nc-nd-4.0." in card
 
 
 def test_the_command_writes_a_base(base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

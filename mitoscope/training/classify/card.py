@@ -6,7 +6,9 @@ from typing import Any
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.markdown import render_table
 from mitoscope.networks.build import name_backbone
+from mitoscope.networks.foundation import FOUNDATION, may_be_passed_on
 from mitoscope.training.classify.tables import COLUMNS, Results, overview_rows
+from mitoscope.training.foundation.weights import find_licence, find_source
 from mitoscope.training.presets import fill_defaults
 from mitoscope.training.pretrained import PACKAGES
 
@@ -24,7 +26,7 @@ CARD = """# {name}
 - Threshold: rule `{rule}`, fitted on {fitted_on}.
 - Rounding, against fp32: {rounding}.
 - The manifest holds the stain and sharpness of the training crops. Inference names the crops that lie outside of them.
-- Licence of these weights: MIT. The licences of the data are given above.
+- {licence} The licences of the data are given above.
 
 {table}
 
@@ -67,6 +69,7 @@ def render_card(bundle: Bundle, results: Results) -> str:
         table=render_table(COLUMNS, list(overview_rows(results))),
         flattered=", although that network's epoch was chosen on these crops" if config["keep"] == "best" else "",
         training=_describe_training(bundle),
+        licence=_describe_licence(bundle, config),
     )
 
 
@@ -76,8 +79,37 @@ def describe_start(config: Mapping[str, Any]) -> str:
         return f"Started from {config['init']} (SHA-256 {config['init_sha256']})"
     if not config["pretrained"]:
         return "Trained from scratch, without pre-trained weights"
+    if config["architecture"] in FOUNDATION:
+        return f"Started from the weights of {FOUNDATION[config['architecture']].hub}"
     package = PACKAGES.get(name_backbone(config["architecture"]))
     return f"Started from ImageNet weights, of {f'the package {package}' if package else 'timm'}"
+
+
+def find_origin(config: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Whose weights a whole network was trained from, where their terms go on to hold.
+
+    Args:
+        config: The settings, as recorded.
+
+    Returns:
+        Source and licence. None for a network from scratch, and for weights of timm's or a package's that anybody may
+        pass on.
+    """
+    name = config["architecture"]
+    if not (config["pretrained"] or config["init"]):
+        return None
+    licence = find_licence(name)
+    return None if name not in FOUNDATION and may_be_passed_on(licence) else (find_source(name), licence)
+
+
+def _describe_licence(bundle: Bundle, config: Mapping[str, Any]) -> str:
+    """The licence of what the bundle holds."""
+    if base := bundle.base:
+        where = "which this bundle holds" if base.file else "which this bundle does not hold"
+        return f"Licence of the adapters: MIT. Licence of their base {base.name}, {where}: {base.licence}."
+    if origin := find_origin(config):
+        return f"Licence of these weights: that of {origin[0]}, from which they were trained: {origin[1]}."
+    return "Licence of these weights: MIT."
 
 
 def _describe_fit(config: Mapping[str, Any]) -> str:

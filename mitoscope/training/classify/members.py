@@ -1,6 +1,6 @@
 """A finished study as a bundle: its manifest, its tensors, and a classifier of them before anything is written."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -118,7 +118,7 @@ def find_base(study: Study[CropData], given: Path | None = None) -> StudyBase | 
 
     Args:
         study: A finished study.
-        given: Its file or folder; None: where it was when the study was run.
+        given: Its file or folder; None: where the study's record names it.
 
     Returns:
         None if the members are whole networks.
@@ -145,6 +145,21 @@ def find_base(study: Study[CropData], given: Path | None = None) -> StudyBase | 
                 remedy="name with --base the file that the study was run with",
             )
     return StudyBase(base, path, name)
+
+
+def with_base(study: Study[CropData], given: Path | None) -> Study[CropData]:
+    """The study with another place where its base is looked for.
+
+    Raises:
+        DataError: Its members are whole networks.
+    """
+    if given is None:
+        return study
+    if fill_defaults(study.record["config"]).get("method", "full") == "full":
+        raise DataError(
+            "--base is for a study of adapters", got="whole networks", expected="none", remedy="remove the option"
+        )
+    return replace(study, record={**study.record, "init": str(given)})
 
 
 def read_states(study: Study[CropData]) -> list[dict[str, Tensor]]:

@@ -54,7 +54,7 @@ class FoldModule(MemberModule):
         self.config, self.total_steps, self.seed = config, total_steps, seed
         size_px = config.part.input.size_px
         network = start_network(config.architecture, size_px, pretrained=config.pretrained, init=config.init)
-        choose_trained(network, config.part.method, config.part.lora)
+        choose_trained(network, config.part)
         self.network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs
         self.subclass_head = nn.Linear(_classifier(self.network).in_features, len(SUBCLASSES))
         self.ema = make_average(self.network, config.ema_decay)

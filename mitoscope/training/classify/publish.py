@@ -13,13 +13,14 @@ from mitoscope.bundle.read import read_base, read_bundle, read_content
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.outliers import describe_crops
 from mitoscope.classify.rounding import measure_rounding
+from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DataError, WeightsError
 from mitoscope.images.stain import measure_crops
 from mitoscope.markdown import render_table
 from mitoscope.networks.foundation import FREE_LICENCES, may_be_passed_on
 from mitoscope.networks.lora import merge_adapter
 from mitoscope.progress import progress
-from mitoscope.training.classify.card import render_card
+from mitoscope.training.classify.card import find_origin, render_card
 from mitoscope.training.classify.evaluate import predict_held_out, summarise
 from mitoscope.training.classify.members import StudyBase, describe_bundle, find_base, read_states
 from mitoscope.training.classify.out_of_fold import OutOfFold, predict_out_of_fold, read_out_of_fold
@@ -27,6 +28,7 @@ from mitoscope.training.classify.tables import COLUMNS, overview_rows
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds, split
 from mitoscope.training.foundation.weights import SAFETENSORS
+from mitoscope.training.presets import fill_defaults
 from mitoscope.training.study.study import Study
 
 BASE_FILE = "base.safetensors"
@@ -58,9 +60,11 @@ def publish(
 
     Raises:
         DataError: A member as written predicts something else of its validation fold than it did when it was fitted;
-            the study has no base to embed or to merge; or its members were trained on another one.
+            the study has no base to embed or to merge; its members were trained on another one; or its classes are not
+            normal and atypical.
         WeightsError: The folder holds something else than a bundle, or the base's licence forbids to pass it on.
     """
+    check_classes(study.data, study.folder)
     shared = find_base(study, base)
     if (embed_base or merge) and (shared is None or embed_base == merge):
         raise DataError(
@@ -73,6 +77,7 @@ def publish(
     out = out.resolve()  # "." has no name
     described = describe_bundle(study, predictions, rule, out.name, out)
     if shared is None:
+        _warn_of_terms(study, out)
         return write_checked(described, read_states(study), study.data, study.folds, predictions)
     check_base(shared, out, stored=embed_base or merge)
     states, own = read_states(study), shared.read() if embed_base or merge else None
@@ -83,6 +88,29 @@ def publish(
     named = replace(shared.base, file=BASE_FILE if embed_base else None)
     bundle = replace(described, members=members, base=named)
     return write_checked(bundle, states, study.data, study.folds, predictions, own, None if embed_base else shared.path)
+
+
+def check_classes(data: CropData, what: Path | str) -> None:
+    """Refuse to publish what inference cannot run: a classifier of mitotic figures and look-alikes.
+
+    Raises:
+        DataError: It has other classes than normal and atypical.
+    """
+    if data.classes != CLASS_NAMES:
+        raise DataError(
+            f"{what} cannot be published",
+            got=f"the classes {', '.join(data.classes)}",
+            expected=f"{', '.join(CLASS_NAMES)}: a bundle tells these apart",
+            remedy="evaluate it only; mitoscope detect finds the mitotic figures of an image",
+        )
+
+
+def _warn_of_terms(study: Study[CropData], out: Path) -> None:
+    """Warn of whole networks that were trained from weights with terms of their own."""
+    origin = find_origin(fill_defaults(study.record["config"]))
+    if origin and not may_be_passed_on(origin[1]):
+        print(f"warning   {out} was trained from {origin[0]}, whose licence {origin[1]} may forbid to pass changed "
+              "weights on: read it before you give this bundle to anybody", flush=True)  # fmt: skip
 
 
 def check_base(shared: StudyBase, out: Path, *, stored: bool) -> None:

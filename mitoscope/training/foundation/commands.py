@@ -1,4 +1,4 @@
-"""The commands `mitoscope train embed`, `probe` and `scale`."""
+"""The commands `mitoscope train base`, `embed`, `probe` and `scale`."""
 
 import argparse
 from pathlib import Path
@@ -83,6 +83,13 @@ def _scale(options: argparse.Namespace) -> None:
     print(f"wrote {options.out}")
 
 
+def _base(options: argparse.Namespace) -> None:
+    from mitoscope.training.foundation.weights import find_weights, write_base
+
+    base = write_base(options.name, find_weights(options.name, options.base), options.out)
+    print(f"wrote {options.out}: {base.name}, licence {base.licence}, sha256 {base.sha256}")
+
+
 def _read_crops(folder: Path) -> Any:  # noqa: ANN401 - imported late
     """A prepared folder of crops."""
     from mitoscope.training.data.read import read_samples
@@ -101,6 +108,12 @@ def _read_crops(folder: Path) -> Any:  # noqa: ANN401 - imported late
 
 def add_foundation_commands(commands: Commands) -> None:
     """Add the commands to the parser of `mitoscope train`."""
+    base = commands.add_parser("base", help="a foundation model's weights → one .safetensors file")
+    base.add_argument("name", help="such as virchow, uni2-h or a timm name; see docs/foundation.md")
+    base.add_argument("--base", type=Path, metavar="FILE|DIR", help="its weights (default: the hub's, or its cache)")
+    base.add_argument("--out", type=Path, required=True, metavar="PATH")
+    base.set_defaults(command=_base)
+
     embed = commands.add_parser("embed", help="crops → embeddings by a frozen network; resumable")
     embed.add_argument("--data", type=Path, required=True, metavar="DIR", help="written by prepare")
     embed.add_argument("--out", type=Path, required=True, metavar="DIR", help="the folder of embeddings")

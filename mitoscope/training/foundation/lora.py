@@ -1,4 +1,4 @@
-"""What of a network is trained: all of it, its last layer, or low-rank factors by peft and the last layer."""
+"""What of a network is trained: all, its last layer or blocks, or low-rank factors by peft and the last layer."""
 
 import re
 from typing import Any
@@ -10,9 +10,10 @@ from torch import Tensor, nn
 
 from mitoscope.errors import DataError
 from mitoscope.networks.lora import A, B
-from mitoscope.training.classify.settings import LORA_MODULES, QKV_PARTS, LoraSettings
+from mitoscope.training.classify.settings import LORA_MODULES, QKV_PARTS, ClassifySettings, LoraSettings
 
 PEFT_NAME = "default"  # of the one adapter that peft holds
+PEFT_FACTOR = ".lora_"  # in the names of its tensors
 
 
 class SplitQKV(nn.Module):
@@ -42,23 +43,40 @@ class SplitQKV(nn.Module):
         return torch.cat([self.get_submodule(part)(x) for part in QKV_PARTS], dim=-1)
 
 
-def choose_trained(network: nn.Module, method: str, settings: LoraSettings) -> None:
+def choose_trained(network: nn.Module, settings: ClassifySettings) -> None:
     """Freeze what is not trained, and add the factors that are.
 
     Args:
         network: As `mitoscope.networks.build.build_network` gives it, by timm's names; changed in place.
-        method: ``"full"``, ``"frozen"`` or ``"lora"``; see `ClassifySettings`.
-        settings: Of LoRA.
+        settings: ``method``, ``lora`` and ``last_blocks``.
 
     Raises:
-        DataError: The network lacks the layers that are to be adapted.
+        DataError: The network lacks the layers that are to be adapted, or so many blocks.
     """
-    if method == "full":
+    if settings.method == "full":
         return
     network.requires_grad_(False)
-    if method == "lora":
-        _inject(network, settings)
+    if settings.method == "lora":
+        _inject(network, settings.lora)
+    if settings.last_blocks:
+        for module in _last(network, settings.last_blocks):
+            module.requires_grad_(True)
     network.get_classifier().requires_grad_(True)  # type: ignore[operator]
+
+
+def _last(network: nn.Module, count: int) -> list[nn.Module]:
+    """The last blocks of a timm network, and all that follows them."""
+    parts = list(network.named_children())
+    place = next((k for k, (name, _) in enumerate(parts) if name in ("blocks", "stages")), None)
+    blocks: list[nn.Module] = [] if place is None else list(parts[place][1].children())
+    if place is None or count > len(blocks):
+        raise DataError(
+            f"{type(network).__name__} has no {count} last blocks",
+            got=f"{len(blocks)} blocks",
+            expected=f"{count} or more",
+            remedy="choose a smaller --set last_blocks=…, or another architecture",
+        )
+    return [*blocks[-count:], *(module for _, module in parts[place + 1 :])]
 
 
 def keep_statistics(network: nn.Module, method: str) -> None:
@@ -77,19 +95,17 @@ def read_adapter(network: nn.Module) -> dict[str, Tensor]:
 
     Returns:
         Tensors as `mitoscope.networks.lora.split_adapter` reads them, on the CPU: A and B of each adapted layer, the
-        scale in B; and the last layer. The factors of q, k and v alone are those of the fused layer, with zeros for
-        the rows that were not adapted.
+        scale in B; the last layer; and what else was trained as a whole. The factors of q, k and v alone are those of
+        the fused layer, with zeros for the rows that were not adapted.
     """
-    last = network.get_classifier()  # type: ignore[operator]
     factors: dict[str, tuple[Tensor, Tensor]] = {}
-    state: dict[str, Tensor] = {}
+    trained = {name: tensor for name, tensor in network.named_parameters() if tensor.requires_grad}
+    state = {name: tensor.detach() for name, tensor in trained.items() if PEFT_FACTOR not in name}
     for name, module in network.named_modules():
         if isinstance(module, LoraLayer):
             layers: Any = module
             a, b = layers.lora_A[PEFT_NAME].weight.detach(), layers.lora_B[PEFT_NAME].weight.detach()
             factors[name] = a.flatten(1), (b * module.scaling[PEFT_NAME]).flatten(1)
-        if module is last:
-            state |= {f"{name}.{key}": tensor.detach() for key, tensor in module.state_dict().items()}
     for layer in [name for name, module in network.named_modules() if isinstance(module, SplitQKV)]:
         factors[layer] = _join([factors.pop(f"{layer}.{part}", None) for part in QKV_PARTS])
     for layer, (a, b) in factors.items():

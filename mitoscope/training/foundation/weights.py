@@ -62,7 +62,7 @@ def describe_base(name: str, path: Path) -> Base:
         path: As `find_weights` returns it. The hash of a .pth or .bin file is that of what `write_base` makes of it.
     """
     status = path.stat()
-    return Base(_hash(name, path, status.st_mtime_ns, status.st_size), _licence(name), name=_hub(name) or name)
+    return Base(_hash(name, path, status.st_mtime_ns, status.st_size), find_licence(name), name=find_source(name))
 
 
 def write_base(name: str, path: Path, out: Path) -> Base:
@@ -100,8 +100,13 @@ def _hub(name: str) -> str:
     return (known.hf_hub_id or "") if known else ""
 
 
-def _licence(name: str) -> str:
-    """The licence of a network's published weights."""
+def find_source(name: str) -> str:
+    """Where a network's published weights come from: the repository on the hub, else the name itself."""
+    return _hub(name) or name
+
+
+def find_licence(name: str) -> str:
+    """The licence of a network's published weights; a local file is taken to be what its name says."""
     import timm
 
     if name in FOUNDATION:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from mitoscope.errors import DataError
 from mitoscope.training.classify.members import StudyBase
-from mitoscope.training.classify.publish import BASE_FILE, check_base, write_checked
+from mitoscope.training.classify.publish import BASE_FILE, check_base, check_classes, write_checked
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds
 from mitoscope.training.foundation.embedder import Embedder
@@ -46,10 +46,11 @@ def publish_probe(
         The card's table, in Markdown.
 
     Raises:
-        DataError: The probe is not linear, the network is another one, or the bundle predicts something else than the
-            probe.
+        DataError: The probe is not linear, its classes are not normal and atypical, the network is another one, or the
+            bundle predicts something else than the probe.
         WeightsError: The base's licence forbids to pass it on, or inference cannot read its file.
     """
+    check_classes(data, probe.name)
     heads = [head for head in probe.heads if isinstance(head, LinearHead)]
     made_by = embeddings.record["made_by"]
     if len(heads) < len(probe.heads):

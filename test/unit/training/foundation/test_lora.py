@@ -12,7 +12,7 @@ from mitoscope.bundle.inputs import InputSpec
 from mitoscope.bundle.manifest import Base, Bundle, Member, Threshold
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.preprocess import preprocess
-from mitoscope.errors import DataError
+from mitoscope.errors import DataError, WeightsError
 from mitoscope.networks.build import build_network
 from mitoscope.networks.lora import merge_adapter
 from mitoscope.networks.shared import SharedMember
@@ -32,7 +32,7 @@ def count_trained(architecture: str, size_px: int, lora: LoraSettings) -> int:
     """Parameters that LoRA trains, without the last layer."""
     with torch.device("meta"):
         network = build_network(architecture, size_px)
-        choose_trained(network, "lora", lora)
+        choose_trained(network, ClassifySettings(method="lora", lora=lora))
     trained = sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)
     return trained - sum(parameter.numel() for parameter in network.get_classifier().parameters())
 
@@ -83,7 +83,7 @@ def test_a_bundle_of_adapters_answers_as_peft_does(architecture: str, modules: s
     for rank in (2, 3):
         network = build_network(architecture, 32)
         network.load_state_dict(base)
-        choose_trained(network, "lora", LoraSettings(rank, 8.0, 0.1, modules))
+        choose_trained(network, ClassifySettings(method="lora", lora=LoraSettings(rank, 8.0, 0.1, modules)))
         nn.init.normal_(network.get_classifier().weight, std=0.05)
         shaken(network)
         with torch.no_grad():
@@ -106,13 +106,54 @@ def test_a_bundle_of_adapters_answers_as_peft_does(architecture: str, modules: s
     assert np.abs(without - got).max() > 1e-4  # the factors matter
 
 
+CONVOLUTIONS = [
+    ("tf_efficientnet_lite0", ClassifySettings(method="lora", lora=LoraSettings(2, 8.0, 0.1, "conv_pw"))),
+    ("tf_efficientnet_lite0", ClassifySettings(method="frozen", last_blocks=2)),
+    ("efficientvit_b0", ClassifySettings(method="frozen", last_blocks=1)),
+    ("test_vit", ClassifySettings(method="frozen", last_blocks=1)),
+]
+
+
+@pytest.mark.parametrize(("architecture", "settings"), CONVOLUTIONS)
+def test_convolutions_and_last_blocks_are_trained_and_run(
+    architecture: str, settings: ClassifySettings, stack: np.ndarray
+) -> None:
+    torch.manual_seed(0)
+    spec = InputSpec(size_px=64)
+    network = build_network(architecture, 64)
+    base = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    choose_trained(network, settings)
+    for name, parameter in network.named_parameters():
+        if parameter.requires_grad:
+            nn.init.normal_(parameter, std=0.1 if "lora_B" in name else 0.05)
+    adapter = read_adapter(network.eval())
+    assert adapter.keys() < base.keys() or settings.method == "lora"
+    members = (Member("fold0.safetensors", "", "adapter"),)
+    bundle = Bundle(Path(), "tiny", architecture, spec, Threshold(0.5, "fixed", "nothing", 0), members,
+                    base=Base("", "MIT", "base.safetensors"))  # fmt: skip
+    with torch.no_grad():
+        expected = network(preprocess(stack[:3], spec)).T.double().sigmoid().numpy()
+    got = Classifier.of(bundle, iter([adapter]), CPU, "fp32", base).predict_members(stack[:3])
+    np.testing.assert_allclose(got, expected, rtol=0, atol=1e-5)
+    head = {name: tensor for name, tensor in adapter.items() if name.startswith(("classifier.", "head."))}
+    without = Classifier.of(bundle, iter([head]), CPU, "fp32", base).predict_members(stack[:3])
+    assert np.abs(without - got).max() > 1e-4  # what is below the last layer matters
+
+
+def test_more_blocks_than_there_are_is_one_line() -> None:
+    with pytest.raises(DataError, match="EfficientNet has no 8 last blocks: got 7 blocks, expected 8 or more"):
+        choose_trained(build_network("tf_efficientnet_lite0", 64), ClassifySettings(method="frozen", last_blocks=8))
+    with pytest.raises(DataError, match="the setting last_blocks is out of range"):
+        ClassifySettings(last_blocks=1)
+
+
 def test_members_share_the_base_and_its_patches(stack: np.ndarray) -> None:
     torch.manual_seed(0)
     base = build_network("test_vit", 64).state_dict()
     adapters = []
     for _ in range(3):
         network = build_network("test_vit", 64)
-        choose_trained(network, "frozen", LoraSettings())
+        choose_trained(network, ClassifySettings(method="frozen"))
         adapters.append(read_adapter(network))
     members = tuple(Member(f"fold{k}.safetensors", "", "adapter", orientations=(k % 2,)) for k in range(3))
     bundle = Bundle(Path(), "tiny", "test_vit", InputSpec(size_px=64), Threshold(0.5, "fixed", "nothing", 0), members,
@@ -127,6 +168,35 @@ def test_members_share_the_base_and_its_patches(stack: np.ndarray) -> None:
     classifier.predict_members(stack[:4])
     assert calls == [4, 4]  # two orientations, three members
     assert once.result is None  # nothing is kept
+
+
+def test_adapters_and_bases_of_other_networks_are_one_line_each(stack: np.ndarray) -> None:
+    def adapter_of(architecture: str) -> dict[str, torch.Tensor]:
+        network = build_network(architecture, 32)
+        choose_trained(network, ClassifySettings(method="lora", lora=LoraSettings(2)))
+        return read_adapter(network)
+
+    def load(architecture: str, adapter: dict[str, torch.Tensor], base: dict[str, torch.Tensor]) -> None:
+        members, threshold = (Member("fold0.safetensors", "", "adapter"),), Threshold(0.5, "fixed", "nothing", 0)
+        bundle = Bundle(Path(), "tiny", architecture, InputSpec(size_px=32), threshold, members,
+                        base=Base("", "MIT", "base.safetensors"))  # fmt: skip
+        Classifier.of(bundle, iter([adapter]), CPU, "fp32", base)
+
+    base = build_network("test_vit", 32).state_dict()
+    with pytest.raises(
+        WeightsError, match=r"fold0.safetensors is an adapter of another base: got blocks.*lora_[ab] of "
+    ):
+        load("test_vit", adapter_of("vit_small_patch16_224"), base)
+    wide = {
+        name: torch.zeros(1, 65) if name == "head.weight" else tensor for name, tensor in adapter_of("test_vit").items()
+    }
+    with pytest.raises(
+        WeightsError, match=r"fold0.safetensors is an adapter of another base: got head.weight of shape"
+    ):
+        load("test_vit", wide, base)
+    lacking = {name: tensor for name, tensor in base.items() if name != "pos_embed"}
+    with pytest.raises(WeightsError, match="the base is of another architecture: got no tensor pos_embed"):
+        load("test_vit", adapter_of("test_vit"), lacking)
 
 
 def test_layers_whose_weight_is_used_directly_are_refused() -> None:

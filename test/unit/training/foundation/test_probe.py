@@ -1,6 +1,7 @@
 """From crops to a bundle: a probe's metrics, and its heads on one base as inference runs them."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,8 @@ import pytest
 from mitoscope.bundle.read import read_bundle
 from mitoscope.classify.classifier import Classifier
 from mitoscope.cli import main
-from mitoscope.errors import DataError
+from mitoscope.errors import DataError, WeightsError
+from mitoscope.scoring.detection.tables import FIGURE, HARD_NEGATIVE
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds, split
 from mitoscope.training.foundation.embedder import Embedder
@@ -71,11 +73,23 @@ def test_the_command_writes_metrics_and_a_bundle_that_inference_runs(
 
 
 def test_what_cannot_be_published_is_one_clear_line(
-    data: CropData, folds: Folds, embeddings: Embeddings, embedder: Embedder, tmp_path: Path
+    data: CropData, folds: Folds, probe: Probe, embeddings: Embeddings, embedder: Embedder, tmp_path: Path
 ) -> None:
     neighbours = fit_probe("knn", configure_probe("knn", ["neighbours=3"]), data, folds, embeddings)
     with pytest.raises(DataError, match="knn cannot be published: got nearest neighbours"):
         publish_probe(neighbours, data, folds, embeddings, embedder, "one_half", tmp_path / "bundle")
+    guarded = replace(embedder, base=replace(embedder.base, licence="cc-by-nc-nd-4.0"))
+    with pytest.raises(WeightsError, match="may not hold the weights of .*: got the licence cc-by-nc-nd-4.0"):
+        publish_probe(probe, data, folds, embeddings, guarded, "one_half", tmp_path / "bundle", embed_base=True)
+    other = replace(embedder, base=replace(embedder.base, sha256="0" * 64))
+    with pytest.raises(DataError, match="the embeddings were made by other weights: got sha256 0000"):
+        publish_probe(probe, data, folds, embeddings, other, "one_half", tmp_path / "bundle")
+    figures = data.table.assign(label=data.table["label"].map({"atypical": FIGURE, "normal": HARD_NEGATIVE}))
+    with pytest.raises(DataError, match="probe cannot be published: got the classes hard negative, mitotic figure"):
+        publish_probe(
+            probe, CropData(figures, data.crops), folds, embeddings, embedder, "one_half", tmp_path / "bundle"
+        )
+    assert not (tmp_path / "bundle").exists()
 
 
 def test_bad_options_are_one_clear_line(

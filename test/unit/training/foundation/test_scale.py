@@ -101,6 +101,15 @@ def test_leaks_and_gaps_have_tables(
     assert (tmp_path / "gap" / "points-1.svg").is_file()
 
 
+def test_fits_on_slurm_need_slurm(
+    data_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    command = ["train", "scale", "--data", str(data_folder), "--method", "smoke", "--seeds", "1", "--launcher", "slurm"]
+    assert main([*command, "--out", str(tmp_path / "study")]) == 1
+    assert "--launcher slurm needs Slurm: got no sbatch" in capsys.readouterr().err
+
+
 def predictions(quality: float, seed: int) -> pd.DataFrame:
     """400 crops of 20 cases, half of them the validation; p tells the class by so many standard deviations."""
     random = np.random.default_rng(seed)
