@@ -4,9 +4,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 from mitoscope.bundle.inputs import InputSpec
+from mitoscope.settings import check_ranges
 from mitoscope.training.augment import AugmentConfig
 from mitoscope.training.pretrained import PACKAGED_MEAN, PACKAGED_STD
-from mitoscope.training.settings import FitConfig, check_ranges
+from mitoscope.training.settings import FitConfig
 
 
 @dataclass(frozen=True)
