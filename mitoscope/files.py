@@ -148,17 +148,18 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 @contextmanager
-def written_folder(folder: Path) -> Iterator[Path]:
+def written_folder(folder: Path, draft: Path | None = None) -> Iterator[Path]:
     """Write a folder whole or not at all, replacing an older one.
 
     Args:
         folder: Where it will be; missing parents are made.
+        draft: A folder on the same file system, in which it is made; None: beside it.
 
     Yields:
-        A new empty folder beside it, which takes its place when the block ends without an exception.
+        A new empty folder there, which takes its place when the block ends without an exception.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
-    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
+    new = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=draft or folder.parent))
     old = new.with_name(f"{new.name}.old")
     try:
         yield new

@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> int:
         arguments = sys.argv[1:]
     is_training = arguments[:1] == ["train"]
     options = build_parser(with_training=is_training).parse_args(arguments)
-    needs_train = is_training or getattr(options, "full", False)
+    needs_train = is_training or getattr(options, "full", False) or getattr(options, "launcher", "") == "slurm"
     return run_command(lambda: options.command(options), "train" if needs_train else "")
 
 

@@ -14,6 +14,7 @@ from mitoscope.cli.options import (
     add_truth,
     add_weights,
     check_together,
+    check_unsharded,
     get_labels,
     parse_number,
     parse_positive,
@@ -23,14 +24,21 @@ from mitoscope.cli.options import (
 from mitoscope.cli.selftest import add_selftest
 from mitoscope.cli.slides import add_detect, add_slide
 from mitoscope.errors import DataError
+from mitoscope.launch.options import add_launcher, read_resources
 
 
 def add_classify(commands: Commands) -> None:
     def run(options: argparse.Namespace) -> int:
         from mitoscope.classify.predict import predict
 
-        names = ("weights", "base", "device", "precision", "prevalence", "shard", "batch_size", "strict")
-        return predict(options.crops, options.out, **take_options(options, *names))
+        names = ("weights", "base", "device", "precision", "prevalence", "batch_size", "strict")
+        more, resources = take_options(options, *names), read_resources(options)
+        if resources is None:
+            return predict(options.crops, options.out, shard=options.shard, **more)
+        check_unsharded(options)
+        from mitoscope.launch.crops import launch_crops
+
+        return launch_crops(options.crops, options.out, resources, options.jobs, **more)
 
     command = add_command(commands, "classify", run, "write P(atypical) and a class for each crop to a CSV",
                    "Classify crops of mitotic figures as normal or atypical. Writes predictions.csv (image_id, "
@@ -48,6 +56,10 @@ def add_classify(commands: Commands) -> None:
                          help="crops in memory at once; does not change the result (default: %(default)s)")  # fmt: skip
     command.add_argument("--strict", action=argparse.BooleanOptionalAction, default=True,
                          help="write nothing if a crop cannot be read; --no-strict: classify the others")  # fmt: skip
+    add_launcher(command, "a part")
+    command.add_argument("--jobs", type=parse_positive, default=8, metavar="N",
+                         help="with --launcher slurm: the parts, each a job, merged at the end (default: "
+                              "%(default)s)")  # fmt: skip
 
 
 def add_merge(commands: Commands) -> None:

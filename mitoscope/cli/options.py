@@ -97,6 +97,15 @@ def check_together(
         raise DataError(f"{given} needs {needed}", got="none", expected=needed, remedy="add it")
 
 
+def check_unsharded(options: argparse.Namespace) -> None:
+    """Refuse --shard beside --launcher slurm, which makes parts itself; raises DataError."""
+    if options.shard != (1, 1):
+        got = "/".join(map(str, options.shard))
+        raise DataError(
+            "--shard cannot be combined with --launcher slurm", got=got, expected="one of them", remedy="remove it"
+        )
+
+
 def take_options(options: argparse.Namespace, *names: str) -> dict[str, Any]:
     """The options of these names, for a function whose arguments have the same names."""
     return {name: getattr(options, name) for name in names}

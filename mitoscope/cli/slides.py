@@ -10,10 +10,12 @@ from mitoscope.cli.options import (
     add_out,
     add_precision,
     add_weights,
+    check_unsharded,
     parse_number,
     parse_shard,
     take_options,
 )
+from mitoscope.launch.options import add_launcher, read_resources
 
 
 def add_detect(commands: Commands) -> None:
@@ -44,8 +46,14 @@ def add_slide(commands: Commands) -> None:
     def run(options: argparse.Namespace) -> int:
         from mitoscope.slide.run import run_slides
 
-        names = ("detector", "classifier", "mpp", "region", "floor", "device", "precision", "shard")
-        return run_slides(options.slides, options.out, **take_options(options, *names))
+        more = take_options(options, "detector", "classifier", "mpp", "region", "floor", "device", "precision")
+        resources = read_resources(options)
+        if resources is None:
+            return run_slides(options.slides, options.out, shard=options.shard, **more)
+        check_unsharded(options)
+        from mitoscope.launch.slides import launch_slides
+
+        return launch_slides(options.slides, options.out, resources, **more)
 
     command = add_command(commands, "slide", run, "count the mitotic figures of slides, and the atypical ones",
                           "Find the tissue of slides, its mitotic figures, the hotspot of 2.37 mm2, and the atypical "
@@ -70,3 +78,4 @@ def add_slide(commands: Commands) -> None:
                          help="least probability of a point in the result (default: %(default)s)")  # fmt: skip
     command.add_argument("--shard", type=parse_shard, default=(1, 1), metavar="i/N",
                          help="only the i-th of N parts of the slides; run all parts, then once without")  # fmt: skip
+    add_launcher(command, "a slide")

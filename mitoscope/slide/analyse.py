@@ -2,6 +2,7 @@
 
 import csv
 import io
+import resource
 import shutil
 import time
 from collections.abc import Mapping
@@ -28,7 +29,7 @@ from mitoscope.slide.qupath import encode_slide, write_geojson
 from mitoscope.slide.region import read_region
 from mitoscope.slide.report.page import render_slide
 from mitoscope.slide.scan import Scan, scan
-from mitoscope.slide.tissue import OVERVIEW_MPP, Tissue, find_tissue
+from mitoscope.slide.tissue import Tissue, find_tissue, read_overview
 
 SUMMARY, DETECTIONS, PAGE = "summary.json", "detections.csv", "report.html"
 FORMAT = 1
@@ -73,12 +74,14 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     started = time.perf_counter()
     slide = open_slide(path, settings.mpp, may_assume=False)
     mark = _make_mark(slide, detector, classifier, settings)
-    if (finished := _read_finished(out, mark)) is not None:
-        return finished | {"was_finished": True}
     work = out.with_name(f".{out.name}.work")
+    if (finished := _read_finished(out, mark)) is not None:
+        shutil.rmtree(work, ignore_errors=True)
+        return finished | {"was_finished": True}
     if mark["commit"].endswith(CHANGES):  # by code that no commit names
         shutil.rmtree(work, ignore_errors=True)
     tissue, overview = _find_tissue(slide, settings)
+    tissue_s = round(time.perf_counter() - started, 2)
     with Journal(work / "tiles.jsonl", mark) as tiles, Journal(work / "figures.jsonl", mark) as crops:
         scanned = scan(detector, slide, tissue, tiles, settings.floor)
         points = detector.merge(slide, scanned.candidates, settings.floor)
@@ -89,28 +92,38 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
         "detector": _describe_bundle(detector.bundle),
         "classifier": _describe_bundle(classifier.bundle),
         "mark": mark,
-        "run": {
-            "machine": describe_machine(),
-            "device": detector.device.type,
-            "seconds": round(time.perf_counter() - started, 2),
-            "networks_s": round(scanned.network_s + figures.network_s, 2),
-            "waiting_for_pixels_s": round(scanned.wait_s + figures.wait_s, 2),
-        },
+        "run": {"machine": describe_machine(), "device": detector.device.type, "tissue_s": tissue_s},
     }
-    with written_folder(out) as new:
+    with written_folder(out, work) as new:  # a process that is killed leaves nothing elsewhere
         write_text(new / DETECTIONS, _encode_csv(slide, figures, thresholds, summary["counts"]["hotspot"]))
         write_geojson(new, encode_slide(slide, figures, tissue, summary["counts"], thresholds))
         write_text(new / PAGE, render_slide(slide, tissue, overview, figures, summary))
+        summary["run"] |= _measure_run(scanned, figures, time.perf_counter() - started)
         write_json(new / SUMMARY, summary)
     shutil.rmtree(work, ignore_errors=True)
     return summary | {"was_finished": False}
 
 
+def _measure_run(scanned: Scan, figures: Figures, seconds: float) -> dict[str, float]:
+    """Seconds of this process, for summary.json; a slide that was broken off counts from its last start."""
+    networks_s = scanned.network_s + figures.network_s
+    times = {
+        "seconds": seconds,
+        "detecting_s": scanned.network_s,
+        "classifying_s": figures.network_s,
+        "waiting_for_pixels_s": scanned.wait_s + figures.wait_s,
+        "reading_s": scanned.read_s + figures.read_s,  # in a thread, mostly while the networks compute
+        "share_in_networks": networks_s / seconds,
+        "new_tissue_mm2": scanned.new_mm2,
+        "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
+    }
+    return {name: round(value, 3) for name, value in times.items()}
+
+
 def _find_tissue(slide: Slide, settings: Settings) -> tuple[Tissue, np.ndarray]:
-    """The tissue, found or given, and the overview."""
-    if settings.region is None:
-        return find_tissue(slide)
-    return read_region(settings.region, slide), slide.read_overview(OVERVIEW_MPP)
+    """The tissue, found or given, and the page's overview."""
+    overview = read_overview(slide)
+    return (find_tissue(slide, overview) if settings.region is None else read_region(settings.region, slide)), overview
 
 
 def _make_mark(slide: Slide, detector: Detector, classifier: Classifier, settings: Settings) -> dict[str, Any]:

@@ -1,9 +1,7 @@
 """The figures of a slide: their crops, cut around them, and what the classifier makes of these."""
 
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
 
@@ -17,6 +15,7 @@ from mitoscope.images.slide import Slide
 from mitoscope.images.stain import measure_crops
 from mitoscope.progress import progress
 from mitoscope.scoring.report.page import encode_image
+from mitoscope.slide.ahead import ReadAhead
 from mitoscope.slide.journal import Journal
 
 READ_AHEAD = 2  # batches of crops in memory that wait for the networks
@@ -32,8 +31,9 @@ class Figures:
         p_atypical: float64 (N,): the ensemble's; NaN likewise.
         unlike: The features by which each crop is unlike the training crops; None if the bundle does not list them.
         images: Base64 of a WebP of each crop; empty where it could not be read.
-        wait_s: That the networks waited for pixels, in this process.
-        network_s: That the networks computed, in this process.
+        wait_s: Seconds that the networks waited for pixels, in this process.
+        network_s: Seconds that the networks computed.
+        read_s: Seconds that the thread read.
     """
 
     points: np.ndarray
@@ -43,6 +43,7 @@ class Figures:
     images: list[str]
     wait_s: float = 0.0
     network_s: float = 0.0
+    read_s: float = 0.0
 
     @property
     def n_unread(self) -> int:
@@ -63,19 +64,23 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
         InputError: The slide's pixels are too large or too small for the classifier.
         DeviceError: See `Classifier.predict_members`.
     """
+    slide.measure_scale(classifier.bundle.input.mpp)  # raises here, not for each crop
     wait_s = network_s = 0.0
     waiting = [number for number in range(len(points)) if str(number) not in journal.done]
     with progress(len(points), unit="figures", what="classifying") as bar:
         bar.update(len(points) - len(waiting))
-        started = time.perf_counter()
-        for numbers, crops in _read_ahead(classifier, slide, points, waiting):
+        ahead = ReadAhead(
+            lambda batch: _read_crops(classifier, slide, points[batch]), _cut(classifier, waiting), READ_AHEAD
+        )
+        for numbers, read in ahead:
+            started = time.perf_counter()
+            crops = read.result()
             wait_s += time.perf_counter() - started
-            started = time.perf_counter()
-            for number, part in zip(numbers, _classify_batch(classifier, crops), strict=True):
+            parts, seconds = _classify_batch(classifier, crops)
+            network_s += seconds
+            for number, part in zip(numbers, parts, strict=True):
                 journal.add(str(number), part)
-            network_s += time.perf_counter() - started
             bar.update(len(numbers))
-            started = time.perf_counter()
     parts = [journal.done[str(number)] for number in range(len(points))]
     blank = [float("nan")] * len(classifier.members)
     raw = np.array([part["p"] or blank for part in parts], float).reshape(-1, len(classifier.members)).T  # (M, N)
@@ -88,6 +93,7 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
         [part["image"] for part in parts],
         wait_s,
         network_s,
+        ahead.busy_s,
     )
 
 
@@ -101,14 +107,18 @@ def read_crop(slide: Slide, x_px: float, y_px: float, mpp: float, interpolation:
         return None
 
 
-def _classify_batch(classifier: Classifier, crops: Sequence[np.ndarray | None]) -> list[dict[str, object]]:
-    """What is known of each crop, as JSON holds it."""
+def _classify_batch(
+    classifier: Classifier, crops: Sequence[np.ndarray | None]
+) -> tuple[list[dict[str, object]], float]:
+    """What is known of each crop, as JSON holds it, and the seconds that the networks took."""
     found = [number for number, crop in enumerate(crops) if crop is not None]
     parts: list[dict[str, object]] = [{"p": None, "unlike": [], "image": ""} for _ in crops]
     if not found:
-        return parts
+        return parts, 0.0
     pixels = np.stack([crop for crop in crops if crop is not None])
+    started = time.perf_counter()
     p_members = classifier.predict_members(pixels, repeatable=True)  # (M, B)
+    network_s = time.perf_counter() - started
     training = classifier.bundle.training_crops
     unlike = find_outliers(measure_crops(pixels), training) if training else [list[str]() for _ in found]
     for place, number in enumerate(found):
@@ -117,30 +127,16 @@ def _classify_batch(classifier: Classifier, crops: Sequence[np.ndarray | None]) 
             "unlike": unlike[place],
             "image": encode_image(pixels[place]),
         }
-    return parts
+    return parts, network_s
 
 
-def _read_ahead(
-    classifier: Classifier, slide: Slide, points: np.ndarray, numbers: list[int]
-) -> Iterator[tuple[list[int], list[np.ndarray | None]]]:
-    """Read batches of crops in a thread, some of them before they are wanted."""
-    spec, size = classifier.bundle.input, FORWARD_CROPS[classifier.device.type]
-    slide.measure_scale(spec.mpp)  # raises here, not for each crop
+def _cut(classifier: Classifier, numbers: list[int]) -> list[list[int]]:
+    """Batches as large as one forward pass."""
+    size = FORWARD_CROPS[classifier.device.type]
+    return [numbers[first : first + size] for first in range(0, len(numbers), size)]
 
-    def read(batch: list[int]) -> list[np.ndarray | None]:
-        places = points[batch, :2].tolist()
-        return [read_crop(slide, x, y, spec.mpp, spec.interpolation) for x, y in places]
 
-    pending: deque[tuple[list[int], Future[list[np.ndarray | None]]]] = deque()
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            for first in range(0, len(numbers), size):
-                batch = numbers[first : first + size]
-                pending.append((batch, pool.submit(read, batch)))
-                if len(pending) > READ_AHEAD:
-                    done, crops = pending.popleft()
-                    yield done, crops.result()
-            for done, crops in pending:
-                yield done, crops.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
+def _read_crops(classifier: Classifier, slide: Slide, points: np.ndarray) -> list[np.ndarray | None]:
+    """The crops around some points."""
+    spec = classifier.bundle.input
+    return [read_crop(slide, x, y, spec.mpp, spec.interpolation) for x, y, _ in points.tolist()]

@@ -14,7 +14,7 @@ from mitoscope.errors import DataError
 from mitoscope.files import JSON_BYTES, read_file
 from mitoscope.images.slide import Slide
 from mitoscope.images.source import SIDE_LIMIT
-from mitoscope.slide.tissue import OVERVIEW_MPP, Tissue
+from mitoscope.slide.tissue import MASK_MPP, Tissue
 
 EXPECTED = "GeoJSON with a Polygon or MultiPolygon, in pixels of level 0, as QuPath exports annotations"
 
@@ -30,7 +30,7 @@ def read_region(path: Path, slide: Slide) -> Tissue:
     Raises:
         DataError: It is no such file, or no polygon in it lies on the slide.
     """
-    scale = np.array([slide.mpp.x, slide.mpp.y]) / OVERVIEW_MPP
+    scale = np.array([slide.mpp.x, slide.mpp.y]) / MASK_MPP
     size = (int(np.ceil(slide.width_px * scale[0])), int(np.ceil(slide.height_px * scale[1])))
     painted = Image.new("1", size)
     try:
@@ -57,7 +57,7 @@ def read_region(path: Path, slide: Slide) -> Tissue:
             expected=EXPECTED,
             remedy="draw an area, not a line, on this slide, and export it again",
         )
-    return Tissue(mask, OVERVIEW_MPP, (slide.mpp.x, slide.mpp.y), "region")
+    return Tissue(mask, MASK_MPP, (slide.mpp.x, slide.mpp.y), "region")
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds

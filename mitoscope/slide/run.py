@@ -4,6 +4,7 @@ import csv
 import io
 import sys
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from mitoscope.memory import keep_freed_memory
 from mitoscope.slide.analyse import Settings, analyse
 
 FAILED_CODE = 3  # the exit code when a slide could not be analysed, as for crops that cannot be read
+TABLE = "slides.csv"
 COLUMNS = ("slide", "state", "reason", "tissue_mm2", "n_mitotic_figures", "per_mm2", "n_hotspot", "n_atypical_hotspot",
            "n_atypical", "share_atypical", "share_low", "share_high", "n_unread_tiles", "not_for")  # fmt: skip
 NOT_FOR = "clinical use"
@@ -32,6 +34,7 @@ def run_slides(
     device: str = "auto",
     precision: str = "auto",
     shard: tuple[int, int] = (1, 1),
+    table: Path | None = None,
 ) -> int:
     """Analyse slides. See `mitoscope.slide.analyse.analyse` for a slide's folder, out/NAME.
 
@@ -48,6 +51,7 @@ def run_slides(
         precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
         shard: (i, N): only the i-th of N parts of the slides, whose table is slides.i-of-N.csv. Without it, at the end,
             all are found finished, and slides.csv is written.
+        table: Where the table goes instead of into out.
 
     Returns:
         0, or `FAILED_CODE` when a slide could not be analysed; the reason is on stderr and in the table.
@@ -57,17 +61,22 @@ def run_slides(
         OSError: The results cannot be written.
     """
     keep_freed_memory()
-    _check(slides, floor, region)
+    check_slides(slides, floor, region)
     finder = Detector.load(detector, device=device, precision=precision)
     judge = Classifier.load(classifier, device=device, precision=precision)
     first, last = ((number * len(slides)) // shard[1] for number in (shard[0] - 1, shard[0]))
     print(f"{last - first:,} slides: detector {finder.bundle.name}, classifier {judge.bundle.name}, "
           f"{finder.device.type} {finder.precision}. Not for clinical use.", flush=True)  # fmt: skip
-    table = out / ("slides.csv" if shard[1] == 1 else f"slides.{shard[0]}-of-{shard[1]}.csv")
+    table = table or out / (TABLE if shard[1] == 1 else f"slides.{shard[0]}-of-{shard[1]}.csv")
     rows: list[dict[str, Any]] = []
     for path in slides[first:last]:
         rows.append(_analyse_one(path, out / name_folder(path), finder, judge, Settings(mpp, region, floor)))
-        write_text(table, _encode_table(rows))
+        write_text(table, encode_table(rows))
+    return finish(table, rows)
+
+
+def finish(table: Path, rows: Sequence[Mapping[str, Any]]) -> int:
+    """Print what was written; returns the exit code."""
     n_failed = sum(row["state"] == "failed" for row in rows)
     print(f"wrote {table}: {len(rows) - n_failed:,} slides, {n_failed:,} failed")
     return FAILED_CODE if n_failed else 0
@@ -78,8 +87,8 @@ def name_folder(path: Path) -> str:
     return path.name
 
 
-def _check(slides: list[Path], floor: float, region: Path | None) -> None:
-    """Refuse two slides of one name, a floor that is no probability, and one region for several slides."""
+def check_slides(slides: Sequence[Path], floor: float, region: Path | None) -> None:
+    """Raise DataError for two slides of one name, a floor that is no probability, one region for several slides."""
     name, count = Counter(path.name for path in slides).most_common(1)[0]
     if count > 1:
         raise DataError("two slides have the same name", got=name, expected="different names", remedy="rename one")
@@ -109,6 +118,11 @@ def _analyse_one(
         _print_result(path, folder, summary)
         return _make_row(path, summary)
     print(one_line(f"error: {path.name}: {reason}"), file=sys.stderr)
+    return make_failed_row(path, reason)
+
+
+def make_failed_row(path: Path, reason: str) -> dict[str, Any]:
+    """The row of a slide that could not be analysed."""
     return {"slide": path.name, "state": "failed", "reason": one_line(reason), "not_for": NOT_FOR}
 
 
@@ -144,7 +158,7 @@ def _print_result(path: Path, folder: Path, summary: dict[str, Any]) -> None:
         print(one_line(f"warning: {path.name}: {text}"), file=sys.stderr)
 
 
-def _encode_table(rows: list[dict[str, Any]]) -> str:
+def encode_table(rows: Sequence[Mapping[str, Any]]) -> str:
     """slides.csv."""
     text = io.StringIO()
     writer = csv.DictWriter(text, COLUMNS, restval="", lineterminator="\n")

@@ -1,9 +1,7 @@
 """Every tile with tissue → the detector's candidates; pixels are read while the networks compute."""
 
 import time
-from collections import deque
-from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from dataclasses import asdict, dataclass
 from itertools import islice
 
@@ -14,6 +12,7 @@ from mitoscope.detect.tiles import Tile
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Slide
 from mitoscope.progress import progress
+from mitoscope.slide.ahead import ReadAhead
 from mitoscope.slide.journal import Journal
 from mitoscope.slide.tissue import Tissue
 
@@ -49,8 +48,10 @@ class Scan:
         candidates: float64 (N, 4), see `Detector.merge`.
         faults: The tiles that could not be read.
         n_tiles: With tissue.
-        wait_s: That the networks waited for pixels, in this process.
-        network_s: That the networks computed, in this process.
+        wait_s: Seconds that the networks waited for pixels, in this process.
+        network_s: Seconds that the networks computed.
+        read_s: Seconds that the thread read.
+        new_mm2: Tissue of the tiles that this process computed.
     """
 
     candidates: np.ndarray
@@ -58,6 +59,8 @@ class Scan:
     n_tiles: int
     wait_s: float
     network_s: float
+    read_s: float
+    new_mm2: float
 
 
 def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, floor: float) -> Scan:
@@ -70,11 +73,12 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
     """
     tiles, areas_mm2 = _choose_tiles(detector, slide, tissue)
     waiting = [tile for tile in tiles if _name(tile) not in journal.done]
-    done_mm2 = sum(areas_mm2[_name(tile)] for tile in tiles if _name(tile) in journal.done)
+    before_mm2 = done_mm2 = sum(areas_mm2[_name(tile)] for tile in tiles if _name(tile) in journal.done)
     wait_s = network_s = 0.0
     with progress(round(tissue.area_mm2), unit="mm²", what=slide.path.name) as bar:
         bar.update(int(done_mm2))
-        source = _read_ahead(detector, slide, waiting)
+        ahead = ReadAhead(lambda tile: detector.read(slide, tile), waiting, READ_AHEAD)
+        source = iter(ahead)
         while True:
             started = time.perf_counter()
             batch = list(islice(source, FORWARD_TILES[detector.device.type]))
@@ -97,7 +101,8 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
             f"no tile of {slide.path.name} can be read", got=faults[0].reason, expected="pixels", remedy="copy it again"
         )
     arrays = [np.array(part).reshape(-1, 4) for part in parts if isinstance(part, list)]
-    return Scan(np.concatenate([np.empty((0, 4)), *arrays]), faults, len(tiles), wait_s, network_s)
+    return Scan(np.concatenate([np.empty((0, 4)), *arrays]), faults, len(tiles), wait_s, network_s, ahead.busy_s,
+                done_mm2 - before_mm2)  # fmt: skip
 
 
 def _choose_tiles(detector: Detector, slide: Slide, tissue: Tissue) -> tuple[list[Tile], dict[str, float]]:
@@ -118,20 +123,6 @@ def _measure_core(detector: Detector, slide: Slide, tile: Tile) -> tuple[float, 
     """A tile's core in pixels of level 0."""
     sx, sy = slide.measure_scale(detector.bundle.input.mpp)
     return tile.x.low * sx, tile.y.low * sy, tile.x.high * sx, tile.y.high * sy
-
-
-def _read_ahead(detector: Detector, slide: Slide, tiles: Sequence[Tile]) -> Iterator[tuple[Tile, "Future[np.ndarray]"]]:
-    """Read tiles in a thread, some of them before they are wanted."""
-    pending: deque[tuple[Tile, Future[np.ndarray]]] = deque()
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            for tile in tiles:
-                pending.append((tile, pool.submit(detector.read, slide, tile)))
-                if len(pending) > READ_AHEAD:
-                    yield pending.popleft()
-            yield from pending
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _get(

@@ -10,12 +10,14 @@ from functools import cached_property
 from math import ceil, floor
 
 import numpy as np
+from PIL import Image
 from scipy import ndimage
 
 from mitoscope.errors import InputError
-from mitoscope.images.slide import Slide
+from mitoscope.images.slide import OVERVIEW_PX, Slide
 
-OVERVIEW_MPP = 8.0  # of the mask
+MASK_MPP = 8.0  # µm per px
+OVERVIEW_SIDE_PX = 2000  # of the page's overview of a small slide, at most
 DENSITY_LIMITS = (0.03, 0.07)  # natural logarithm, mean of the colours: what Otsu's limit must lie between
 COLOUR_LIMITS = (0.03, 0.07)  # largest less smallest density of the three colours
 BLACK_DENSITY = 0.7  # a pixel of this density without colour is ink or a border, not tissue
@@ -34,7 +36,7 @@ class Tissue:
     """The tissue of a slide.
 
     Attributes:
-        mask: bool (H, W), pixels of the overview.
+        mask: bool (H, W), pixels of `MASK_MPP`.
         mpp: µm per px of the mask.
         slide_mpp: µm per px of level 0, along x and y.
         source: ``"found"`` in the pixels, or ``"region"`` of the user.
@@ -74,17 +76,46 @@ class Tissue:
         return int(sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]) * self.mpp**2 / 1e6
 
 
-def find_tissue(slide: Slide) -> tuple[Tissue, np.ndarray]:
-    """Find the tissue of a slide.
+def read_overview(slide: Slide) -> np.ndarray:
+    """Read the overview that the page shows.
 
     Returns:
-        The tissue, and the overview in which it was found: uint8 (H, W, 3), pixels of the mask.
+        uint8 (zoom * H, zoom * W, 3), RGB, for a mask of (H, W): a large slide at `MASK_MPP`, a smaller one finer by a
+        whole number, up to `OVERVIEW_SIDE_PX` along its longer side, but not finer than level 0. White outside.
 
     Raises:
-        InputError: The slide cannot be read, or no tissue is found.
+        InputError: The slide cannot be read, or is too large.
     """
-    overview = slide.read_overview(OVERVIEW_MPP)
-    mask = make_mask(overview, OVERVIEW_MPP)
+    own_mpp = max(slide.mpp.x, slide.mpp.y)
+    shape = tuple(
+        ceil(side) for side in (slide.height_px * slide.mpp.y / MASK_MPP, slide.width_px * slide.mpp.x / MASK_MPP)
+    )
+    if shape[0] * shape[1] > OVERVIEW_PX:
+        raise InputError(
+            f"{slide.path.name} is too large",
+            got=f"{slide.width_px:,} x {slide.height_px:,} px of {own_mpp:g} µm",
+            expected=f"at most {OVERVIEW_PX * MASK_MPP**2 / 1e6:,.0f} mm²",
+            remedy="correct its µm per px with --mpp if it is wrong",
+        )
+    zoom = max(1, min(OVERVIEW_SIDE_PX // max(shape), floor(MASK_MPP / own_mpp)))
+    read = slide.read_overview(MASK_MPP / zoom)
+    missing = [(0, zoom * side - have) for side, have in zip(shape, read.shape[:2], strict=True)]
+    return np.pad(read, [*missing, (0, 0)], constant_values=255)
+
+
+def find_tissue(slide: Slide, overview: np.ndarray) -> Tissue:
+    """Find the tissue of a slide.
+
+    Args:
+        slide: The slide.
+        overview: Of it, see `read_overview`.
+
+    Raises:
+        InputError: No tissue is found.
+    """
+    width, height = ceil(slide.width_px * slide.mpp.x / MASK_MPP), ceil(slide.height_px * slide.mpp.y / MASK_MPP)
+    small = Image.fromarray(overview).resize((width, height), Image.Resampling.BOX)  # means of whole pixels
+    mask = make_mask(np.asarray(small), MASK_MPP)
     if not mask.any():
         raise InputError(
             f"no tissue is found in {slide.path.name}",
@@ -92,7 +123,7 @@ def find_tissue(slide: Slide) -> tuple[Tissue, np.ndarray]:
             expected="tissue in an H&E stain",
             remedy="give its outline with --region if there is tissue",
         )
-    return Tissue(mask, OVERVIEW_MPP, (slide.mpp.x, slide.mpp.y), "found"), overview
+    return Tissue(mask, MASK_MPP, (slide.mpp.x, slide.mpp.y), "found")
 
 
 def make_mask(overview: np.ndarray, mpp: float) -> np.ndarray:

@@ -11,13 +11,14 @@ from typing import Any
 
 from mitoscope.errors import DataError
 from mitoscope.networks.foundation import FOUNDATION
+from mitoscope.settings import override
 from mitoscope.training.classify.settings import PRESETS as CLASSIFY_PRESETS
 from mitoscope.training.classify.settings import ClassifySettings
 from mitoscope.training.detect.settings import PRESETS as DETECT_PRESETS
 from mitoscope.training.detect.settings import DetectSettings
 from mitoscope.training.foundation.weights import find_weights
 from mitoscope.training.pretrained import PACKAGES
-from mitoscope.training.settings import FitConfig, TaskSettings, hash_settings, override
+from mitoscope.training.settings import FitConfig, TaskSettings, hash_settings
 
 PARTS: dict[str, type[TaskSettings]] = {part.task: part for part in (ClassifySettings, DetectSettings)}
 PRESETS: dict[str, FitConfig[Any]] = {**CLASSIFY_PRESETS, **DETECT_PRESETS}

@@ -1,15 +1,15 @@
 """Settings of a fit as frozen dataclasses: what every task has in common, and a part that belongs to one task."""
 
-import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 from mitoscope.errors import DataError
 from mitoscope.files import hash_file
+from mitoscope.settings import check_ranges
 
 HASH_VERSION = 2  # 1, in older folders, hashed all settings: a new one refused finished work
 
@@ -21,7 +21,6 @@ class TaskSettings(Protocol):
 
 
 Part = TypeVar("Part", bound=TaskSettings)
-Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -117,28 +116,6 @@ class FitConfig(Generic[Part]):
         return hash_settings(self.to_dict(), type(self.part))
 
 
-def check_ranges(config: object, rules: dict[str, bool], what: str, option: str) -> None:
-    """Refuse the first setting of a dataclass that is out of range.
-
-    Args:
-        config: The settings.
-        rules: Whether each setting is in range, by name.
-        what: What the user calls a setting.
-        option: The command line's option.
-
-    Raises:
-        DataError: A setting is out of range.
-    """
-    for name, good in rules.items():
-        if not good:
-            raise DataError(
-                f"{what} {name} is out of range",
-                got=getattr(config, name),
-                expected=f"a value as {type(config).__name__} describes it",
-                remedy=f"correct {option} {name}=…",
-            )
-
-
 def hash_settings(settings: Mapping[str, Any], part: type[TaskSettings]) -> str:
     """The hash of all settings that differ from their defaults, so that a new setting changes no hash.
 
@@ -162,54 +139,3 @@ def _differences(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
         elif value != default:
             changed[name] = value
     return changed
-
-
-def override(config: Config, settings: Sequence[str], option: str = "--set") -> Config:
-    """Apply ``key=value`` settings, nested ones as ``augment.zoom=0.1``.
-
-    Args:
-        config: Any frozen dataclass. The settings of its field ``part``, if it has one, are named without ``part.``.
-        settings: The changes.
-        option: The command line's option, for the error.
-
-    Raises:
-        DataError: A key is unknown or a value is not of its type.
-    """
-    for setting in settings:
-        path, _, text = setting.partition("=")
-        config = _replace(config, path.split("."), text, f"{option} {setting}")
-    return config
-
-
-def _replace(config: Any, path: list[str], text: str, setting: str) -> Any:  # noqa: ANN401 - any of the dataclasses
-    """A copy of a dataclass with one value, somewhere below, replaced."""
-    names = [item.name for item in dataclasses.fields(config)]
-    if isinstance(config, FitConfig):
-        names.remove("part")
-        of_task = [item.name for item in dataclasses.fields(config.part)]
-        if path[0] in of_task:
-            return replace(config, part=_replace(config.part, path, text, setting))
-        names += of_task
-    if path[0] not in names:
-        raise DataError(
-            f"{setting} names no setting", got=path[0], expected=", ".join(names), remedy="correct the name"
-        )
-    current = getattr(config, path[0])
-    if len(path) > 1 and dataclasses.is_dataclass(current):
-        return replace(config, **{path[0]: _replace(current, path[1:], text, setting)})
-    try:
-        value = text if isinstance(current, str) else json.loads(text)
-        if isinstance(current, float) and type(value) is int:
-            value = float(value)
-        if isinstance(current, tuple):
-            value = tuple(value)
-        if len(path) > 1 or type(value) is not type(current):
-            raise ValueError(text)
-    except (ValueError, TypeError) as error:
-        raise DataError(
-            f"{setting} has no usable value",
-            got=text,
-            expected=f"a {type(current).__name__} such as {json.dumps(current, default=str)}",
-            remedy="correct the value",
-        ) from error
-    return replace(config, **{path[0]: value})

@@ -20,13 +20,15 @@ from mitoscope.classify.tables import find_threshold, read_predictions, read_rec
 from mitoscope.errors import DataError, MitoscopeError
 from mitoscope.files import read_object
 from mitoscope.images.crops import read_crops
-from mitoscope.images.slide import open_slide
+from mitoscope.images.slide import Mpp, Slide, open_slide
 from mitoscope.networks.lora import merge_adapter
 from mitoscope.scoring.check import check
 from mitoscope.scoring.detection.platform import find_points, read_regions
 from mitoscope.scoring.detection.tables import join_truth, read_detections, read_truth
 from mitoscope.scoring.labels import read_labels
 from mitoscope.scoring.platform import find_results, read_results
+from mitoscope.slide.region import read_region
+from mitoscope.slide.report.views import ArraySource
 from mitoscope.sockets import OUTPUT_NAME, POINTS_NAME
 from mitoscope.training.data.field_sources import truth
 from mitoscope.training.data.field_sources.layout import LabelledFields
@@ -93,6 +95,12 @@ def _slide(name: str) -> Callable[[Path], None]:
         assert pixels.dtype == "uint8" and pixels.shape == (96, 128, 3)
 
     return read
+
+
+def _region(folder: Path) -> None:
+    slide = Slide(Path("s.tif"), ArraySource(seeds.PAGES[0]), Mpp(2.0, 2.0, "given"), ())
+    tissue = read_region(folder / "region.geojson", slide)
+    assert tissue.mask.shape == (32, 32) and tissue.mask.any()
 
 
 def _inputs(folder: Path) -> None:
@@ -235,6 +243,8 @@ READERS = {
     "slide-mha": Reader("r.mha", seeds.slide_mhas, _slide("r.mha")),
     "slide-png": Reader("r.png", seeds.pngs, _slide("r.png")),
     "slide-jpeg": Reader("r.jpg", seeds.jpegs, _slide("r.jpg")),
+    "slide-svs": Reader("r.svs", seeds.slide_svs, _slide("r.svs")),
+    "region": Reader("region.geojson", seeds.outlines, _region),
     "inputs": Reader(INPUTS_NAME, seeds.inputs, _inputs),
     "manifest": Reader(MANIFEST, seeds.manifests, _manifest, _members),
     "member": Reader("fold0.safetensors", seeds.members, _member),

@@ -59,6 +59,22 @@ def slide_tiffs() -> list[bytes]:
     return [*files, *modes, file.getvalue()]
 
 
+def slide_svs() -> list[bytes]:
+    """A scanner's slide in tiles, which openslide reads."""
+    file, text = io.BytesIO(), "Aperio Image Library v11.2.1\r\n128x128 [0,0 128x128] (48x48)|AppMag = 40|MPP = 0.25"
+    options = {"photometric": "rgb", "tile": (48, 48), "metadata": None}
+    tifffile.imwrite(file, PAGES[0], description=text, compression="lzw", predictor=False, **options)
+    return [file.getvalue()]
+
+
+def outlines() -> list[bytes]:
+    """A polygon with a hole, as QuPath exports it, and several polygons."""
+    ring, hole = [[10, 10], [100, 10], [100, 90], [10, 10]], [[60, 30], [80, 30], [80, 40], [60, 30]]
+    feature = {"type": "Feature", "geometry": {"type": "Polygon", "coordinates": [ring, hole]}, "properties": {}}
+    several = {"type": "MultiPolygon", "coordinates": [[ring], [hole]]}
+    return _json({"type": "FeatureCollection", "features": [feature]}, [several])
+
+
 def slide_mhas() -> list[bytes]:
     """Those of a stack that have one page, raw and compressed, with a spacing."""
     raw = mhas()[2].replace(b"DimSize", b"ElementSpacing = 0.00025 0.00025\nDimSize")

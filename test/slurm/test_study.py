@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 
 from mitoscope.errors import DataError
+from mitoscope.launch.job import Resources
+from mitoscope.launch.slurm import run_slurm
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import split, write_folds
 from mitoscope.training.foundation.scale.run import Source, run_plan
 from mitoscope.training.foundation.scale.trials import Plan
 from mitoscope.training.study.launch import FitJob, run_local
-from mitoscope.training.study.slurm import run_slurm
-from mitoscope.training.study.slurm_job import Resources
 from mitoscope.training.study.study import Recipe, run_study
 
 pytestmark = pytest.mark.slurm
@@ -104,7 +104,7 @@ def test_a_study_outlives_its_launcher_and_a_node(
         run()
     stopper.join()
     assert stop.value.code == 130
-    assert "the fits continue" in capfd.readouterr().out
+    assert "the jobs continue" in capfd.readouterr().out
     queue = (logs / "queue.json").read_text()
 
     launched = background(run)
@@ -181,7 +181,7 @@ def test_a_fit_that_fails_is_named_with_its_last_line(cluster: Any, job: FitJob,
 
 
 def test_what_slurm_refuses_is_reported_in_its_own_words(cluster: Any, job: FitJob, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="Slurm refuses the fits: got .*invalid partition"):
+    with pytest.raises(DataError, match="Slurm refuses the jobs: got .*invalid partition"):
         run_slurm([job], tmp_path, Resources(partition="none"))
     assert not (tmp_path / "queue.json").exists()
 

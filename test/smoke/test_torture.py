@@ -9,6 +9,7 @@ from torture.bundle import damage_bundle
 from torture.inference import kill_inference, stop_inference
 from torture.predict import kill_predict
 from torture.repeat import OTHERS, repeat
+from torture.slides import kill_slide
 from torture.training import kill_training
 
 pytestmark = pytest.mark.slow
@@ -61,6 +62,13 @@ def test_a_study_that_was_killed_again_and_again_equals_an_unbroken_one(tmp_path
     assert counts["cases"] == 1
     assert counts["hit"] >= 1
     assert counts["resumed"] >= 1  # otherwise equal members would prove nothing
+    assert counts["wrong"] == 0
+
+
+def test_a_slide_that_was_killed_again_and_again_equals_an_unbroken_one(tmp_path: Path) -> None:
+    counts = kill_slide(3, 0, 1, tmp_path)
+    assert counts["cases"] == 1
+    assert counts["hit"] >= 1
     assert counts["wrong"] == 0
 
 

@@ -18,6 +18,7 @@ from torture.bundle import damage_bundle
 from torture.inference import kill_inference, stop_inference
 from torture.predict import kill_predict
 from torture.repeat import repeat
+from torture.slides import kill_slide
 from torture.training import kill_training
 
 Kind = Callable[[int, int, int, Path], Mapping[str, int | float]]
@@ -27,6 +28,7 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "inference_stopped": (stop_inference, 200),
     "predict_killed": (kill_predict, 100),
     "bundle_damaged": (damage_bundle, 500),
+    "slide_killed": (kill_slide, 50),
     "training_killed": (kill_training, 80),
     "repeated": (repeat, 20),
 }

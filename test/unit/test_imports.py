@@ -19,7 +19,8 @@ BELOW = {
 BELOW["mitoscope.detect"] = BELOW["mitoscope.classify"]
 BELOW["mitoscope.scoring"] = {"mitoscope.classify", "mitoscope.detect", *BELOW["mitoscope.classify"]}
 BELOW["mitoscope.slide"] = {"mitoscope.scoring", *BELOW["mitoscope.scoring"]}
-BELOW["mitoscope.training"] = {"mitoscope.scoring", *BELOW["mitoscope.scoring"]}
+BELOW["mitoscope.launch"] = {"mitoscope.slide", *BELOW["mitoscope.slide"]}
+BELOW["mitoscope.training"] = {"mitoscope.launch", "mitoscope.scoring", *BELOW["mitoscope.scoring"]}
 BELOW["mitoscope.cli"] = {
     "mitoscope.training",
     "mitoscope.slide",

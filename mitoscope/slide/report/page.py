@@ -15,7 +15,7 @@ from mitoscope.scoring.report.zoom import Kind, cut_pyramid, describe_view, read
 from mitoscope.slide.counts import Thresholds, choose_inside
 from mitoscope.slide.figures import Figures
 from mitoscope.slide.hotspot import Rectangle
-from mitoscope.slide.report.views import ArraySource, WindowSource, draw_density, draw_outlines
+from mitoscope.slide.report.views import ArraySource, WindowSource, draw_density, draw_outlines, enlarge
 from mitoscope.slide.tissue import Tissue
 
 SCRIPTS = ("elements.js", "rows.js", "filters.js", "looks.js", "pages.js", "cards.js", "detail.js", "main.js",
@@ -36,7 +36,7 @@ def render_slide(slide: Slide, tissue: Tissue, overview: np.ndarray, figures: Fi
     Args:
         slide: The pixels of the hotspot are read from it.
         tissue: Of it.
-        overview: uint8 (H, W, 3), pixels of the tissue's mask.
+        overview: See `mitoscope.slide.tissue.read_overview`.
         figures: All points; the page shows `MOST_CARDS` of them at most, the most probable.
         summary: As in summary.json.
 
@@ -130,6 +130,7 @@ def _make_views(
     is_atypical = figures.p_atypical >= thresholds.atypical  # a NaN is not
     kinds = np.where(~is_mitotic, 3, np.where(~known, 2, is_atypical.astype(int)))
     texts = [_describe_point(*each) for each in zip(points.tolist(), figures.p_atypical.tolist(), strict=True)]
+    tissue = enlarge(tissue, overview)
     outlined = draw_outlines(overview, tissue, counts)
     density = draw_density(outlined, tissue, points[is_mitotic, :2] * tissue.slide_mpp)
     views = []

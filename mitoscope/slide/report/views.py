@@ -1,5 +1,6 @@
 """The pictures of a slide's page: the overview with outlines, the density of figures, and a window of the slide."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -61,8 +62,14 @@ class WindowSource:
             return Image.new("RGB", size, DAMAGED_COLOUR)
 
 
+def enlarge(tissue: Tissue, overview: np.ndarray) -> Tissue:
+    """The tissue in pixels of an overview that is finer than its mask by a whole number."""
+    zoom = overview.shape[0] // tissue.mask.shape[0]
+    return replace(tissue, mask=tissue.mask.repeat(zoom, axis=0).repeat(zoom, axis=1), mpp=tissue.mpp / zoom)
+
+
 def draw_outlines(overview: np.ndarray, tissue: Tissue, counts: dict[str, Any]) -> np.ndarray:
-    """Draw the tissue's outline and the hotspots: uint8 (H, W, 3) → the same shape."""
+    """Draw the tissue's outline and the hotspots: uint8 (H, W, 3), pixels of the mask → the same shape."""
     drawn = overview.copy()
     drawn[tissue.mask & ~binary_erosion(tissue.mask, border_value=1)] = TISSUE_COLOUR
     image = Image.fromarray(drawn)

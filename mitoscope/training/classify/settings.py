@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 
 from mitoscope.bundle.inputs import InputSpec
 from mitoscope.networks.foundation import FOUNDATION
+from mitoscope.settings import check_ranges
 from mitoscope.training.augment import AugmentConfig
-from mitoscope.training.settings import FitConfig, check_ranges
+from mitoscope.training.settings import FitConfig
 
 METHODS = ("full", "frozen", "lora")
 QKV_PARTS = ("q", "k", "v")

@@ -13,6 +13,7 @@ import torch
 
 from mitoscope.errors import DataError
 from mitoscope.provenance import PACKAGE
+from mitoscope.training.marks import DONE
 
 ROOT = PACKAGE.parent  # where `python -m mitoscope` finds the package, in a checkout and where it is installed
 
@@ -41,6 +42,27 @@ class FitJob:
     def name(self) -> str:
         """The study's folder and the fold, for the log."""
         return f"{self.folds.parent.name} fold {self.fold}"
+
+    @property
+    def folder(self) -> Path:
+        """As `mitoscope.launch.job.Job` has it, like the next three."""
+        return self.out
+
+    @property
+    def result(self) -> Path:
+        """The mark of a finished member."""
+        return self.out / DONE
+
+    @property
+    def extra(self) -> str:
+        """The extra of the package."""
+        return "train"
+
+    def run(self) -> None:
+        """Fit the member in this process."""
+        from mitoscope.training.fit import fit_member  # here: it imports Lightning
+
+        fit_member(self.data, self.folds, self.fold, self.out, self.preset, self.settings)
 
     def absolute(self) -> "FitJob":
         """The same job with absolute paths."""

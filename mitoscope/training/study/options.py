@@ -5,7 +5,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
 
-from mitoscope.errors import DataError
+from mitoscope.launch.options import add_launcher as add_slurm
+from mitoscope.launch.options import read_resources
 
 if TYPE_CHECKING:
     from mitoscope.training.study.launch import FitJob
@@ -20,9 +21,7 @@ def whole_number(text: str) -> int:
 
 def add_launcher(command: argparse.ArgumentParser) -> None:
     """Add the options that `choose_launcher` reads."""
-    command.add_argument("--launcher", choices=("local", "slurm"), default="local", help="where the fits run")
-    command.add_argument("--slurm", action="append", default=[], metavar="KEY=VALUE",
-                         help="resources of a fit, such as partition=gpu; see docs/train.md")  # fmt: skip
+    add_slurm(command, "a fit")
     command.add_argument("--max-parallel", type=whole_number, default=0, metavar="N",
                          help="members at once (default: one per GPU, else one per core)")  # fmt: skip
 
@@ -33,18 +32,15 @@ def choose_launcher(options: argparse.Namespace) -> "Callable[[list[FitJob]], No
     Raises:
         DataError: --slurm is given without Slurm, or names no such resource.
     """
-    if options.launcher == "slurm":
-        from mitoscope.training.settings import override
-        from mitoscope.training.study.slurm import run_slurm
-        from mitoscope.training.study.slurm_job import Resources
+    resources = read_resources(options)
+    if resources is None:
+        from mitoscope.training.study.launch import run_local
 
-        resources = override(Resources(), options.slurm, "--slurm")
-        logs = options.out / "slurm"
-        return partial(run_slurm, logs=logs, resources=resources, max_parallel=options.max_parallel)
-    from mitoscope.training.study.launch import run_local
+        return partial(run_local, workers=options.max_parallel)
+    from mitoscope.launch.slurm import run_slurm
 
-    if options.slurm:
-        raise DataError(
-            "--slurm needs --launcher slurm", got="--launcher local", expected="--launcher slurm", remedy="add it"
-        )
-    return partial(run_local, workers=options.max_parallel)
+    def run(jobs: "list[FitJob]") -> None:
+        whole = [job.absolute() for job in jobs]
+        run_slurm(whole, options.out / "slurm", resources, options.max_parallel)
+
+    return run

@@ -9,11 +9,12 @@ import pytest
 
 from mitoscope.errors import DataError
 from mitoscope.files import write_json
+from mitoscope.settings import override
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import split
 from mitoscope.training.marks import claimed, fold_mark, is_done
 from mitoscope.training.presets import PRESETS, hash_as_version_1
-from mitoscope.training.settings import FitConfig, override
+from mitoscope.training.settings import FitConfig
 
 
 @pytest.fixture

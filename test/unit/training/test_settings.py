@@ -9,10 +9,11 @@ import torch
 
 from mitoscope.errors import MitoscopeError
 from mitoscope.networks.build import build_network
+from mitoscope.settings import override
 from mitoscope.training.classify.settings import ABLATIONS, ClassifySettings
 from mitoscope.training.detect.settings import DetectSettings
 from mitoscope.training.presets import PRESETS, configure, fill_defaults, hash_recorded
-from mitoscope.training.settings import FitConfig, override
+from mitoscope.training.settings import FitConfig
 
 LITE = PRESETS["lite"]
 MANIFEST = Path(__file__).resolve().parents[3] / "weights" / "lite" / "manifest.json"

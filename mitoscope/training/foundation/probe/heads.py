@@ -13,7 +13,7 @@ from sklearn.metrics import roc_auc_score
 from sklearn.neighbors import KNeighborsClassifier
 
 from mitoscope.errors import DataError
-from mitoscope.training.settings import check_ranges, override
+from mitoscope.settings import check_ranges, override
 
 GRID = tuple(float(10 ** (power / 2)) for power in range(-10, 3))  # of C, as scikit-learn defines it
 UNI, VALIDATION = "uni", "validation"

@@ -1,10 +1,10 @@
 import numpy as np
 import torch
 
+from mitoscope.settings import override
 from mitoscope.training.classify.batches import CropDataset, crop_sampler, crop_weights, training_batches
 from mitoscope.training.classify.settings import PRESETS
 from mitoscope.training.data.table import CropData
-from mitoscope.training.settings import override
 
 LABELS = (torch.arange(2000) % 10 == 0).long()
 

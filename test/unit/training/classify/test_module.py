@@ -4,9 +4,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from mitoscope.errors import DataError
+from mitoscope.settings import override
 from mitoscope.training.classify.module import FoldModule, focal_loss
 from mitoscope.training.classify.settings import PRESETS
-from mitoscope.training.settings import override
 
 LOGITS = torch.linspace(-4, 4, 9)
 HARD = torch.tensor([0.0, 1.0, 0.0, 1.0, 1.0, 0.0, 1.0, 0.0, 1.0])

@@ -8,12 +8,12 @@ from torchvision.ops import box_iou
 
 from mitoscope.networks.build import build_detector
 from mitoscope.networks.rtmdet import STRIDES
+from mitoscope.settings import override
 from mitoscope.training.data.fields import FieldData
 from mitoscope.training.detect.batches import Figures, TileDataset
 from mitoscope.training.detect.loss import flatten_grids
 from mitoscope.training.detect.module import DetectModule, average_weights
 from mitoscope.training.detect.settings import PRESETS
-from mitoscope.training.settings import override
 
 ROWS = np.arange(6)
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from mitoscope.errors import DataError
+from mitoscope.launch.job import Resources
+from mitoscope.launch.slurm import run_slurm
 from mitoscope.training.study.launch import ROOT, FitJob
-from mitoscope.training.study.slurm import run_slurm
-from mitoscope.training.study.slurm_job import Resources
 
 # What the queue says comes from the lines of a file, one a call, jobs separated by ";"; "down" is no answer.
 STAND_INS = {
@@ -53,7 +53,7 @@ def test_all_fits_are_one_array(slurm: Path, tmp_path: Path, capsys: pytest.Capt
     script = (slurm / "submitted.0").read_text()
     options = dict(re.findall(r"^#SBATCH --([a-z-]+)=?(.*)$", script, re.MULTILINE))
     assert options["array"] == "0-2%2"
-    assert options["job-name"] == "fit-study"
+    assert options["job-name"] == "mitoscope-study"
     assert (options["account"], options["mem"], options["time"]) == ("lab", "1536M", "1440")
     assert (options["gpus-per-node"], options["cpus-per-task"], options["ntasks-per-node"]) == ("1", "3", "1")
     assert (options["requeue"], options["chdir"], options["open-mode"]) == ("", str(ROOT), "append")

@@ -7,14 +7,15 @@ from pathlib import Path
 import pytest
 
 from mitoscope.errors import DataError
+from mitoscope.launch.job import Resources
+from mitoscope.launch.slurm_job import SlurmJob
 from mitoscope.training.study.launch import ROOT, FitJob
-from mitoscope.training.study.slurm_job import Resources, SlurmFit
 
 # A start of a job that holds its folder, and then would work for a minute.
 START = """
 import sys, time
 from pathlib import Path
-from mitoscope.training.study import slurm_job
+from mitoscope.launch import slurm_job
 slurm_job.WATCH_S = 0.1
 slurm_job._hold(Path(sys.argv[1]))
 print("holds", flush=True)
@@ -28,7 +29,7 @@ def start(run: Path, restart: int) -> "subprocess.Popen[str]":
     return subprocess.Popen(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.slow  # two processes that import Lightning
+@pytest.mark.slow  # two processes that import submitit
 def test_a_later_start_ends_an_earlier_one_that_is_still_alive(tmp_path: Path) -> None:
     with start(tmp_path / "run", 0) as first:
         assert first.stdout is not None
@@ -36,7 +37,7 @@ def test_a_later_start_ends_an_earlier_one_that_is_still_alive(tmp_path: Path) -
         with start(tmp_path / "run", 1) as second:
             assert second.stdout is not None
             assert second.stdout.readline() == "holds\n"
-            assert first.stdout.readline() == "another start of this fit owns its folder now: stopping\n"
+            assert first.stdout.readline() == "another start of this job owns its folder now: stopping\n"
             assert first.wait(10) == 1
             assert second.poll() is None
             second.kill()
@@ -44,7 +45,7 @@ def test_a_later_start_ends_an_earlier_one_that_is_still_alive(tmp_path: Path) -
 
 def test_what_is_put_in_the_queue_again_is_the_same_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    fit = SlurmFit(FitJob(Path("data"), Path("folds.json"), 3, Path("fold3"), "smoke", ("epochs=3",)).absolute())
+    fit = SlurmJob(FitJob(Path("data"), Path("folds.json"), 3, Path("fold3"), "smoke", ("epochs=3",)).absolute())
     monkeypatch.chdir(ROOT)
     submission = pickle.loads(pickle.dumps(fit)).checkpoint()
     assert submission.function == fit

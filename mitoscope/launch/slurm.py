@@ -1,7 +1,7 @@
-"""Fits on a cluster: one Slurm job array, whose jobs are requeued and resume when they are interrupted.
+"""Jobs on a cluster: one Slurm job array, whose jobs are requeued and resume when they are interrupted.
 
-Only the queue is read, never ``sacct``: a small cluster has no accounting database. A fit that has left the queue has
-failed unless its ``done.json`` and submitit's result exist.
+Only the queue is read, never ``sacct``: a small cluster has no accounting database. A job that has left the queue has
+failed unless its result and submitit's exist.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import submitit
@@ -16,31 +17,42 @@ from submitit.core.utils import FailedJobError
 
 from mitoscope.errors import DataError
 from mitoscope.files import read_object, write_json
-from mitoscope.training.marks import DONE
-from mitoscope.training.study.launch import ROOT, FitJob
-from mitoscope.training.study.slurm_job import Resources, SlurmFit
+from mitoscope.launch.job import Job, Resources
+from mitoscope.launch.slurm_job import SlurmJob
+from mitoscope.provenance import PACKAGE
 
 QUEUE = "queue.json"
-TIME_LIMITS = 20  # times that a fit may reach its time limit; if it needs more, an epoch takes longer than the limit
+TIME_LIMITS = 20  # times that a job may reach its time limit; if it needs more, it does not get on within the limit
 
 
 def run_slurm(
-    jobs: list[FitJob], logs: Path, resources: Resources, max_parallel: int = 0, poll_s: float = 15.0
+    jobs: Sequence[Job], logs: Path, resources: Resources, max_parallel: int = 0, poll_s: float = 15.0
 ) -> None:
-    """Submit the fits that are not in the queue, and wait until all have left it.
+    """As `list_failures`, but the first failure is raised when all have ended."""
+    for failure in list_failures(jobs, logs, resources, max_parallel, poll_s).values():
+        raise failure
 
-    The fits do not need this process: they continue when it ends, and when it is started again it waits for them. One
+
+def list_failures(
+    jobs: Sequence[Job], logs: Path, resources: Resources, max_parallel: int = 0, poll_s: float = 15.0
+) -> dict[Job, DataError]:
+    """Submit the jobs that are not in the queue, and wait until all have left it.
+
+    The jobs do not need this process: they continue when it ends, and when it is started again it waits for them. One
     that fails does not stop the others.
 
     Args:
-        jobs: What to fit.
-        logs: A folder that the nodes share, for the fits' logs and for queue.json, each fit's last job number.
-        resources: Of each fit.
-        max_parallel: Fits at once; 0: no limit.
+        jobs: What to do.
+        logs: A folder that the nodes share, for the jobs' logs and for queue.json, each job's last number.
+        resources: Of each job.
+        max_parallel: Jobs at once; 0: no limit.
         poll_s: Seconds between two reads of the queue.
 
+    Returns:
+        The jobs that failed; the message holds a job's last line.
+
     Raises:
-        DataError: There is no Slurm here, it refuses the jobs, or a fit failed; the message holds its last line.
+        DataError: There is no Slurm here, or it refuses the jobs.
         SystemExit: The user stopped waiting.
     """
     if not (shutil.which("sbatch") and shutil.which("squeue") and shutil.which("srun")):
@@ -54,42 +66,44 @@ def run_slurm(
     queue = _queue()
     queued = {job: numbers[_key(job)] for job in jobs if numbers.get(_key(job)) in queue}
     others = [job for job in jobs if job not in queued]
+    failures = dict[Job, DataError]()
     try:
         if queued:  # before the others are submitted: max_parallel counts both
-            _wait(queued, logs, poll_s)
+            failures |= _wait(queued, logs, poll_s)
         if others:
             queued = _submit(others, logs, resources, max_parallel)
             write_json(logs / QUEUE, numbers | {_key(job): number for job, number in queued.items()})
-            _wait(queued, logs, poll_s)
+            failures |= _wait(queued, logs, poll_s)
     except KeyboardInterrupt:
-        print("\nstopped waiting; the fits continue. The same command waits for them again; scancel stops them")
+        print("\nstopped waiting; the jobs continue. The same command waits for them again; scancel stops them")
         raise SystemExit(130) from None
+    return failures
 
 
-def _key(job: FitJob) -> str:
-    """The name of a fit in queue.json."""
-    return str(job.out.resolve())
+def _key(job: Job) -> str:
+    """The name of a job in queue.json."""
+    return str(job.folder.resolve())
 
 
-def _submit(jobs: list[FitJob], logs: Path, resources: Resources, max_parallel: int) -> dict[FitJob, str]:
-    """Submit one array of all fits; returns the number of each fit's job."""
+def _submit(jobs: Sequence[Job], logs: Path, resources: Resources, max_parallel: int) -> dict[Job, str]:
+    """Submit one array of all jobs; returns the number of each."""
     executor = submitit.SlurmExecutor(logs, max_num_timeout=TIME_LIMITS)
     executor.update_parameters(
-        job_name=f"fit-{logs.resolve().parent.name}",
+        job_name=f"mitoscope-{logs.resolve().parent.name}",
         **resources.sbatch(),
         ntasks_per_node=1,
         array_parallelism=max_parallel or len(jobs),
-        # since Slurm 22.05 srun ignores the job's --cpus-per-task, and would bind the fit to one core
+        # since Slurm 22.05 srun ignores the job's --cpus-per-task, and would bind the job to one core
         srun_args=[f"--cpus-per-task={resources.cpus_per_task}"],
         stderr_to_stdout=True,
         setup=[f"export OMP_NUM_THREADS=${{OMP_NUM_THREADS:-{resources.cpus_per_task}}}"],
-        additional_parameters={"requeue": True, "chdir": str(ROOT)},
+        additional_parameters={"requeue": True, "chdir": str(PACKAGE.parent)},
     )
     try:
-        submitted = executor.submit_array([SlurmFit(job.absolute()) for job in jobs])
+        submitted = executor.submit_array([SlurmJob(job) for job in jobs])
     except FailedJobError as error:
         raise DataError(
-            "Slurm refuses the fits",
+            "Slurm refuses the jobs",
             got=error,
             expected="a job array in the queue",
             remedy="correct --slurm KEY=VALUE; gpus_per_node=0 where there is no GPU",
@@ -117,7 +131,7 @@ def _queue() -> dict[str, str]:
 
 
 def _patient_queue(poll_s: float) -> dict[str, str]:
-    """The queue, read again until Slurm answers: its controller may be down for hours while the fits continue."""
+    """The queue, read again until Slurm answers: its controller may be down for hours while the jobs continue."""
     printed = ""
     while True:
         try:
@@ -129,12 +143,12 @@ def _patient_queue(poll_s: float) -> dict[str, str]:
             time.sleep(poll_s)
 
 
-def _wait(queued: dict[FitJob, str], logs: Path, poll_s: float) -> None:
-    """Print the state of the fits until all have left the queue; then raise for the first that failed."""
+def _wait(queued: dict[Job, str], logs: Path, poll_s: float) -> dict[Job, DataError]:
+    """Print the state of the jobs until all have left the queue; returns those that failed."""
     arrays = " ".join(sorted({number.split("_")[0] for number in queued.values()}))
-    print(f"in Slurm's queue as job {arrays}: fits {len(queued)}, logs in {logs}. They continue without this process; "
+    print(f"in Slurm's queue as job {arrays}: {len(queued)} jobs, logs in {logs}. They continue without this process; "
           f"the same command waits for them again, scancel {arrays} stops them", flush=True)  # fmt: skip
-    waiting, shown, failures = dict(queued), dict[FitJob, str](), list[DataError]()
+    waiting, shown, failures = dict(queued), dict[Job, str](), dict[Job, DataError]()
     while waiting:
         queue = _patient_queue(poll_s)
         for job, number in list(waiting.items()):
@@ -142,32 +156,31 @@ def _wait(queued: dict[FitJob, str], logs: Path, poll_s: float) -> None:
             if number not in queue:
                 del waiting[job]
                 if not _is_finished(job, logs / f"{number}_0_result.pkl"):
-                    failures.append(_failure(job, logs / f"{number}_0_log.out"))
-                    state = f"failed: {failures[-1].got}"
+                    failures[job] = _failure(job, logs / f"{number}_0_log.out")
+                    state = f"failed: {failures[job].got}"
             if state != shown.get(job):
                 print(f"{job.name} | {state}", flush=True)
                 shown[job] = state
         if waiting:
             time.sleep(poll_s)
-    if failures:
-        raise failures[0]
+    return failures
 
 
-def _is_finished(job: FitJob, result: Path) -> bool:
-    """Whether done.json exists, which may be another fit's, and this job ended without an error."""
-    for folder in (job.out, result.parent):
+def _is_finished(job: Job, result: Path) -> bool:
+    """Whether the result exists, which may be another job's, and this job ended without an error."""
+    for folder in (job.result.parent, result.parent):
         with contextlib.suppress(OSError):  # touching a folder's mode makes a network file system look again
             folder.chmod(folder.stat().st_mode)
-    return (job.out / DONE).is_file() and result.is_file()
+    return job.result.is_file() and result.is_file()
 
 
-def _failure(job: FitJob, log: Path) -> DataError:
-    """The error of a fit that left the queue unfinished, with its last line; srun's own last line adds nothing."""
+def _failure(job: Job, log: Path) -> DataError:
+    """The error of a job that left the queue unfinished, with its last line; srun's own last line adds nothing."""
     lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.is_file() else []
     shown = [line.strip() for line in lines if line.strip() and "Exited with exit code" not in line]
     return DataError(
         f"{job.name} failed",
         got=shown[-1] if shown else "no line",
-        expected=f"{DONE} in {job.out}",
+        expected=str(job.result),
         remedy=f"read {log}, fix the cause, then run the same command again",
     )

@@ -1,0 +1,1 @@
+"""Work on a Slurm cluster: any job that a second start resumes, or finds finished."""

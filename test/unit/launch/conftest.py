@@ -1,0 +1,1 @@
+from unit.detect.conftest import detector_bundle  # noqa: F401 - a fixture
