@@ -28,14 +28,13 @@ def from_json(manifest: Mapping[str, Any], folder: Path) -> Bundle:
     """
     upgraded = _upgrade(manifest) if manifest["format"] == 1 else manifest
     fields = {key: value for key, value in upgraded.items() if key not in ("format", "checksum")}
-    shape, crops = fields["input"], fields.get("training_crops")
+    shape: dict[str, Any] = {key: _as_tuple(value) for key, value in fields["input"].items()}
+    crops = fields.get("training_crops")
     return Bundle(
         folder=folder,
         **{
             **fields,
-            "input": InputSpec(
-                **{key: tuple(value) if isinstance(value, list) else value for key, value in shape.items()}
-            ),
+            "input": InputSpec(**shape),
             "threshold": Threshold(**fields["threshold"]),
             "members": tuple(_member(**member) for member in fields["members"]),
             "classes": tuple(fields["classes"]),
@@ -78,6 +77,11 @@ def _upgrade(manifest: Mapping[str, Any]) -> dict[str, Any]:
         "rounding": {"bf16": manifest["bf16"]} if manifest.get("bf16") else {},
         "training_crops": manifest.get("training_crops"),
     }
+
+
+def _as_tuple(value: object) -> object:
+    """A list of JSON as a tuple, which can be compared and hashed."""
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _optional(kind: Any, fields: Mapping[str, Any] | None) -> Any:  # noqa: ANN401 - any of the dataclasses
