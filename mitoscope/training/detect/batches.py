@@ -40,11 +40,12 @@ class Figures:
 
 
 class Fields:
-    """The pixels of some fields as the network is to see them, brought to one density if the settings say so."""
+    """The pixels of some fields, as stored; or as inference shows them, brought to the density that `spec` names."""
 
-    def __init__(self, data: FieldData, rows: np.ndarray, spec: InputSpec) -> None:
-        self.data = data
-        self.tables = {int(row): self._measure(data.field(int(row)), spec) for row in rows if spec.density_mean}
+    def __init__(self, data: FieldData, rows: np.ndarray | None = None, spec: InputSpec | None = None) -> None:
+        self.data, self.tables = data, {}
+        if rows is not None and spec is not None and spec.density_mean:
+            self.tables = {int(row): self._measure(data.field(int(row)), spec) for row in rows}
 
     @staticmethod
     def _measure(field: np.ndarray, spec: InputSpec) -> np.ndarray:
@@ -71,7 +72,7 @@ class PatchDataset(Dataset[Batch]):
 
     def __init__(self, data: FieldData, rows: np.ndarray, settings: DetectSettings) -> None:
         self.data, self.figures = data, Figures(data, rows, settings)
-        self.fields = Fields(data, rows, settings.input)
+        self.fields = Fields(data)
         self.patches: Patches = list_patches(data, rows, settings)
         self.patch_px = settings.input.size_px
         self.margin_px = math.ceil((find_reach(settings.augment) - 1) / 2 * self.patch_px)
