@@ -136,6 +136,12 @@ def test_an_ablation_is_one_change(base: str) -> None:
     assert without.stain_scale == without.stain_shift == 0
 
 
+def test_make_ablations_runs_all_of_lite() -> None:
+    makefile = (MANIFEST.parents[2] / "Makefile").read_text(encoding="utf-8").replace("\\\n", " ")
+    (names,) = (line.partition(":=")[2].split() for line in makefile.splitlines() if line.startswith("ABLATIONS :="))
+    assert set(names) == {"lite", *(f"lite-{name}" for name in ABLATIONS["lite"])}
+
+
 def test_the_counterparts_of_l2_can_be_built_and_are_of_similar_size() -> None:
     def n_parameters(name: str) -> int:
         config = PRESETS[name]
