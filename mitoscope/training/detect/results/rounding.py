@@ -48,7 +48,8 @@ def measure_roundings(
     measured = {}
     for precision in PRECISIONS:
         pairs = [pair_points(*both, radius_px) for both in zip(found["fp32"], found[precision], strict=True)]
-        measured[precision] = compare_probabilities(*np.concatenate(pairs).T, threshold)
+        full, rounded = np.concatenate(pairs).T
+        measured[precision] = compare_probabilities(full, rounded, threshold)
     return measured
 
 
