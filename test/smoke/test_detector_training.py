@@ -100,14 +100,14 @@ def test_a_fit_that_was_interrupted_ends_with_the_same_weights(
         assert (tmp_path / "run" / file).read_bytes() == (run / file).read_bytes()
 
 
+def fit_here(jobs: list[FitJob]) -> None:
+    for job in jobs:
+        fit_member(job.data, job.folds, job.fold, job.out, job.preset, job.settings)
+
+
 @pytest.fixture(scope="module")
 def study(folder: Path) -> Path:
     """Two folds of a study, trained until they find the squares; one slide is held out."""
-
-    def fit_here(jobs: list[FitJob]) -> None:
-        for job in jobs:
-            fit_member(job.data, job.folds, job.fold, job.out, job.preset, job.settings)
-
     settings = ("epochs=5", "patches_per_epoch=64", "learning_rate=0.003", "ema_decay=0.8", "more_ema_decays=[0.9]")
     recipe = Recipe("detector-smoke", (*settings, *DENSITY), 2, whole=True)
     run_study(folder / "data", folder / "study", recipe, ["case=slide5"], fit_here)
@@ -208,10 +208,9 @@ def test_the_same_commands_train_a_detector_of_two_other_cells(folder: Path, tmp
     (tmp_path / "cells" / "truth.csv").write_text(table)
     truth = ["--truth", str(tmp_path / "cells" / "truth.csv"), str(folder / "images")]
     assert main(["train", "prepare", *truth, "--mpp", "0.5", "--out", str(tmp_path / "data")]) == 0
-    settings = ('classes=["lymphocyte","plasma cell"]', "epochs=5", "patches_per_epoch=64", "learning_rate=0.003")
-    study = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "study"), "--preset", "detector-smoke"]
-    options = [part for setting in (*settings, "ema_decay=0.8") for part in ("--set", setting)]
-    assert main(["train", "run", *study, *options, "--members", "1"]) == 0
+    settings = ("epochs=5", "patches_per_epoch=64", "learning_rate=0.003", "ema_decay=0.8")
+    recipe = Recipe("detector-smoke", (*settings, 'classes=["lymphocyte","plasma cell"]'), 1)
+    run_study(tmp_path / "data", tmp_path / "study", recipe, [], fit_here)
     found = pd.read_csv(tmp_path / "study" / "fold0" / "validation.csv")
     assert set(found["label"]) == {"lymphocyte", "plasma cell"}
     assert main(["train", "publish", "--study", str(tmp_path / "study"), "--out", str(tmp_path / "cells-1")]) == 0
