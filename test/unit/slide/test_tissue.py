@@ -8,7 +8,7 @@ from PIL import Image
 
 from mitoscope.errors import DataError
 from mitoscope.images.slide import open_slide
-from mitoscope.slide.outline import trace
+from mitoscope.slide.export.outline import trace
 from mitoscope.slide.region import read_region
 from mitoscope.slide.tissue import Tissue, make_mask
 
