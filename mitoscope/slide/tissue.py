@@ -105,6 +105,7 @@ def read_overview(slide: Slide) -> np.ndarray:
             raise
         zoom = 1
         read = slide.read_overview(MASK_MPP)
+    read = read[: zoom * shape[0], : zoom * shape[1]]  # a rounded µm per px may give one more
     missing = [(0, zoom * side - have) for side, have in zip(shape, read.shape[:2], strict=True)]
     return np.pad(read, [*missing, (0, 0)], constant_values=255)
 
