@@ -22,7 +22,8 @@ def main(arguments: list[str] | None = None) -> int:
     is_training = arguments[:1] == ["train"]
     options = build_parser(with_training=is_training).parse_args(arguments)
     needs_train = is_training or getattr(options, "full", False) or getattr(options, "launcher", "") == "slurm"
-    return run_command(lambda: options.command(options), "train" if needs_train else "")
+    extra = "train" if needs_train else "dicom" if getattr(options, "dicom_ann", False) else ""
+    return run_command(lambda: options.command(options), extra)
 
 
 def build_parser(*, with_training: bool) -> argparse.ArgumentParser:

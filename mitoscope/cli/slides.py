@@ -46,7 +46,8 @@ def add_slide(commands: Commands) -> None:
     def run(options: argparse.Namespace) -> int:
         from mitoscope.slide.run import run_slides
 
-        more = take_options(options, "detector", "classifier", "mpp", "region", "floor", "device", "precision")
+        more = take_options(options, "detector", "classifier", "mpp", "region", "floor", "device", "precision",
+                            "dicom_ann")  # fmt: skip
         resources = read_resources(options)
         if resources is None:
             return run_slides(options.slides, options.out, shard=options.shard, **more)
@@ -76,6 +77,9 @@ def add_slide(commands: Commands) -> None:
                               "then not looked for")  # fmt: skip
     command.add_argument("--floor", type=parse_number, default=0.05, metavar="P",
                          help="least probability of a point in the result (default: %(default)s)")  # fmt: skip
+    command.add_argument("--dicom-ann", action="store_true",
+                         help="write annotations.dcm, too: DICOM annotations of a DICOM slide (needs "
+                              "mitoscope[dicom])")  # fmt: skip
     command.add_argument("--shard", type=parse_shard, default=(1, 1), metavar="i/N",
                          help="only the i-th of N parts of the slides; run all parts, then once without")  # fmt: skip
     add_launcher(command, "a slide")

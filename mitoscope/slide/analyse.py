@@ -22,10 +22,11 @@ from mitoscope.files import hash_file, read_object, write_json, write_text, writ
 from mitoscope.images.slide import Slide, open_slide
 from mitoscope.provenance import CHANGES, describe_machine, read_commit
 from mitoscope.slide.counts import Thresholds, choose_inside, count, list_warnings, measure_sensitivity
+from mitoscope.slide.export.dicom import find_level_0, write_annotations
+from mitoscope.slide.export.qupath import encode_slide, write_geojson
 from mitoscope.slide.figures import Figures, classify
 from mitoscope.slide.hotspot import Rectangle
 from mitoscope.slide.journal import Journal
-from mitoscope.slide.qupath import encode_slide, write_geojson
 from mitoscope.slide.region import read_region
 from mitoscope.slide.report.page import render_slide
 from mitoscope.slide.scan import Scan, scan
@@ -44,11 +45,13 @@ class Settings:
         mpp: µm per px that the user gave; None: from the tags.
         region: The user's outline of the tissue; None: it is found.
         floor: The least probability of a point in the result.
+        dicom_ann: Write annotations.dcm, too; the slide must be DICOM.
     """
 
     mpp: float | None
     region: Path | None
     floor: float
+    dicom_ann: bool = False
 
 
 def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, settings: Settings) -> dict[str, Any]:
@@ -73,6 +76,8 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     """
     started = time.perf_counter()
     slide = open_slide(path, settings.mpp, may_assume=False)
+    if settings.dicom_ann:
+        find_level_0(slide)  # raises before the work
     mark = _make_mark(slide, detector, classifier, settings)
     work = out.with_name(f".{out.name}.work")
     if (finished := _read_finished(out, mark)) is not None:
@@ -97,6 +102,9 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     with written_folder(out, work) as new:  # a process that is killed leaves nothing elsewhere
         write_text(new / DETECTIONS, _encode_csv(slide, figures, thresholds, summary["counts"]["hotspot"]))
         write_geojson(new, encode_slide(slide, figures, tissue, summary["counts"], thresholds))
+        if settings.dicom_ann:
+            names = {name: summary[name]["name"] for name in ("detector", "classifier")}
+            write_annotations(new, slide, figures, thresholds, names, mark["commit"])
         write_text(new / PAGE, render_slide(slide, tissue, overview, figures, summary))
         summary["run"] |= _measure_run(scanned, figures, time.perf_counter() - started)
         write_json(new / SUMMARY, summary)
@@ -135,6 +143,7 @@ def _make_mark(slide: Slide, detector: Detector, classifier: Classifier, setting
         "mpp": asdict(slide.mpp),
         "region_sha256": hash_file(settings.region) if settings.region else None,
         "floor": settings.floor,
+        "dicom_ann": settings.dicom_ann,
         "detector_sha256": hash_file(detector.bundle.folder / MANIFEST),
         "classifier_sha256": hash_file(classifier.bundle.folder / MANIFEST),
         "precision": [detector.device.type, detector.precision, classifier.precision],

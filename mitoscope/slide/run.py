@@ -31,6 +31,7 @@ def run_slides(
     mpp: float | None = None,
     region: Path | None = None,
     floor: float = FLOOR,
+    dicom_ann: bool = False,
     device: str = "auto",
     precision: str = "auto",
     shard: tuple[int, int] = (1, 1),
@@ -47,6 +48,7 @@ def run_slides(
         mpp: µm per px of all slides; None: from each one's tags.
         region: GeoJSON with the outline of the tissue of the one slide; None: it is found.
         floor: The least probability of a point in the result, above 0.
+        dicom_ann: Write annotations.dcm, too; the slides must be DICOM, and highdicom installed.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
         shard: (i, N): only the i-th of N parts of the slides, whose table is slides.i-of-N.csv. Without it, at the end,
@@ -70,7 +72,7 @@ def run_slides(
     table = table or out / (TABLE if shard[1] == 1 else f"slides.{shard[0]}-of-{shard[1]}.csv")
     rows: list[dict[str, Any]] = []
     for path in slides[first:last]:
-        rows.append(_analyse_one(path, out / name_folder(path), finder, judge, Settings(mpp, region, floor)))
+        rows.append(_analyse_one(path, out / name_folder(path), finder, judge, Settings(mpp, region, floor, dicom_ann)))
         write_text(table, encode_table(rows))
     return finish(table, rows)
 

@@ -98,7 +98,14 @@ def read_overview(slide: Slide) -> np.ndarray:
             remedy="correct its µm per px with --mpp if it is wrong",
         )
     zoom = max(1, min(OVERVIEW_SIDE_PX // max(shape), floor(MASK_MPP / own_mpp)))
-    read = slide.read_overview(MASK_MPP / zoom)
+    try:
+        read = slide.read_overview(MASK_MPP / zoom)
+    except InputError:  # a tile of level 0 is damaged, say; a smaller level may be whole
+        if zoom == 1:
+            raise
+        zoom = 1
+        read = slide.read_overview(MASK_MPP)
+    read = read[: zoom * shape[0], : zoom * shape[1]]  # a rounded µm per px may give one more
     missing = [(0, zoom * side - have) for side, have in zip(shape, read.shape[:2], strict=True)]
     return np.pad(read, [*missing, (0, 0)], constant_values=255)
 

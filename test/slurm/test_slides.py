@@ -36,10 +36,11 @@ def _same_sums() -> Iterator[None]:
 
 @pytest.fixture(scope="module")
 def slides(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """Fields of coloured noise; the networks have random weights."""
+    """Fields in the colours of tissue; the networks have random weights."""
     folder, random = tmp_path_factory.mktemp("fields"), np.random.default_rng(0)
     for name in NAMES:
-        coarse = Image.fromarray(random.integers(90, 200, (40, 60, 3), np.uint8))
+        noise = random.integers(-30, 30, (40, 60, 3))
+        coarse = Image.fromarray((np.array([190, 120, 180]) + noise).astype(np.uint8))
         coarse.resize((2400, 1600), Image.Resampling.BICUBIC).save(folder / name, dpi=(101600, 101600))
     return [folder / name for name in NAMES]
 

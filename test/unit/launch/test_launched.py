@@ -29,7 +29,8 @@ def run_here(jobs: Sequence[Job], *_: object, **__: object) -> dict[Job, DataErr
 
 
 def save_picture(path: Path, seed: int, *, size: tuple[int, int] = (128, 128), **options: object) -> Path:
-    coarse = Image.fromarray(np.random.default_rng(seed).integers(60, 200, (8, 8, 3), np.uint8))
+    noise = np.random.default_rng(seed).integers(-30, 30, (8, 8, 3))
+    coarse = Image.fromarray((np.array([190, 120, 180]) + noise).astype(np.uint8))  # as tissue
     coarse.resize(size, Image.Resampling.BICUBIC).save(path, **options)
     return path
 
@@ -56,7 +57,7 @@ def test_slides_in_jobs_are_one_table(
     detector_bundle: Path, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slides_module, "list_failures", run_here)
-    good = save_picture(tmp_path / "good.png", 0, size=(400, 300), dpi=(101600, 101600))
+    good = save_picture(tmp_path / "good.png", 0, size=(640, 480), dpi=(101600, 101600))
     (tmp_path / "bad.png").write_bytes(b"no picture")
     slides = [tmp_path / "bad.png", good, tmp_path / "lost.png"]
     options = {"detector": detector_bundle, "classifier": tiny_bundle, "mpp": None, "region": None, "floor": 0.9,

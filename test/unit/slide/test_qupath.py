@@ -16,8 +16,8 @@ from unit.detect.conftest import ArraySource
 from mitoscope.images.slide import Mpp, Slide
 from mitoscope.slide import qupath as module
 from mitoscope.slide.counts import Thresholds, count
+from mitoscope.slide.export.qupath import encode_slide, write_geojson
 from mitoscope.slide.figures import Figures
-from mitoscope.slide.qupath import encode_slide, write_geojson
 from mitoscope.slide.tissue import Tissue
 
 OBJECT_TYPES = ("annotation", "detection", "cell", "tile", "tmaCore", "root")

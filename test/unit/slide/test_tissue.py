@@ -1,5 +1,6 @@
 import gzip
 import json
+from math import ceil
 from pathlib import Path
 
 import numpy as np
@@ -7,10 +8,11 @@ import pytest
 from PIL import Image
 
 from mitoscope.errors import DataError
-from mitoscope.images.slide import open_slide
-from mitoscope.slide.outline import trace
+from mitoscope.images.slide import Mpp, Slide, open_slide
+from mitoscope.slide.export.outline import trace
 from mitoscope.slide.region import read_region
-from mitoscope.slide.tissue import Tissue, make_mask
+from mitoscope.slide.report.views import ArraySource
+from mitoscope.slide.tissue import Tissue, make_mask, read_overview
 
 GLASS = 243
 DENSE, FAINT, EOSIN = (150, 80, 160), (228, 205, 225), (225, 140, 180)
@@ -124,3 +126,17 @@ def test_the_tissue_of_a_box() -> None:
     assert tissue.measure_box_mm2(-99, -99, 999, 999) == pytest.approx(tissue.area_mm2)
     assert tissue.measure_box_mm2(40, 16, 48, 24) == pytest.approx(64e-6)
     assert tissue.measure_box_mm2(0, 0, 40, 80) == 0
+
+
+@pytest.mark.parametrize("side_px", [960, 961, 20_000])
+def test_a_small_slide_has_a_finer_overview_of_the_same_places(side_px: int) -> None:
+    pixels = (
+        np.full((side_px // 4, side_px, 3), 243, np.uint8) if side_px < 10_000 else np.zeros((64, side_px, 3), np.uint8)
+    )
+    slide = Slide(Path("a"), ArraySource(pixels), Mpp(0.25, 0.25, "tags"), ())
+    rows, columns, _ = read_overview(slide).shape
+    mask = ceil(pixels.shape[0] / 32), ceil(side_px / 32)
+    zoom = columns // mask[1]
+    assert (rows, columns) == (zoom * mask[0], zoom * mask[1])
+    assert columns <= 2000
+    assert zoom == {960: 32, 961: 32, 20_000: 3}[side_px]

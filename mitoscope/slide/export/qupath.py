@@ -18,8 +18,8 @@ from mitoscope.detect.task import POINT_NAMES
 from mitoscope.files import write_bytes
 from mitoscope.images.slide import Slide
 from mitoscope.slide.counts import Thresholds
+from mitoscope.slide.export.outline import trace
 from mitoscope.slide.figures import Figures
-from mitoscope.slide.outline import trace
 from mitoscope.slide.tissue import Tissue
 
 NAME = "qupath.geojson"

@@ -1,0 +1,1 @@
+"""What was found on a slide, in formats that other programs read."""
