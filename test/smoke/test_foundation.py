@@ -122,7 +122,7 @@ def test_the_whole_path(
     ):  # fmt: skip
         assert main(["train", *map(str, command)]) == 0, capsys.readouterr().err
     assert "at least 98% of that with all" in (tmp_path / "scale" / "tables.md").read_text()
-    assert "| lora | source=other |" in (tmp_path / "results" / "tables.md").read_text()
+    assert "| lora | held out: source=other | 10 (2) |" in (tmp_path / "results" / "tables.md").read_text()
     capsys.readouterr()
     assert main(["train", *map(str, [*evaluate, wrong])]) == 1
     assert "is an adapter of another base" in capsys.readouterr().err

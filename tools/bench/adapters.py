@@ -100,10 +100,11 @@ def make_adapters(folder: Path, architecture: str, n_members: int) -> Bundle:
     drawn = torch.empty(DRAWN).normal_(0, 0.02, generator=random)
 
     def draw(*shape: int) -> Tensor:
-        tensor = torch.empty(shape)
-        for part in tensor.view(-1).split(DRAWN):
+        flat = torch.empty(shape).view(-1)
+        for first in range(0, len(flat), DRAWN):
+            part = flat[first : first + DRAWN]
             part.copy_(drawn[: len(part)])
-        return tensor
+        return flat.view(shape)
 
     head = [name for name in shapes if name.startswith("head.")]
     base = {name: draw(*tensor.shape) for name, tensor in shapes.items() if name not in head}
