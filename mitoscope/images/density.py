@@ -78,7 +78,7 @@ def make_table(own: Density | None, mean: Sequence[float], std: Sequence[float])
         return np.tile(np.arange(256, dtype=np.uint8), (3, 1))
     gain = np.clip(np.asarray(std) / np.maximum(own[1], 1e-6), 1 / MOST, MOST) if std else np.ones(3)
     density = (DENSITY - own[0][:, None]) * gain[:, None] + np.asarray(mean)[:, None]
-    return (256 * np.exp(-density) - 1).clip(0, 255).round().astype(np.uint8)
+    return np.asarray((256 * np.exp(-density) - 1).clip(0, 255).round(), np.uint8)
 
 
 def apply_table(pixels: np.ndarray, table: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
+from typing import Any
 
 import numpy as np
 
@@ -107,12 +108,10 @@ def read_crop(slide: Slide, x_px: float, y_px: float, mpp: float, interpolation:
         return None
 
 
-def _classify_batch(
-    classifier: Classifier, crops: Sequence[np.ndarray | None]
-) -> tuple[list[dict[str, object]], float]:
+def _classify_batch(classifier: Classifier, crops: Sequence[np.ndarray | None]) -> tuple[list[dict[str, Any]], float]:
     """What is known of each crop, as JSON holds it, and the seconds that the networks took."""
     found = [number for number, crop in enumerate(crops) if crop is not None]
-    parts: list[dict[str, object]] = [{"p": None, "unlike": [], "image": ""} for _ in crops]
+    parts: list[dict[str, Any]] = [{"p": None, "unlike": [], "image": ""} for _ in crops]
     if not found:
         return parts, 0.0
     pixels = np.stack([crop for crop in crops if crop is not None])

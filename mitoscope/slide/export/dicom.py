@@ -80,7 +80,7 @@ def write_annotations(
         family=codes.DCM.ArtificialIntelligence,
         parameters={"not for": "clinical use", **sources, "threshold": f"{thresholds.mitosis:g}"},
     )
-    groups = []
+    groups: list[AnnotationGroup] = []
     for kind in sorted({*kinds[p_mitosis >= thresholds.mitosis].tolist()}):
         chosen = kinds == kind
         values = {"p-mitosis": p_mitosis[chosen]}
