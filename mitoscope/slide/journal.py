@@ -1,6 +1,7 @@
 """What is done of a slide, line by line, so that a slide that was broken off goes on from there."""
 
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +39,12 @@ class Journal:
                 length += len(line)
         self._file.truncate(length)
         if not length:
-            self._write(head)
+            try:
+                self._write(head)
+            except OSError:  # the disk is full: closing writes once more
+                with suppress(OSError):
+                    self._file.close()
+                raise
 
     def add(self, name: str, part: Any) -> None:  # noqa: ANN401 - whatever JSON holds
         """Append a finished part; raises OSError if the disk is full."""
