@@ -226,8 +226,8 @@ LORA_PRESETS: dict[str, ClassifyConfig] = {
     "benchmark-lora-r8": _adapt("virchow2", 8, 16.0, 0.3, _ALL, batch_size=8, learning_rate=5e-5),
     "lora-r16": _adapt("virchow2", 16, 16.0, 0.1, _ALL, epochs=100, patience=20, draws=1280),
     "dinov3-lora-r4": _adapt("vit_huge_plus_patch16_dinov3", 4, 8.0, 0.05, "q,v"),
-    "lite-partial": _lite(method="frozen", last_blocks=2),
-    "lite-lora-r8": _lite(method="lora", lora=LoraSettings(8, 16.0, modules="conv_pw")),
+    "partial-lite": _lite(method="frozen", last_blocks=2),
+    "lora-r8-lite": _lite(method="lora", lora=LoraSettings(8, 16.0, modules="conv_pw")),
 }
 PRESETS: dict[str, ClassifyConfig] = (
     BASES

@@ -14,7 +14,7 @@ import pytest
 from unit.detect.conftest import ArraySource
 
 from mitoscope.images.slide import Mpp, Slide
-from mitoscope.slide import qupath as module
+from mitoscope.slide.export import qupath as module
 from mitoscope.slide.counts import Thresholds, count
 from mitoscope.slide.export.qupath import encode_slide, write_geojson
 from mitoscope.slide.figures import Figures
