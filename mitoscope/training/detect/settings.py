@@ -119,13 +119,13 @@ PRESETS: dict[str, DetectConfig] = {
         ),
         architecture="tf_efficientnet_lite0",
         pretrained=True,
-        epochs=5,
+        epochs=12,
         batch_size=8,
         learning_rate=1e-3,
         backbone_rate=0.3,
         clip_norm=10.0,
-        validate_every=5,
-        keep="last",
+        validate_every=2,
+        keep="best",
     ),
     # Lyu et al. 2022 and Marzahl et al. 2025 (arXiv 2508.19804): 25,000 steps of 24 patches, three averages.
     "rtmdet-s": FitConfig(

@@ -13,7 +13,7 @@ CARD = """# {name}
 
 {networks} where in a region of H&E tissue each *{label}* is.
 
-- Input: a region of any size, resampled to {mpp:g} µm/px and read in overlapping tiles of at most {size_px} px.
+- Input: a region of any size, resampled to {mpp:g} µm/px{density} and read in overlapping tiles of at most {size_px} px.
 - Output: points with a probability: {output}. A point is called a {label} from {threshold:.4f} on.
   The probabilities are the networks' own, not frequencies.
 - **Not for clinical use.** For research only. Nothing here was validated on patients.
@@ -83,6 +83,7 @@ def render_card(bundle: Bundle, results: Results, with_figures: float) -> str:
         networks=one if count == 1 else f"{some} {bundle.architecture} networks that together find",
         label=label,
         mpp=bundle.input.mpp,
+        density=", brought to one optical density" if bundle.input.density_mean else "",
         size_px=bundle.input.size_px,
         output="that of the network" if count == 1 else f"the mean of the {count} networks, a miss counts 0",
         threshold=bundle.threshold.value,
