@@ -14,8 +14,8 @@ import pytest
 from unit.detect.conftest import ArraySource
 
 from mitoscope.images.slide import Mpp, Slide
-from mitoscope.slide.export import qupath as module
 from mitoscope.slide.counts import Thresholds, count
+from mitoscope.slide.export import qupath as module
 from mitoscope.slide.export.qupath import encode_slide, write_geojson
 from mitoscope.slide.figures import Figures
 from mitoscope.slide.tissue import Tissue

@@ -13,7 +13,8 @@ CARD = """# {name}
 
 {networks} where in a region of H&E tissue each *{label}* is.
 
-- Input: a region of any size, resampled to {mpp:g} µm/px{density} and read in overlapping tiles of at most {size_px} px.
+- Input: a region of any size, resampled to {mpp:g} µm/px{density} and read in overlapping tiles of
+  at most {size_px} px.
 - Output: points with a probability: {output}. A point is called a {label} from {threshold:.4f} on.
   The probabilities are the networks' own, not frequencies.
 - **Not for clinical use.** For research only. Nothing here was validated on patients.
