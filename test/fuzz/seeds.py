@@ -61,8 +61,8 @@ def slide_tiffs() -> list[bytes]:
 
 def slide_svs() -> list[bytes]:
     """A scanner's slide in tiles, which openslide reads."""
-    file, text = io.BytesIO(), "Aperio Image Library v11.2.1\r\n128x128 [0,0 128x128] (48x48)|AppMag = 40|MPP = 0.25"
-    tifffile.imwrite(file, PAGES[0], description=text, photometric="rgb", tile=(48, 48), metadata=None)
+    file, text = io.BytesIO(), "Aperio Image Library v11.2.1\r\n128x128 [0,0 128x128] (64x64)|AppMag = 40|MPP = 0.25"
+    tifffile.imwrite(file, PAGES[0], description=text, photometric="rgb", tile=(64, 64), metadata=None)
     return [file.getvalue()]
 
 
