@@ -63,7 +63,7 @@ def test_the_counts_the_slide_and_the_cards(page: Page) -> None:
     page.get_by_label("atypical mitotic figure", exact=True).uncheck()
     assert page.evaluate("document.querySelector('.marks').toDataURL()") != before
     page.locator("#cards button").first.click()
-    page.locator("#find").click()  # the card leads to its place
+    page.locator("#detail-find").click()  # the card leads to its place
     expect(page.locator("#zoom-scale")).to_contain_text("µm wide")
     page.locator("#zoom-view").select_option(label="Hotspot")
     expect(page.locator("#zoom-scale")).to_contain_text("wide")
