@@ -18,7 +18,7 @@ from mitoscope.detect.points import keep_distinct, merge_points
 from mitoscope.detect.task import DEFAULTS, check_task
 from mitoscope.detect.tiles import Tile, plan_tiles
 from mitoscope.errors import DeviceError
-from mitoscope.images.density import apply_table, make_table, measure_density, read_windows
+from mitoscope.images.density import apply_table, find_table
 from mitoscope.images.slide import Slide
 from mitoscope.networks.build import restore_detector
 from mitoscope.networks.device import DTYPES, choose_device, choose_precision
@@ -151,8 +151,9 @@ class Detector:
         with self._measuring:
             if slide not in self._tables:
                 spec = self.bundle.input
-                windows = read_windows(partial(self._read, slide), *slide.measure(spec.mpp))
-                self._tables[slide] = make_table(measure_density(windows), spec.density_mean, spec.density_std)
+                self._tables[slide] = find_table(
+                    partial(self._read, slide), *slide.measure(spec.mpp), spec.density_mean, spec.density_std
+                )
             return self._tables[slide]
 
     def scan(self, tiles: Sequence[Tile], pixels: Sequence[np.ndarray], floor: float = FLOOR) -> list[np.ndarray]:

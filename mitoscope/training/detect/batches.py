@@ -1,6 +1,7 @@
 """Prepared fields → batches of windows with the points in them, read from the memory map."""
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -8,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mitoscope.bundle.inputs import InputSpec
-from mitoscope.images.density import apply_table, make_table, measure_density, read_windows
+from mitoscope.images.density import apply_table, find_table
 from mitoscope.networks.rtmdet import STRIDES
 from mitoscope.training.augment import find_reach
 from mitoscope.training.data.fields import FieldData
@@ -40,27 +41,30 @@ class Figures:
 
 
 class Fields:
-    """The pixels of some fields, as stored; or as inference shows them, brought to the density that `spec` names."""
+    """The pixels of some fields, as stored; or as inference shows them, by the tables of `find_tables`."""
 
-    def __init__(self, data: FieldData, rows: np.ndarray | None = None, spec: InputSpec | None = None) -> None:
-        self.data, self.tables = data, {}
-        if rows is not None and spec is not None and spec.density_mean:
-            self.tables = {int(row): self._measure(data.field(int(row)), spec) for row in rows}
-
-    @staticmethod
-    def _measure(field: np.ndarray, spec: InputSpec) -> np.ndarray:
-        """The table of one field."""
-
-        def read(left: int, top: int, width: int, height: int) -> np.ndarray:
-            return field[top : top + height, left : left + width]
-
-        own = measure_density(read_windows(read, field.shape[1], field.shape[0]))
-        return make_table(own, spec.density_mean, spec.density_std)
+    def __init__(self, data: FieldData, tables: Mapping[int, np.ndarray] | None = None) -> None:
+        self.data, self.tables = data, tables
 
     def read(self, row: int, left: int, top: int, side_px: int) -> np.ndarray:
         """A square of a field, without what lies outside of it: uint8 (H, W, 3)."""
         seen = self.data.field(row)[max(top, 0) : top + side_px, max(left, 0) : left + side_px]
         return apply_table(seen, self.tables[row]) if self.tables else seen
+
+
+def find_tables(data: FieldData, rows: np.ndarray, spec: InputSpec) -> dict[int, np.ndarray] | None:
+    """What brings each field to the density that `spec` names, by its row; None where it names none."""
+    if not spec.density_mean:
+        return None
+    tables = {}
+    for row in rows.tolist():
+        field = data.field(row)
+
+        def read(left: int, top: int, width: int, height: int, field: np.ndarray = field) -> np.ndarray:
+            return field[top : top + height, left : left + width]
+
+        tables[row] = find_table(read, field.shape[1], field.shape[0], spec.density_mean, spec.density_std)
+    return tables
 
 
 class PatchDataset(Dataset[Batch]):
@@ -100,7 +104,8 @@ class TileDataset(Dataset[Batch]):
     """Tiles that cover some fields. Its batches have no margin, and name ``places`` int64 (B, 3): row, left, top."""
 
     def __init__(self, data: FieldData, rows: np.ndarray, settings: DetectSettings) -> None:
-        self.fields, self.figures = Fields(data, rows, settings.input), Figures(data, rows, settings)
+        self.fields = Fields(data, find_tables(data, rows, settings.input))
+        self.figures = Figures(data, rows, settings)
         sizes = data.table[["width_px", "height_px"]].to_numpy()
         longest = -(-int(sizes[rows].max(initial=0)) // max(STRIDES)) * max(STRIDES)
         self.side_px = min(settings.tile.size_px, longest)
