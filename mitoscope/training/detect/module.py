@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from mitoscope.bundle.inputs import InputSpec
+from mitoscope.networks.build import BACKBONE
 from mitoscope.networks.rtmdet import STRIDES, RTMDet
 from mitoscope.networks.views import normalise
 from mitoscope.scoring.detection.regions import Group, Region
@@ -180,8 +181,8 @@ class DetectModule(MemberModule):
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401 - Lightning's own union of dicts
         """All but the backbone are the heads."""
-        backbone = [*self.network.backbone.parameters()]
-        heads = [*self.network.parameters()][len(backbone) :]  # the backbone's are the first
+        named = [*self.network.named_parameters()]
+        backbone, heads = ([each for name, each in named if name.startswith(BACKBONE) is own] for own in (True, False))
         return make_optimiser(self.config, backbone, heads, self.total_steps)
 
 
