@@ -320,6 +320,7 @@ def test_options_of_the_other_task_and_unknown_members_are_refused(
     start = ["--study", str(study), "--out", str(tmp_path / "x")]
     for arguments, line in (
         (["publish", *start, "--members", "4"], "--members names folds that were not fitted: got [4]"),
+        (["publish", *start, "--members", "5"], "--members names folds that were not fitted: got [5]"),
         (
             ["publish", *start, "--state", "ema_0.5"],
             "has no weights ema_0.5: got ema_0.5, expected member, ema_0.9, raw",

@@ -70,14 +70,14 @@ def publish(
             expected="a study that train run --whole wrote, and no --members",
             remedy="run train run again with --whole: it fits only what is missing" if not folds else "remove one",
         )
-    folds = [WHOLE] if whole else sorted(set(folds)) or list(study.members)
-    if unknown := set(folds) - {*study.members, WHOLE}:
+    if unknown := set(folds) - set(study.members):
         raise DataError(
             "--members names folds that were not fitted",
             got=sorted(unknown),
             expected=f"any of {list(study.members)}",
             remedy="correct it",
         )
+    folds = [WHOLE] if whole else sorted(set(folds)) or list(study.members)
     check_state(study, state)
     described = describe_bundle(study, folds, out.resolve(), state)  # "." has no name
     states = [read_state(study, fold, state) for fold in folds]
@@ -93,17 +93,15 @@ def publish(
         detector = Detector.load(trial.folder, precision="fp32")
         fitted = predict_out_of_fold(study, study.members, state, bar.update)
         found = {fold: fitted.of_fold(fold) for fold in study.members}
+        if whole:
+            rows = study.data.rows_of(list(shown[WHOLE]))
+            found[WHOLE] = find_points(load_detector(described, states), study.data, rows, WHOLE, bar.update)
         for number, fold in enumerate(folds):
-            rows = study.data.rows_of(list(shown[fold]))
-            before = (
-                found[fold]
-                if fold in found
-                else find_points(load_detector(described, states), study.data, rows, fold, bar.update)
-            )
-            again = _look_again(detector, number, study.data, before, bar.update)
-            _check(study.data, before, again, trial)
-            found |= {fold: again} if fold in found else {}
-        bundle, results = summarise(study.data, study.folds, detector, join_found(list(found.values())), bar.update)
+            again = _look_again(detector, number, study.data, found[fold], bar.update)
+            _check(study.data, found[fold], again, trial)
+            found[fold] = again
+        out_of_fold = join_found([found[fold] for fold in study.members])
+        bundle, results = summarise(study.data, study.folds, detector, out_of_fold, bar.update)
         rounding = measure_roundings(trial.folder, bundle.threshold.value, study.data, looked_at, bar.update)
     members = tuple(_judge(member, results) for member in described.members)
     bundle = replace(
