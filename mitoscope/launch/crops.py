@@ -10,7 +10,7 @@ from mitoscope.classify.listing import list_crops
 from mitoscope.classify.predict import predict
 from mitoscope.classify.shards import merge
 from mitoscope.classify.tables import record_of
-from mitoscope.launch.job import Resources
+from mitoscope.launch.job import Resources, freeze_options
 from mitoscope.launch.slurm import run_slurm
 
 
@@ -89,9 +89,9 @@ def launch_crops(
     """
     count = min(n_jobs, list_crops(list(crops)).n_files)
     parts = out.with_name(f"{out.name}.parts").resolve()
-    whole = tuple((name, value.resolve() if isinstance(value, Path) else value) for name, value in options.items())
+    frozen = freeze_options(options)
     own = tuple(path.resolve() for path in crops)
-    jobs = [CropsJob(own, parts, (number, count), whole) for number in range(1, count + 1)]
+    jobs = [CropsJob(own, parts, (number, count), frozen) for number in range(1, count + 1)]
     run_slurm(jobs, parts / "slurm", resources, poll_s=poll_s)
     code = merge([job.table for job in jobs], out)
     shutil.rmtree(parts, ignore_errors=True)

@@ -1,8 +1,9 @@
 """What can run as a job of a cluster, and the resources that it gets."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from mitoscope.settings import check_ranges
 
@@ -28,6 +29,11 @@ class Job(Protocol):
 
     def run(self) -> int | None:
         """Do the work; returns the exit code, None is 0. Paths are absolute: the node starts in another folder."""
+
+
+def freeze_options(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Arguments for a function, as a job keeps them: hashable, and with absolute paths."""
+    return tuple((name, value.resolve() if isinstance(value, Path) else value) for name, value in options.items())
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mitoscope.files import write_text
-from mitoscope.launch.job import Resources
+from mitoscope.launch.job import Resources, freeze_options
 from mitoscope.launch.slurm import list_failures
 from mitoscope.slide.run import TABLE, check_slides, encode_table, finish, make_failed_row, run_slides
 
@@ -78,8 +78,8 @@ def launch_slides(
         DataError: See `run_slides` and `mitoscope.launch.slurm.list_failures`.
     """
     check_slides(slides, options["floor"], options["region"])
-    whole = tuple((name, value.resolve() if isinstance(value, Path) else value) for name, value in options.items())
-    jobs = [SlideJob(slide.resolve(), out.resolve(), whole) for slide in slides]
+    frozen = freeze_options(options)
+    jobs = [SlideJob(slide.resolve(), out.resolve(), frozen) for slide in slides]
     failures = list_failures(jobs, out / LOGS, resources, poll_s=poll_s)
     rows: list[dict[str, Any]] = []
     for job in jobs:
