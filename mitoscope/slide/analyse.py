@@ -76,8 +76,7 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     """
     started = time.perf_counter()
     slide = open_slide(path, settings.mpp, may_assume=False)
-    if settings.dicom_ann:
-        find_level_0(slide)  # raises before the work
+    header = find_level_0(slide) if settings.dicom_ann else None  # raises before the work
     mark = _make_mark(slide, detector, classifier, settings)
     work = out.with_name(f".{out.name}.work")
     if (finished := _read_finished(out, mark)) is not None:
@@ -102,9 +101,9 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     with written_folder(out, work) as new:  # a process that is killed leaves nothing elsewhere
         write_text(new / DETECTIONS, _encode_csv(slide, figures, thresholds, summary["counts"]["hotspot"]))
         write_geojson(new, encode_slide(slide, figures, tissue, summary["counts"], thresholds))
-        if settings.dicom_ann:
+        if header is not None:
             names = {name: summary[name]["name"] for name in ("detector", "classifier")}
-            write_annotations(new, slide, figures, thresholds, names, mark["commit"])
+            write_annotations(new, header, figures, thresholds, names, mark["commit"])
         write_text(new / PAGE, render_slide(slide, tissue, overview, figures, summary))
         summary["run"] |= _measure_run(scanned, figures, time.perf_counter() - started)
         write_json(new / SUMMARY, summary)

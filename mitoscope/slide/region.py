@@ -14,7 +14,7 @@ from mitoscope.errors import DataError
 from mitoscope.files import JSON_BYTES, read_file
 from mitoscope.images.slide import Slide
 from mitoscope.images.source import SIDE_LIMIT
-from mitoscope.slide.tissue import MASK_MPP, Tissue
+from mitoscope.slide.tissue import MASK_MPP, Tissue, measure_mask
 
 EXPECTED = "GeoJSON with a Polygon or MultiPolygon, in pixels of level 0, as QuPath exports annotations"
 
@@ -31,7 +31,7 @@ def read_region(path: Path, slide: Slide) -> Tissue:
         DataError: It is no such file, or no polygon in it lies on the slide.
     """
     scale = np.array([slide.mpp.x, slide.mpp.y]) / MASK_MPP
-    size = (int(np.ceil(slide.width_px * scale[0])), int(np.ceil(slide.height_px * scale[1])))
+    size = measure_mask(slide)[::-1]
     painted = Image.new("1", size)
     try:
         for rings in _list_polygons(_load(path)):

@@ -76,6 +76,11 @@ class Tissue:
         return int(sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]) * self.mpp**2 / 1e6
 
 
+def measure_mask(slide: Slide) -> tuple[int, int]:
+    """Height and width of a slide's mask, in pixels of `MASK_MPP`."""
+    return ceil(slide.height_px * slide.mpp.y / MASK_MPP), ceil(slide.width_px * slide.mpp.x / MASK_MPP)
+
+
 def read_overview(slide: Slide) -> np.ndarray:
     """Read the overview that the page shows.
 
@@ -86,10 +91,7 @@ def read_overview(slide: Slide) -> np.ndarray:
     Raises:
         InputError: The slide cannot be read, or is too large.
     """
-    own_mpp = max(slide.mpp.x, slide.mpp.y)
-    shape = tuple(
-        ceil(side) for side in (slide.height_px * slide.mpp.y / MASK_MPP, slide.width_px * slide.mpp.x / MASK_MPP)
-    )
+    own_mpp, shape = max(slide.mpp.x, slide.mpp.y), measure_mask(slide)
     if shape[0] * shape[1] > OVERVIEW_PX:
         raise InputError(
             f"{slide.path.name} is too large",
@@ -120,7 +122,7 @@ def find_tissue(slide: Slide, overview: np.ndarray) -> Tissue:
     Raises:
         InputError: No tissue is found.
     """
-    width, height = ceil(slide.width_px * slide.mpp.x / MASK_MPP), ceil(slide.height_px * slide.mpp.y / MASK_MPP)
+    height, width = measure_mask(slide)
     small = Image.fromarray(overview).resize((width, height), Image.Resampling.BOX)  # means of whole pixels
     mask = make_mask(np.asarray(small), MASK_MPP)
     if not mask.any():

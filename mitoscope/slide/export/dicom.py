@@ -53,13 +53,18 @@ def find_level_0(slide: Slide) -> Any:  # noqa: ANN401 - pydicom's data set
 
 
 def write_annotations(
-    folder: Path, slide: Slide, figures: Figures, thresholds: Thresholds, sources: dict[str, str], version: str
+    folder: Path,
+    header: Any,  # noqa: ANN401 - pydicom's data set
+    figures: Figures,
+    thresholds: Thresholds,
+    sources: dict[str, str],
+    version: str,
 ) -> None:
     """Write annotations.dcm: the mitotic figures as points, one group a class, with their probabilities.
 
     Args:
         folder: Where.
-        slide: A DICOM slide, see `find_level_0`.
+        header: Of the slide, see `find_level_0`.
         figures: All points; those below the threshold are left out. Without any, no file is written: the format
             knows no empty annotation.
         thresholds: As for `mitoscope.slide.export.qupath.name_point`.
@@ -71,7 +76,6 @@ def write_annotations(
     from pydicom.sr.codedict import codes
     from pydicom.sr.coding import Code
 
-    header = find_level_0(slide)
     p_mitosis, p_atypical = figures.points[:, 2], figures.p_atypical
     kinds = np.array([name_point(p, each, thresholds) for p, each in zip(p_mitosis, p_atypical, strict=True)])
     program = AlgorithmIdentificationSequence(

@@ -49,7 +49,7 @@ def test_points_are_those_of_level_0(tmp_path: Path) -> None:
                                         ("2.dcm", 32, "VOLUME", "1.2"), ("3.dcm", 64, "VOLUME", "1.9")):  # fmt: skip
         write_header(tmp_path / name, columns, kind, series)
     slide = make_slide(tmp_path / "2.dcm")  # the user named another level
-    write_annotations(tmp_path, slide, FIGURES, THRESHOLDS, {"detector": "a", "classifier": "b"}, "1.0")
+    write_annotations(tmp_path, find_level_0(slide), FIGURES, THRESHOLDS, {"detector": "a", "classifier": "b"}, "1.0")
     found = ann.annread(tmp_path / NAME)
     groups = found.get_annotation_groups()
     assert [group.label for group in groups] == ["mitotic figure: atypical", "mitotic figure: normal"]
@@ -61,7 +61,9 @@ def test_points_are_those_of_level_0(tmp_path: Path) -> None:
     [reference] = found.ReferencedImageSequence
     assert reference.ReferencedSOPInstanceUID == find_level_0(slide).SOPInstanceUID
     assert "not for clinical use" in found.ContentDescription
-    write_annotations(tmp_path / "none", slide, FIGURES, Thresholds(0.95, 0.5), {}, "1.0")  # nothing to write
+    write_annotations(
+        tmp_path / "none", find_level_0(slide), FIGURES, Thresholds(0.95, 0.5), {}, "1.0"
+    )  # nothing to write
 
 
 def test_a_level_0_that_is_missing_is_one_line(tmp_path: Path) -> None:
