@@ -3,7 +3,8 @@
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from itertools import pairwise
 from pathlib import Path
 
@@ -92,29 +93,10 @@ def table(scored_crops: Path) -> pd.DataFrame:
     )
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield browser
-        browser.close()
-
-
 @pytest.fixture
-def page(browser: Browser, html: Path) -> Iterator[Page]:
-    """The open report; afterwards: it asked for no other file, ran no foreign script and had no error."""
-    page = browser.new_page(viewport={"width": 1300, "height": 900})
-    asked: list[str] = []
-    faults: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("console", lambda message: faults.append(message.text))
-    page.on("pageerror", lambda error: faults.append(str(error)))
-    page.on("dialog", lambda dialog: (faults.append(f"dialog {dialog.message}"), dialog.dismiss()))
-    page.goto(html.as_uri())
-    yield page
-    page.close()
-    assert [url for url in asked if not url.startswith("data:")] == [html.as_uri()]
-    assert faults == []
+def page(watched: Callable[[Path], AbstractContextManager[Page]], html: Path) -> Iterator[Page]:
+    with watched(html) as page:
+        yield page
 
 
 def field(page: Page, label: str) -> Locator:

@@ -150,3 +150,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             yield here
         finally:
             here.stop()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _same_sums() -> Iterator[None]:
+    """Sums in the same order, however many cores there are, and on the CPU also where there is a GPU."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("OMP_NUM_THREADS", "1")
+        patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        yield

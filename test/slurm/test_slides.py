@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -23,15 +22,6 @@ from mitoscope.slide.run import run_slides
 pytestmark = pytest.mark.slurm
 A_NODE = Resources(gpus_per_node=0, cpus_per_task=2, mem_gb=2.0)
 NAMES = ("a.png", "b.png", "c.png")
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _same_sums() -> Iterator[None]:
-    """Sums in the same order, however many cores there are, and on the CPU also where there is a GPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        yield
 
 
 @pytest.fixture(scope="module")

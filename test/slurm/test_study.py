@@ -29,15 +29,6 @@ STUDY = (["source=other"], Recipe("smoke", (*SETTINGS, "epochs=12"), members=3))
 A_NODE = Resources(gpus_per_node=0, cpus_per_task=2, mem_gb=1.0)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _same_sums() -> Iterator[None]:
-    """Sums in the same order, however many cores there are, and on the CPU also where there is a GPU."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("OMP_NUM_THREADS", "1")
-        patch.setenv("CUDA_VISIBLE_DEVICES", "")
-        yield
-
-
 @pytest.fixture(scope="module")
 def undisturbed(data_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The study that all others have to equal, run without Slurm."""
