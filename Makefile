@@ -12,7 +12,7 @@ SLOW   := slow or docker or browser or slurm
 # Two processes of one thread each are faster on two cores than one of two.
 PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: run run-detector expected-detector test check lint docs lite detector-lite republish benchmark ablations detector-ablations leave-one-out external bench fuzz torture audit data \
+.PHONY: run run-detector expected-detector test coverage check lint docs lite detector-lite republish benchmark ablations detector-ablations leave-one-out external bench fuzz torture audit data \
         expected lock clean help need-data fields
 
 run: $(VENV)/.run  ## classify the test stack with weights/lite and print a table
@@ -24,10 +24,14 @@ run-detector: $(VENV)/.run  ## detect in the test region with weights/detector-l
 	@$(BIN)/python -m tools.overlay test/output/region0/mitotic-figures.json test/input/region0/images/*/*.tiff test/output/region0.png
 
 test: $(VENV)/.dev  ## the fast tests, some minutes
-	$(PYTEST) -n 2 --dist loadfile --timeout 60 -m "not ($(SLOW))" --cov --cov-report=term
+	$(PYTEST) -n 2 --dist loadfile --timeout 180 -m "not ($(SLOW))"
+
+coverage: $(VENV)/.dev  ## the fast tests, and the share of the lines that they run (at least 90 %)
+	$(PYTEST) -n 2 --dist loadfile --timeout 300 -m "not ($(SLOW))" --cov --cov-report=term
 
 check: lint docs test  ## lint, types, docs and all tests: what CI runs
-	$(PYTEST) --timeout 900 -m "$(SLOW)"
+	$(PYTEST) -n 2 --dist loadfile --timeout 900 -m "($(SLOW)) and not docker"
+	$(PYTEST) --timeout 900 -m docker
 
 lint: $(VENV)/.dev  ## ruff, mypy, shellcheck
 	$(BIN)/ruff format --check .

@@ -88,9 +88,6 @@ def test_from_three_folds_to_inference(
         np.testing.assert_allclose(other, p_members, rtol=0, atol=5e-3)  # the stored base is rounded to fp16
 
     weights = ("--input", ROOT / "test/input/interf0", "--device", "cpu", "--weights")
-    done = run_inference(*weights, tmp_path / "embedded", "--output", tmp_path / "out")
-    assert done.returncode == 0, done.stderr
-    assert len(json.loads((tmp_path / "out" / OUTPUT_NAME).read_text())) == 16
     refused = run_inference(*weights, tmp_path / "named", "--output", tmp_path / "none")
     assert refused.returncode != 0
     assert "the bundle lacks its base timm/test_vit" in refused.stderr.splitlines()[-1]

@@ -29,7 +29,7 @@ POINTS = np.array([[300.5, 260.25, 0.9], [10, 20, 0.5], [200, 100, 0.06]])
 @pytest.fixture
 def field(tmp_path: Path) -> Path:
     """A TIFF of .25 µm per px."""
-    pixels = np.random.default_rng(0).integers(0, 256, (500, 540, 3), np.uint8)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 340, 3), np.uint8)
     tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", resolution=(40000, 40000), resolutionunit=3)
     return tmp_path / "a.tif"
 

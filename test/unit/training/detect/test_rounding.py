@@ -30,8 +30,8 @@ def test_each_precision_is_measured_by_what_it_finds(fields: FieldData) -> None:
     """The spots of the test's fields are no figures, but the weights in git give some of them small probabilities."""
     threshold = read_bundle(BUNDLE).threshold.value
     done: list[int] = []
-    measured = measure_roundings(BUNDLE, threshold, fields, np.arange(3), done.append)
-    assert done == [1] * 9
+    measured = measure_roundings(BUNDLE, threshold, fields, np.arange(1), done.append)
+    assert done == [1] * 3
     assert list(measured) == ["fp16", "bf16"]
     assert measured["fp16"].n_crops > 0
     assert 0 < measured["fp16"].largest_change < measured["bf16"].largest_change < 0.3
