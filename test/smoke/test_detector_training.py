@@ -208,7 +208,7 @@ def test_the_same_commands_train_a_detector_of_two_other_cells(folder: Path, tmp
     (tmp_path / "cells" / "truth.csv").write_text(table)
     truth = ["--truth", str(tmp_path / "cells" / "truth.csv"), str(folder / "images")]
     assert main(["train", "prepare", *truth, "--mpp", "0.5", "--out", str(tmp_path / "data")]) == 0
-    settings = ("epochs=4", "patches_per_epoch=64", "learning_rate=0.003", "ema_decay=0.8")
+    settings = ("epochs=5", "patches_per_epoch=64", "learning_rate=0.003", "ema_decay=0.8")
     recipe = Recipe("detector-smoke", (*settings, 'classes=["lymphocyte","plasma cell"]'), 1)
     run_study(tmp_path / "data", tmp_path / "study", recipe, [], fit_here)
     found = pd.read_csv(tmp_path / "study" / "fold0" / "validation.csv")

@@ -148,7 +148,7 @@ PRESETS: dict[str, DetectConfig] = {
     ),
     "detector-smoke": FitConfig(
         DetectSettings(
-            input=InputSpec(crop_px=64, size_px=64, mpp=0.5), tile_px=224, augment=AUGMENT, patches_per_epoch=16
+            input=InputSpec(crop_px=96, size_px=96, mpp=0.5), tile_px=256, augment=AUGMENT, patches_per_epoch=16
         ),
         architecture="test_resnet",
         epochs=2,
