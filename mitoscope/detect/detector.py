@@ -1,7 +1,6 @@
 """An image of tissue → its mitotic figures, by an ensemble of detectors; the only way from pixels to points."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from weakref import WeakKeyDictionary
@@ -17,7 +16,7 @@ from mitoscope.bundle.read import read_ahead, read_bundle
 from mitoscope.detect.points import keep_distinct, merge_points
 from mitoscope.detect.task import DEFAULTS, check_task
 from mitoscope.detect.tiles import Tile, plan_tiles
-from mitoscope.errors import DeviceError
+from mitoscope.errors import DeviceError, InputError
 from mitoscope.images.density import apply_table, find_table
 from mitoscope.images.slide import Slide
 from mitoscope.networks.build import restore_detector
@@ -147,12 +146,22 @@ class Detector:
         return slide.read(left, top, width, height, self.bundle.input.mpp, self.bundle.input.interpolation)
 
     def _find_table(self, slide: Slide) -> np.ndarray:
-        """What brings this image's tissue to the density of the training slides, measured once an image."""
+        """What brings this image's tissue to the density of the training slides, measured once an image.
+
+        Damaged windows are left out of the measure; a tile with damaged pixels is refused by `read`.
+        """
+
+        def read_window(*box: int) -> np.ndarray:
+            try:
+                return self._read(slide, *box)
+            except InputError:
+                return np.empty((0, 0, 3), np.uint8)
+
         with self._measuring:
             if slide not in self._tables:
                 spec = self.bundle.input
                 self._tables[slide] = find_table(
-                    partial(self._read, slide), *slide.measure(spec.mpp), spec.density_mean, spec.density_std
+                    read_window, *slide.measure(spec.mpp), spec.density_mean, spec.density_std
                 )
             return self._tables[slide]
 

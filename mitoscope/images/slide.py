@@ -24,8 +24,6 @@ ASSUMED_MPP = 0.25  # a scanner's 40×; those of the challenge have 0.23 to 0.25
 SAME_SCALE = 0.01  # pixels whose size differs by less are not resampled
 LARGEST_SCALE = 8.0  # between the file's pixels and those that are asked for: more would fill the memory
 CACHE_BYTES = 256 << 20  # of decoded blocks
-OVERVIEW_BAND_PX = 16_000_000  # read at once for an overview
-OVERVIEW_PX = 100_000_000  # the most of an overview
 REACH_PX = 2  # of a bicubic filter, in pixels of the coarser grid
 READERS: dict[str, Callable[[Path], Source]] = {
     ".tif": TiffSource,
@@ -62,6 +60,7 @@ class Slide:
         path: The file.
         width_px: Width at level 0, the file's own pixels.
         height_px: Height at level 0.
+        block_px: Width and height of what the file decodes at once.
         bounds_px: Left, top, width and height, at level 0, of what was scanned; QuPath counts pixels from there.
         mpp: The size of a pixel of level 0.
         notes: What a reader of the result must know, one sentence each; usually none.
@@ -69,7 +68,7 @@ class Slide:
 
     def __init__(self, path: Path, source: Source, mpp: Mpp, notes: tuple[str, ...]) -> None:
         self.path, self.mpp, self.notes = path, mpp, notes
-        self.width_px, self.height_px = source.width_px, source.height_px
+        self.width_px, self.height_px, self.block_px = source.width_px, source.height_px, source.block_px
         self.bounds_px = source.bounds_px if isinstance(source, Pyramid) else (0, 0, source.width_px, source.height_px)
         self._source = source
         self._blocks: OrderedDict[tuple[int, int], Image.Image] = OrderedDict()
@@ -126,46 +125,17 @@ class Slide:
         """A box of the file's own pixels as RGB; white outside of the image. Raises InputError as `read`."""
         return self._paint(left_px, top_px, left_px + width_px, top_px + height_px)
 
-    def read_overview(self, mpp: float) -> np.ndarray:
-        """Read the whole image at a low resolution, from the smallest of its levels that has it.
-
-        Args:
-            mpp: µm per px of the result, at least that of the image. Pixel (i, j) shows [i, i + 1) * mpp µm along y and
-                [j, j + 1) * mpp µm along x; the last ones may reach beyond the image, where it is white.
-
-        Returns:
-            uint8 (H, W, 3), RGB: means of the pixels of the level.
-
-        Raises:
-            InputError: The pixels are damaged or missing.
-            ValueError: The result would have more than `OVERVIEW_PX` pixels.
-        """
-        width, height = ceil(self.width_px * self.mpp.x / mpp), ceil(self.height_px * self.mpp.y / mpp)
-        if width * height > OVERVIEW_PX:
-            raise ValueError(f"an overview of {width} x {height} px")
-        level = self._find_level(mpp)
-        sx, sy = (mpp / size * own / full for size, own, full in (
-            (self.mpp.x, level.width_px, self.width_px), (self.mpp.y, level.height_px, self.height_px)))  # fmt: skip
-        rows = max(1, floor(OVERVIEW_BAND_PX / (width * sx * sy)))
-        overview = np.empty((height, width, 3), np.uint8)
-        for row in range(0, height, rows):
-            n_rows = min(rows, height - row)
-            top, bottom, right = floor(row * sy), ceil((row + n_rows) * sy), ceil(width * sx)
-            box = (0, row * sy - top, width * sx, (row + n_rows) * sy - top)
-            band = level._paint(0, top, right, bottom)
-            overview[row : row + n_rows] = np.asarray(band.resize((width, n_rows), Image.Resampling.BOX, box))
-        return overview
-
-    def _find_level(self, mpp: float) -> "Slide":
-        """The smallest version of the image whose pixels are not larger than `mpp` µm; at worst itself."""
+    def list_levels(self, mpp: float) -> list["Slide"]:
+        """The versions of the image whose pixels are not larger than `mpp` µm, the smallest one first, itself last."""
         levels = self._source.open_levels() if isinstance(self._source, Pyramid) else ()
+        found = []
         for level in reversed(levels):
             size = Mpp(
                 self.mpp.x * self.width_px / level.width_px, self.mpp.y * self.height_px / level.height_px, "tags"
             )
             if max(size.x, size.y) <= mpp * (1 + SAME_SCALE):
-                return Slide(self.path, level, size, ())
-        return self
+                found.append(Slide(self.path, level, size, ()))
+        return [*found, self]
 
     def _paint(self, left: int, top: int, right: int, bottom: int) -> Image.Image:
         """A box of level 0 as RGB."""

@@ -33,7 +33,7 @@ class Job(Protocol):
 
 def freeze_options(options: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
     """Arguments for a function, as a job keeps them: hashable, and with absolute paths."""
-    return tuple((name, value.resolve() if isinstance(value, Path) else value) for name, value in options.items())
+    return tuple((name, value.absolute() if isinstance(value, Path) else value) for name, value in options.items())
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from mitoscope.files import write_text
 from mitoscope.launch.job import Resources, freeze_options
 from mitoscope.launch.slurm import list_failures
-from mitoscope.slide.run import TABLE, check_slides, encode_table, finish, make_failed_row, run_slides
+from mitoscope.slide.run import TABLE, WAITING, check_slides, encode_table, finish, make_failed_row, run_slides
 
 LOGS = "slurm"
 
@@ -51,6 +51,7 @@ class SlideJob:
 
     def run(self) -> None:
         """Analyse the slide. One that cannot be analysed is a row with its reason, not a job that failed."""
+        self.result.unlink(missing_ok=True)  # of an earlier command, perhaps with other weights
         run_slides([self.slide], self.out, table=self.result, **dict(self.options))
 
 
@@ -77,9 +78,9 @@ def launch_slides(
     Raises:
         DataError: See `run_slides` and `mitoscope.launch.slurm.list_failures`.
     """
-    check_slides(slides, options["floor"], options["region"])
+    check_slides(slides, out, options["floor"], options["region"])
     frozen = freeze_options(options)
-    jobs = [SlideJob(slide.resolve(), out.resolve(), frozen) for slide in slides]
+    jobs = [SlideJob(slide.absolute(), out.absolute(), frozen) for slide in slides]
     failures = list_failures(jobs, out / LOGS, resources, poll_s=poll_s)
     rows: list[dict[str, Any]] = []
     for job in jobs:
@@ -87,7 +88,10 @@ def launch_slides(
             rows.append(make_failed_row(job.slide, str(failures[job])))
             continue
         with job.result.open(newline="", encoding="utf-8") as file:
-            rows += csv.DictReader(file)
+            (row,) = csv.DictReader(file)
+        if row["state"] == WAITING:
+            row = make_failed_row(job.slide, f"its job ended early: read its log in {out / LOGS}")
+        rows.append(row)
     write_text(out / TABLE, encode_table(rows))
     for job in jobs:
         shutil.rmtree(job.folder, ignore_errors=True)

@@ -5,12 +5,14 @@ failed unless its result and submitit's exist.
 """
 
 import contextlib
+import hashlib
 import os
 import shutil
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import submitit
 from submitit.core.utils import FailedJobError
@@ -43,7 +45,8 @@ def list_failures(
 
     Args:
         jobs: What to do.
-        logs: A folder that the nodes share, for the jobs' logs and for queue.json, each job's last number.
+        logs: A folder that the nodes share, for the jobs' logs and for queue.json: of each job the last number and a
+            hash of its settings.
         resources: Of each job.
         max_parallel: Jobs at once; 0: no limit.
         poll_s: Seconds between two reads of the queue.
@@ -52,7 +55,7 @@ def list_failures(
         The jobs that failed; the message holds a job's last line.
 
     Raises:
-        DataError: There is no Slurm here, or it refuses the jobs.
+        DataError: There is no Slurm here, it refuses the jobs, or a job of other settings is still in its queue.
         SystemExit: The user stopped waiting.
     """
     if not (shutil.which("sbatch") and shutil.which("squeue") and shutil.which("srun")):
@@ -62,9 +65,8 @@ def list_failures(
             expected="a login node of a Slurm cluster",
             remedy="run the command there, or use --launcher local",
         )
-    numbers = read_object(logs / QUEUE, f"delete {logs / QUEUE}") if (logs / QUEUE).is_file() else {}
-    queue = _queue()
-    queued = {job: numbers[_key(job)] for job in jobs if numbers.get(_key(job)) in queue}
+    known = read_object(logs / QUEUE, f"delete {logs / QUEUE}") if (logs / QUEUE).is_file() else {}
+    queued = _find_queued(jobs, known)
     others = [job for job in jobs if job not in queued]
     failures = dict[Job, DataError]()
     try:
@@ -72,7 +74,7 @@ def list_failures(
             failures |= _wait(queued, logs, poll_s)
         if others:
             queued = _submit(others, logs, resources, max_parallel)
-            write_json(logs / QUEUE, numbers | {_key(job): number for job, number in queued.items()})
+            write_json(logs / QUEUE, known | {_key(job): [number, hash_job(job)] for job, number in queued.items()})
             failures |= _wait(queued, logs, poll_s)
     except KeyboardInterrupt:
         print("\nstopped waiting; the jobs continue. The same command waits for them again; scancel stops them")
@@ -83,6 +85,29 @@ def list_failures(
 def _key(job: Job) -> str:
     """The name of a job in queue.json."""
     return str(job.folder.resolve())
+
+
+def hash_job(job: Job) -> str:
+    """Equal for jobs that do the same: a job is a frozen data class of numbers, names and paths."""
+    return hashlib.sha256(repr(job).encode()).hexdigest()
+
+
+def _find_queued(jobs: Sequence[Job], known: Mapping[str, Any]) -> dict[Job, str]:
+    """The numbers of the jobs that are still in the queue; `known` is queue.json."""
+    queue, queued = _queue(), dict[Job, str]()
+    for job in jobs:
+        number, settings = known.get(_key(job), (None, None))
+        if number not in queue:
+            continue
+        if settings != hash_job(job):
+            raise DataError(
+                f"{job.name} is in Slurm's queue already",
+                got=f"job {number} with other settings",
+                expected="none, or one with the same settings",
+                remedy=f"wait until it has ended, or stop it with scancel {number}; or choose another --out",
+            )
+        queued[job] = number
+    return queued
 
 
 def _submit(jobs: Sequence[Job], logs: Path, resources: Resources, max_parallel: int) -> dict[Job, str]:

@@ -27,10 +27,12 @@ from mitoscope.slide.export.qupath import encode_slide, write_geojson
 from mitoscope.slide.figures import Figures, classify
 from mitoscope.slide.hotspot import Rectangle
 from mitoscope.slide.journal import Journal
+from mitoscope.slide.overview import read_overview
 from mitoscope.slide.region import read_region
 from mitoscope.slide.report.page import render_slide
+from mitoscope.slide.report.views import DAMAGED_COLOUR
 from mitoscope.slide.scan import Scan, scan
-from mitoscope.slide.tissue import Tissue, find_tissue, read_overview
+from mitoscope.slide.tissue import Tissue, find_tissue
 
 SUMMARY, DETECTIONS, PAGE = "summary.json", "detections.csv", "report.html"
 FORMAT = 1
@@ -128,9 +130,10 @@ def _measure_run(scanned: Scan, figures: Figures, seconds: float) -> dict[str, f
 
 
 def _find_tissue(slide: Slide, settings: Settings) -> tuple[Tissue, np.ndarray]:
-    """The tissue, found or given, and the page's overview."""
+    """The tissue, found or given, and the page's overview: uint8 (H, W, 3), RGB."""
     overview = read_overview(slide)
-    return (find_tissue(slide, overview) if settings.region is None else read_region(settings.region, slide)), overview
+    tissue = find_tissue(slide, overview) if settings.region is None else read_region(settings.region, slide)
+    return tissue, np.where(overview.damaged[..., None], np.uint8(DAMAGED_COLOUR), overview.pixels)
 
 
 def _make_mark(slide: Slide, detector: Detector, classifier: Classifier, settings: Settings) -> dict[str, Any]:
@@ -151,22 +154,25 @@ def _make_mark(slide: Slide, detector: Detector, classifier: Classifier, setting
 
 
 def _read_finished(out: Path, mark: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The summary of a finished slide with the same mark; None if there is none."""
+    """The summary of a finished slide with the same mark; None if there is none, or if not all of it could be read."""
     if mark["commit"].endswith(CHANGES) or not (out / SUMMARY).is_file():
         return None
     try:
-        summary = read_object(out / SUMMARY, "delete it", ("mark", "counts"))
+        summary = read_object(out / SUMMARY, "delete it", ("mark", "counts", "tiles"))
     except DataError:
         return None
-    return summary if summary["mark"] == mark else None
+    is_whole = not summary["tiles"]["n_unread"] and not summary["counts"]["atypical"]["n_unclassified"]
+    return summary if summary["mark"] == mark and is_whole else None
 
 
 def _summarise(
     slide: Slide, tissue: Tissue, figures: Figures, scanned: Scan, thresholds: Thresholds, settings: Settings
 ) -> dict[str, Any]:
     """What was found, for summary.json."""
-    counts = count(figures, tissue, thresholds)
-    warnings = list_warnings(counts, figures, thresholds, [fault.tissue_mm2 for fault in scanned.faults])
+    unread_mm2 = [fault.tissue_mm2 for fault in scanned.faults]
+    read_mm2 = tissue.area_mm2 - sum(unread_mm2)
+    counts = count(figures, tissue, thresholds, read_mm2)
+    warnings = [*slide.notes, *list_warnings(counts, figures, thresholds, unread_mm2)]
     return {
         "format": FORMAT,
         "not_for": "clinical use",
@@ -182,7 +188,7 @@ def _summarise(
         "thresholds": asdict(thresholds),
         "floor": settings.floor,
         "counts": counts,
-        "sensitivity": measure_sensitivity(figures, tissue, thresholds, settings.floor),
+        "sensitivity": measure_sensitivity(figures, tissue, thresholds, read_mm2, settings.floor),
         "n_points": len(figures.points),
         "tiles": {
             "n_with_tissue": scanned.n_tiles,

@@ -24,13 +24,19 @@ class Thresholds:
     atypical: float
 
 
-def count(figures: Figures, tissue: Tissue, thresholds: Thresholds) -> dict[str, Any]:
+def count(figures: Figures, tissue: Tissue, thresholds: Thresholds, read_mm2: float) -> dict[str, Any]:
     """Count at two thresholds.
 
+    Args:
+        figures: The points.
+        tissue: The tissue.
+        thresholds: The thresholds.
+        read_mm2: Tissue that could be read.
+
     Returns:
-        ``n_mitotic_figures``, ``tissue_mm2``, ``per_mm2``, ``atypical`` (see `describe_share`), and ``hotspot`` and
-        ``hotspot_circle``: None without figures, else the window in µm from the slide's upper left corner, its
-        ``n_figures``, ``tissue_mm2``, ``atypical``.
+        ``n_mitotic_figures``, ``tissue_mm2``, ``read_mm2``, ``per_mm2`` (of the tissue that could be read),
+        ``atypical`` (see `describe_share`), and ``hotspot`` and ``hotspot_circle``: None without figures, else the
+        window in µm from the slide's upper left corner, its ``n_figures``, ``tissue_mm2``, ``atypical``.
     """
     is_mitotic = figures.points[:, 2] >= thresholds.mitosis
     points_um = figures.points[is_mitotic, :2] * np.array(tissue.slide_mpp)
@@ -40,7 +46,8 @@ def count(figures: Figures, tissue: Tissue, thresholds: Thresholds) -> dict[str,
     return {
         "n_mitotic_figures": int(is_mitotic.sum()),
         "tissue_mm2": tissue.area_mm2,
-        "per_mm2": float(is_mitotic.sum() / tissue.area_mm2),
+        "read_mm2": read_mm2,
+        "per_mm2": float(is_mitotic.sum() / read_mm2),
         "atypical": describe_share(p_atypical, thresholds.atypical),
         "hotspot": _describe_rectangle(rectangle, points_um, p_atypical, tissue, thresholds),
         "hotspot_circle": _describe_circle(circle, points_um, p_atypical, thresholds),
@@ -74,7 +81,9 @@ def describe_share(p_atypical: np.ndarray, threshold: float) -> dict[str, Any]:
     }
 
 
-def measure_sensitivity(figures: Figures, tissue: Tissue, thresholds: Thresholds, floor: float) -> list[dict[str, Any]]:
+def measure_sensitivity(
+    figures: Figures, tissue: Tissue, thresholds: Thresholds, read_mm2: float, floor: float
+) -> list[dict[str, Any]]:
     """Count again at lower and higher thresholds.
 
     Returns:
@@ -95,7 +104,7 @@ def measure_sensitivity(figures: Figures, tissue: Tissue, thresholds: Thresholds
                     "threshold_mitosis": mitosis,
                     "threshold_atypical": atypical,
                     "n_mitotic_figures": len(points_um),
-                    "per_mm2": len(points_um) / tissue.area_mm2,
+                    "per_mm2": len(points_um) / read_mm2,
                     "n_hotspot": window.n_figures if window else 0,
                     "n_atypical": share["n_atypical"],
                     "share": share["share"],
@@ -121,6 +130,11 @@ def list_warnings(
     if share["n_unclassified"]:
         found.append(f"{share['n_unclassified']} mitotic figures could not be classified: their pixels are damaged")
     hotspot = counted["hotspot"]
+    if hotspot and hotspot["atypical"]["few"] and not share["few"]:
+        found.append(
+            f"only {hotspot['atypical']['n_figures']} figures of the hotspot were classified: the share there is not "
+            "reliable"
+        )
     if hotspot and hotspot["tissue_mm2"] < WHOLE_SHARE * AREA_MM2:
         found.append(
             f"only {hotspot['tissue_mm2']:.2f} mm² of the hotspot's {AREA_MM2} mm² are tissue: compare figures per mm²"

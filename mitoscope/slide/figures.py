@@ -16,10 +16,11 @@ from mitoscope.images.slide import Slide
 from mitoscope.images.stain import measure_crops
 from mitoscope.progress import progress
 from mitoscope.scoring.report.page import encode_image
-from mitoscope.slide.ahead import ReadAhead
+from mitoscope.slide.ahead import ReadAhead, check_exists
 from mitoscope.slide.journal import Journal
 
 READ_AHEAD = 2  # batches of crops in memory that wait for the networks
+DAMAGED: dict[str, Any] = {"p": None, "unlike": [], "image": ""}  # a crop that could not be read
 
 
 @dataclass(frozen=True)
@@ -80,9 +81,10 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
             parts, seconds = _classify_batch(classifier, crops)
             network_s += seconds
             for number, part in zip(numbers, parts, strict=True):
-                journal.add(str(number), part)
+                if part["p"] is not None:  # another start reads a damaged crop again
+                    journal.add(str(number), part)
             bar.update(len(numbers))
-    parts = [journal.done[str(number)] for number in range(len(points))]
+    parts = [journal.done.get(str(number), DAMAGED) for number in range(len(points))]
     blank = [float("nan")] * len(classifier.members)
     raw = np.array([part["p"] or blank for part in parts], float).reshape(-1, len(classifier.members)).T  # (M, N)
     knows_training = classifier.bundle.training_crops is not None
@@ -99,19 +101,24 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
 
 
 def read_crop(slide: Slide, x_px: float, y_px: float, mpp: float, interpolation: str) -> np.ndarray | None:
-    """The crop around a point of level 0: uint8 (128, 128, 3); white outside of the slide. None if it is damaged."""
+    """The crop around a point of level 0: uint8 (128, 128, 3); white outside of the slide. None if it is damaged.
+
+    Raises:
+        InputError: The file is gone.
+    """
     sx, sy = slide.measure_scale(mpp)
     left, top = (floor(place / scale) - CROP_PX // 2 for place, scale in ((x_px, sx), (y_px, sy)))
     try:
         return slide.read(left, top, CROP_PX, CROP_PX, mpp, interpolation)
     except InputError:
+        check_exists(slide)
         return None
 
 
 def _classify_batch(classifier: Classifier, crops: Sequence[np.ndarray | None]) -> tuple[list[dict[str, Any]], float]:
     """What is known of each crop, as JSON holds it, and the seconds that the networks took."""
     found = [number for number, crop in enumerate(crops) if crop is not None]
-    parts: list[dict[str, Any]] = [{"p": None, "unlike": [], "image": ""} for _ in crops]
+    parts: list[dict[str, Any]] = [DAMAGED for _ in crops]
     if not found:
         return parts, 0.0
     pixels = np.stack([crop for crop in crops if crop is not None])

@@ -17,6 +17,7 @@ from mitoscope.slide.analyse import Settings, analyse
 
 FAILED_CODE = 3  # the exit code when a slide could not be analysed, as for crops that cannot be read
 TABLE = "slides.csv"
+WAITING = "waiting"  # the state of a slide that was not analysed yet
 COLUMNS = ("slide", "state", "reason", "tissue_mm2", "n_mitotic_figures", "per_mm2", "n_hotspot", "n_atypical_hotspot",
            "n_atypical", "share_atypical", "share_low", "share_high", "n_unread_tiles", "not_for")  # fmt: skip
 NOT_FOR = "clinical use"
@@ -63,16 +64,24 @@ def run_slides(
         OSError: The results cannot be written.
     """
     keep_freed_memory()
-    check_slides(slides, floor, region)
+    check_slides(slides, out, floor, region)
     finder = Detector.load(detector, device=device, precision=precision)
     judge = Classifier.load(classifier, device=device, precision=precision)
+    if floor > finder.threshold:
+        raise DataError(
+            "--floor cannot be used",
+            got=floor,
+            expected=f"at most the threshold of {finder.bundle.name}, {finder.threshold:g}",
+            remedy="correct it: a higher one hides mitotic figures",
+        )
     first, last = ((number * len(slides)) // shard[1] for number in (shard[0] - 1, shard[0]))
     print(f"{last - first:,} slides: detector {finder.bundle.name}, classifier {judge.bundle.name}, "
           f"{finder.device.type} {finder.precision}. Not for clinical use.", flush=True)  # fmt: skip
     table = table or out / (TABLE if shard[1] == 1 else f"slides.{shard[0]}-of-{shard[1]}.csv")
-    rows: list[dict[str, Any]] = []
-    for path in slides[first:last]:
-        rows.append(_analyse_one(path, out / name_folder(path), finder, judge, Settings(mpp, region, floor, dicom_ann)))
+    rows = [{"slide": path.name, "state": WAITING, "not_for": NOT_FOR} for path in slides[first:last]]
+    write_text(table, encode_table(rows))
+    for number, path in enumerate(slides[first:last]):
+        rows[number] = _analyse_one(path, out / path.name, finder, judge, Settings(mpp, region, floor, dicom_ann))
         write_text(table, encode_table(rows))
     return finish(table, rows)
 
@@ -84,21 +93,27 @@ def finish(table: Path, rows: Sequence[Mapping[str, Any]]) -> int:
     return FAILED_CODE if n_failed else 0
 
 
-def name_folder(path: Path) -> str:
-    """The name of a slide's folder: the file's name, since two files may differ in their endings alone."""
-    return path.name
+def check_slides(slides: Sequence[Path], out: Path, floor: float, region: Path | None) -> None:
+    """Raise DataError for slides or settings that cannot be used together.
 
-
-def check_slides(slides: Sequence[Path], floor: float, region: Path | None) -> None:
-    """Raise DataError for two slides of one name, a floor that is no probability, one region for several slides."""
+    A slide's folder has the name of its file with its ending, since two files may differ in their endings alone.
+    """
     name, count = Counter(path.name for path in slides).most_common(1)[0]
     if count > 1:
         raise DataError("two slides have the same name", got=name, expected="different names", remedy="rename one")
+    for folder in (out / path.name for path in slides):
+        if folder.exists() and not folder.is_dir():
+            raise DataError(
+                "the results cannot be written",
+                got=f"a file at {folder}, where a folder would be",
+                expected="a folder, or nothing there",
+                remedy="choose another --out",
+            )
     if not 0 < floor <= 1:
         raise DataError("--floor cannot be used", got=floor, expected="above 0, at most 1", remedy="correct it")
     if region is not None and len(slides) > 1:
         raise DataError(
-            "--region is one slide's", got=f"{len(slides)} slides", expected="one slide", remedy="run each by itself"
+            "--region needs one slide", got=f"{len(slides)} slides", expected="one", remedy="run each by itself"
         )
 
 

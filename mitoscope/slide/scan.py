@@ -2,7 +2,7 @@
 
 import time
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 
 import numpy as np
@@ -12,7 +12,7 @@ from mitoscope.detect.tiles import Tile
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Slide
 from mitoscope.progress import progress
-from mitoscope.slide.ahead import ReadAhead
+from mitoscope.slide.ahead import ReadAhead, check_exists
 from mitoscope.slide.journal import Journal
 from mitoscope.slide.tissue import Tissue
 
@@ -75,6 +75,7 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
     waiting = [tile for tile in tiles if _name(tile) not in journal.done]
     before_mm2 = done_mm2 = sum(areas_mm2[_name(tile)] for tile in tiles if _name(tile) in journal.done)
     wait_s = network_s = 0.0
+    faults: list[Fault] = []
     with progress(round(tissue.area_mm2), unit="mm²", what=slide.path.name) as bar:
         bar.update(int(done_mm2))
         ahead = ReadAhead(lambda tile: detector.read(slide, tile), waiting, READ_AHEAD)
@@ -91,16 +92,17 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
             found = dict(zip(whole, detector.scan(list(whole), list(whole.values()), floor), strict=True))
             network_s += time.perf_counter() - started
             for tile, each in pixels.items():
-                journal.add(_name(tile), {"fault": asdict(each)} if isinstance(each, Fault) else found[tile].tolist())
+                if isinstance(each, Fault):
+                    faults.append(each)  # not in the journal: another start reads it again
+                else:
+                    journal.add(_name(tile), found[tile].tolist())
                 before, done_mm2 = int(done_mm2), done_mm2 + areas_mm2[_name(tile)]
                 bar.update(int(done_mm2) - before)
-    parts = [journal.done[_name(tile)] for tile in tiles]
-    faults = [Fault(**part["fault"]) for part in parts if isinstance(part, dict)]
     if tiles and len(faults) == len(tiles):
         raise InputError(
             f"no tile of {slide.path.name} can be read", got=faults[0].reason, expected="pixels", remedy="copy it again"
         )
-    arrays = [np.array(part).reshape(-1, 4) for part in parts if isinstance(part, list)]
+    arrays = [np.array(journal.done[name]).reshape(-1, 4) for name in map(_name, tiles) if name in journal.done]
     return Scan(np.concatenate([np.empty((0, 4)), *arrays]), faults, len(tiles), wait_s, network_s, ahead.busy_s,
                 done_mm2 - before_mm2)  # fmt: skip
 
@@ -132,10 +134,7 @@ def _get(
     try:
         return read.result()
     except InputError as error:
-        if not slide.path.exists():
-            raise InputError(
-                f"{slide.path.name} is gone", got="no such file any more", expected="the slide", remedy="run again"
-            ) from error
+        check_exists(slide)
         left, top, right, bottom = map(round, _measure_core(detector, slide, tile))
         return Fault(left, top, right - left, bottom - top, areas_mm2[_name(tile)], str(error.got))
 

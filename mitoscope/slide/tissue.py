@@ -7,17 +7,15 @@ alone would lose faint tissue, and on a field without glass it would cut the tis
 
 from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, floor
 
 import numpy as np
 from PIL import Image
 from scipy import ndimage
 
 from mitoscope.errors import InputError
-from mitoscope.images.slide import OVERVIEW_PX, Slide
+from mitoscope.images.slide import Slide
+from mitoscope.slide.overview import MASK_MPP, Overview, measure_mask
 
-MASK_MPP = 8.0  # µm per px
-OVERVIEW_SIDE_PX = 2000  # of the page's overview of a small slide, at most
 DENSITY_LIMITS = (0.03, 0.07)  # natural logarithm, mean of the colours: what Otsu's limit must lie between
 COLOUR_LIMITS = (0.03, 0.07)  # largest less smallest density of the three colours
 BLACK_DENSITY = 0.7  # a pixel of this density without colour is ink or a border, not tissue
@@ -68,62 +66,33 @@ class Tissue:
         return sums
 
     def measure_box_mm2(self, left_um: float, top_um: float, right_um: float, bottom_um: float) -> float:
-        """The area of the tissue in a box, by whole pixels of the mask; µm from the slide's upper left corner."""
+        """The area of the tissue in a box; µm from the slide's upper left corner."""
+        sums = self._sum_to(right_um, bottom_um) - self._sum_to(left_um, bottom_um)
+        sums += self._sum_to(left_um, top_um) - self._sum_to(right_um, top_um)
+        return max(round(sums, 6), 0.0) * self.mpp**2 / 1e6  # rounded: none is none
+
+    def _sum_to(self, x_um: float, y_um: float) -> float:
+        """Pixels of tissue above and to the left of a place; parts of pixels count as such."""
         height, width = self.mask.shape
-        x0, x1 = (min(max(place, 0), width) for place in (floor(left_um / self.mpp), ceil(right_um / self.mpp)))
-        y0, y1 = (min(max(place, 0), height) for place in (floor(top_um / self.mpp), ceil(bottom_um / self.mpp)))
-        sums = self._sums
-        return int(sums[y1, x1] - sums[y0, x1] - sums[y1, x0] + sums[y0, x0]) * self.mpp**2 / 1e6
+        x, y = min(max(x_um / self.mpp, 0), width), min(max(y_um / self.mpp, 0), height)
+        column, row = min(int(x), width - 1), min(int(y), height - 1)
+        (a, b), (c, d) = self._sums[row : row + 2, column : column + 2].tolist()
+        fx, fy = x - column, y - row
+        return (1 - fy) * ((1 - fx) * a + fx * b) + fy * ((1 - fx) * c + fx * d)  # type: ignore[no-any-return]
 
 
-def measure_mask(slide: Slide) -> tuple[int, int]:
-    """Height and width of a slide's mask, in pixels of `MASK_MPP`."""
-    return ceil(slide.height_px * slide.mpp.y / MASK_MPP), ceil(slide.width_px * slide.mpp.x / MASK_MPP)
-
-
-def read_overview(slide: Slide) -> np.ndarray:
-    """Read the overview that the page shows.
-
-    Returns:
-        uint8 (zoom * H, zoom * W, 3), RGB, for a mask of (H, W): a large slide at `MASK_MPP`, a smaller one finer by a
-        whole number, up to `OVERVIEW_SIDE_PX` along its longer side, but not finer than level 0. White outside.
-
-    Raises:
-        InputError: The slide cannot be read, or is too large.
-    """
-    own_mpp, shape = max(slide.mpp.x, slide.mpp.y), measure_mask(slide)
-    if shape[0] * shape[1] > OVERVIEW_PX:
-        raise InputError(
-            f"{slide.path.name} is too large",
-            got=f"{slide.width_px:,} x {slide.height_px:,} px of {own_mpp:g} µm",
-            expected=f"at most {OVERVIEW_PX * MASK_MPP**2 / 1e6:,.0f} mm²",
-            remedy="correct its µm per px with --mpp if it is wrong",
-        )
-    zoom = max(1, min(OVERVIEW_SIDE_PX // max(shape), floor(MASK_MPP / own_mpp)))
-    try:
-        read = slide.read_overview(MASK_MPP / zoom)
-    except InputError:  # a tile of level 0 is damaged, say; a smaller level may be whole
-        if zoom == 1:
-            raise
-        zoom = 1
-        read = slide.read_overview(MASK_MPP)
-    read = read[: zoom * shape[0], : zoom * shape[1]]  # a rounded µm per px may give one more
-    missing = [(0, zoom * side - have) for side, have in zip(shape, read.shape[:2], strict=True)]
-    return np.pad(read, [*missing, (0, 0)], constant_values=255)
-
-
-def find_tissue(slide: Slide, overview: np.ndarray) -> Tissue:
-    """Find the tissue of a slide.
+def find_tissue(slide: Slide, overview: Overview) -> Tissue:
+    """Find the tissue of a slide. Where pixels are damaged may be tissue, so they count as such.
 
     Args:
         slide: The slide.
-        overview: Of it, see `read_overview`.
+        overview: Of it.
 
     Raises:
         InputError: No tissue is found.
     """
     height, width = measure_mask(slide)
-    small = Image.fromarray(overview).resize((width, height), Image.Resampling.BOX)  # means of whole pixels
+    small = Image.fromarray(overview.pixels).resize((width, height), Image.Resampling.BOX)  # means of whole pixels
     mask = make_mask(np.asarray(small), MASK_MPP)
     if not mask.any():
         raise InputError(
@@ -132,6 +101,8 @@ def find_tissue(slide: Slide, overview: np.ndarray) -> Tissue:
             expected="tissue in an H&E stain",
             remedy="give its outline with --region if there is tissue",
         )
+    zoom = overview.pixels.shape[0] // height
+    mask |= overview.damaged.reshape(height, zoom, width, zoom).any(axis=(1, 3))
     return Tissue(mask, MASK_MPP, (slide.mpp.x, slide.mpp.y), "found")
 
 

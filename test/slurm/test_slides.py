@@ -57,7 +57,7 @@ def test_slides_outlive_a_node(
         cluster.until(lambda: any(read_lines(path) > 2 for path in out.glob(".*.work/tiles.jsonl")), "tiles")
         journal = next(path for path in out.glob(".*.work/tiles.jsonl") if read_lines(path) > 2)
         slide = journal.parent.name.removeprefix(".").removesuffix(".work")
-        number = json.loads((out / "slurm" / "queue.json").read_text())[str(out / "slurm" / slide)]
+        number = json.loads((out / "slurm" / "queue.json").read_text())[str(out / "slurm" / slide)][0]
         node = cluster.ask("squeue", "--noheader", "--array", f"--job={number}", "--format=%N")
         cluster.lose(node)
         assert not (out / slide).exists()  # it was lost in the middle

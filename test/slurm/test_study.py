@@ -66,7 +66,7 @@ def ctrl_c() -> Iterator[Callable[[], None]]:
 
 def starts(run: Path, logs: Path) -> list[list[int]]:
     """The epochs that each start of a fit printed."""
-    number = json.loads((logs / "queue.json").read_text())[str(run.resolve())]
+    number = json.loads((logs / "queue.json").read_text())[str(run.resolve())][0]
     texts = (logs / f"{number}_0_log.out").read_text().split("Starting with JobEnvironment")[1:]
     lines = [[line for line in text.splitlines() if line.startswith("epoch ")] for text in texts]
     return [[int(line.split()[1].partition("/")[0]) for line in start] for start in lines]
@@ -126,7 +126,7 @@ def test_a_job_that_is_broken_off_comes_back_and_resumes(
 ) -> None:
     launched = background(run_slurm, [job], tmp_path, A_NODE, poll_s=0.5)
     cluster.until((job.out / "last.ckpt").exists, "checkpoint")
-    (number,) = json.loads((tmp_path / "queue.json").read_text()).values()
+    ((number, _),) = json.loads((tmp_path / "queue.json").read_text()).values()
     cluster.ask(*command.split(), number)
     launched.result(300)
     first, again = starts(job.out, tmp_path)
@@ -188,4 +188,4 @@ def test_a_study_of_shares_is_one_array_and_scores_as_without_slurm(
     assert [each.trial.fraction for each in on_slurm] == [0.5, 1.0]
     assert all((a.p_atypical == b.p_atypical).all() for a, b in zip(on_slurm, here, strict=True))
     numbers = json.loads((logs / "queue.json").read_text()).values()
-    assert [number.partition("_")[2] for number in numbers] == ["0", "1"]
+    assert [number.partition("_")[2] for number, _ in numbers] == ["0", "1"]

@@ -10,6 +10,7 @@ from PIL import Image
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Mpp, Slide, open_slide
 from mitoscope.images.tiff_source import TiffSource
+from mitoscope.slide.overview import read_small
 
 openslide = pytest.importorskip("openslide", reason="needs openslide-python and openslide-bin (requirements-dev.txt)")
 
@@ -51,7 +52,7 @@ def test_three_readers_agree(pyramid: Path, pixels: np.ndarray) -> None:
     for slide in (own, theirs):
         assert np.array_equal(slide.read(0, 0, 1001, 803, 0.25), pixels)
         assert (slide.read(-20, 700, 20, 50, 0.25) == 255).all()  # outside
-    assert np.abs(own.read_overview(2).astype(int) - theirs.read_overview(2)).max() <= 4
+    assert np.abs(read_small(own, 2).pixels.astype(int) - read_small(theirs, 2).pixels).max() <= 4
 
 
 def test_tiffslide_agrees(pyramid: Path, pixels: np.ndarray) -> None:
@@ -67,7 +68,7 @@ def test_an_overview_is_nearly_the_same_with_and_without_levels(
     pyramid: Path, pixels: np.ndarray, tmp_path: Path
 ) -> None:
     flat = write(tmp_path / "flat.tif", [pixels])
-    first, second = (open_slide(path).read_overview(2.0).astype(int) for path in (pyramid, flat))
+    first, second = (read_small(open_slide(path), 2.0).pixels.astype(int) for path in (pyramid, flat))
     assert first.shape == (101, 126, 3)
     apart = np.abs(first - second)[:-1, :-1]
     assert apart.mean() <= 2 and apart.max() <= 10  # the level's own pixels lie up to one of level 0 beside

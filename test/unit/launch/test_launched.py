@@ -60,7 +60,7 @@ def test_slides_in_jobs_are_one_table(
     good = save_picture(tmp_path / "good.png", 0, size=(640, 480), dpi=(101600, 101600))
     (tmp_path / "bad.png").write_bytes(b"no picture")
     slides = [tmp_path / "bad.png", good, tmp_path / "lost.png"]
-    options = {"detector": detector_bundle, "classifier": tiny_bundle, "mpp": None, "region": None, "floor": 0.9,
+    options = {"detector": detector_bundle, "classifier": tiny_bundle, "mpp": None, "region": None, "floor": 0.3,
                "device": "cpu", "precision": "auto"}  # fmt: skip
     assert launch_slides(slides, tmp_path / "out", Resources(), **options) == 3
     with (tmp_path / "out" / "slides.csv").open(encoding="utf-8") as file:

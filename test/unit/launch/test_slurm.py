@@ -3,13 +3,14 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from mitoscope.errors import DataError
 from mitoscope.launch.job import Resources
-from mitoscope.launch.slurm import run_slurm
+from mitoscope.launch.slurm import hash_job, run_slurm
 from mitoscope.training.study.launch import ROOT, FitJob
 
 # What the queue says comes from the lines of a file, one a call, jobs separated by ";"; "down" is no answer.
@@ -44,6 +45,13 @@ def finish(job: FitJob, logs: Path, number: str) -> None:
         path.touch()
 
 
+def write_queue(logs: Path, numbers: dict[FitJob, str]) -> None:
+    """What an earlier command left."""
+    (logs / "queue.json").write_text(
+        json.dumps({str(job.out): [number, hash_job(job)] for job, number in numbers.items()})
+    )
+
+
 def test_all_fits_are_one_array(slurm: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     logs, jobs = tmp_path / "study" / "slurm", make_jobs(tmp_path / "study", 3)
     for fold, job in enumerate(jobs):
@@ -62,7 +70,9 @@ def test_all_fits_are_one_array(slurm: Path, tmp_path: Path, capsys: pytest.Capt
     assert "--cpus-per-task=3" in next(line for line in script.splitlines() if line.startswith("srun"))
     assert not (slurm / "submitted.1").exists()
     queue = json.loads((logs / "queue.json").read_text())
-    assert queue == {str(job.out): f"7_{fold}" for fold, job in enumerate(jobs)}
+    assert {folder: number for folder, (number, _) in queue.items()} == {
+        str(job.out): f"7_{fold}" for fold, job in enumerate(jobs)
+    }
     shown = capsys.readouterr().out
     assert "scancel 7" in shown
     assert "study fold 1 | PENDING (Resources)\n" in shown
@@ -74,7 +84,7 @@ def test_what_is_in_the_queue_is_waited_for_before_the_rest_is_submitted(
 ) -> None:
     logs, jobs = tmp_path / "study" / "slurm", make_jobs(tmp_path / "study", 3)
     logs.mkdir(parents=True)
-    (logs / "queue.json").write_text(json.dumps({str(jobs[0].out): "5_0", str(jobs[1].out): "5_1"}))
+    write_queue(logs, {jobs[0]: "5_0", jobs[1]: "5_1"})
     finish(jobs[0], logs, "5_0")
     finish(jobs[1], logs, "7_0")
     finish(jobs[2], logs, "7_1")
@@ -83,7 +93,8 @@ def test_what_is_in_the_queue_is_waited_for_before_the_rest_is_submitted(
     shown = capsys.readouterr().out
     assert shown.index("study fold 0 | finished") < shown.index("as job 7")
     assert "--array=0-1%2" in (slurm / "submitted.0").read_text()
-    assert json.loads((logs / "queue.json").read_text()) == {
+    queue = json.loads((logs / "queue.json").read_text())
+    assert {folder: number for folder, (number, _) in queue.items()} == {
         str(job.out): number for job, number in zip(jobs, ("5_0", "7_0", "7_1"), strict=True)
     }
 
@@ -92,9 +103,20 @@ def test_fits_that_are_all_in_the_queue_are_not_put_there_again(slurm: Path, tmp
     logs, jobs = tmp_path / "study" / "slurm", make_jobs(tmp_path / "study", 2)
     for fold, job in enumerate(jobs):
         finish(job, logs, f"5_{fold}")
-    (logs / "queue.json").write_text(json.dumps({str(job.out): f"5_{job.fold}" for job in jobs}))
+    write_queue(logs, {job: f"5_{job.fold}" for job in jobs})
     (slurm / "queue").write_text("5_0 RUNNING node1;5_1 PENDING (Priority)\n")
     run_slurm(jobs, logs, Resources(), poll_s=0)
+    assert not (slurm / "submitted.0").exists()
+
+
+def test_a_job_of_other_settings_is_not_waited_for_as_if_it_were_this_one(slurm: Path, tmp_path: Path) -> None:
+    logs, jobs = tmp_path / "study" / "slurm", make_jobs(tmp_path / "study", 2)
+    logs.mkdir(parents=True)
+    write_queue(logs, {jobs[0]: "5_0"})
+    (slurm / "queue").write_text("5_0 RUNNING node1\n")
+    others = [replace(job, settings=("epochs=9",)) for job in jobs]
+    with pytest.raises(DataError, match="study fold 0 is in Slurm's queue already: got job 5_0 with other settings"):
+        run_slurm(others, logs, Resources(), poll_s=0)
     assert not (slurm / "submitted.0").exists()
 
 

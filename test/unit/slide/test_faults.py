@@ -42,7 +42,9 @@ def test_a_full_disk_is_one_line(
             lines = capsys.readouterr().err.splitlines()
             faults = [line for line in lines if line.startswith("error: ")]
             assert len(faults) == 1 and "free space" in faults[0]
-            assert not (tmp_path / "out" / "a.tif").exists() and not (tmp_path / "out" / "slides.csv").exists()
+            assert not (tmp_path / "out" / "a.tif").exists()
+            if n_bytes > 200:  # there was room for the table of what waits
+                assert ",waiting," in (tmp_path / "out" / "slides.csv").read_text()
         assert main(arguments) == 0
     for name in ("detections.csv", "qupath.geojson"):
         assert (tmp_path / "out" / "a.tif" / name).read_bytes() == (tmp_path / "whole" / "a.tif" / name).read_bytes()

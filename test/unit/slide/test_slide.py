@@ -3,6 +3,7 @@
 import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from unit.slide.conftest import FIGURES, N_ATYPICAL
 from mitoscope.classify.classifier import Classifier
 from mitoscope.cli import main
 from mitoscope.detect.detector import Detector
+from mitoscope.detect.tiles import Tile
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Slide
 from mitoscope.slide import run as module
@@ -101,21 +103,128 @@ def test_the_same_figures_wherever_the_grid_lies(
     assert places == sorted(FIGURES)
 
 
-def test_a_broken_tile_is_named_and_counted(slide: Path, drawn: np.ndarray, truth: Truth, tmp_path: Path) -> None:
-    write_pyramid(slide, drawn, compression="zlib")
-    with tifffile.TiffFile(slide) as file:
+def damage(path: Path, x_px: int, y_px: int) -> None:
+    """Overwrite the tile of level 0 that holds a pixel."""
+    with tifffile.TiffFile(path) as file:
         page = file.pages[0]
-        number = (600 // 128) * (-(-1100 // 128)) + 330 // 128  # the tile under the figure at (330, 610)
+        number = (y_px // 128) * (-(-1100 // 128)) + x_px // 128
         at, length = page.dataoffsets[number], page.databytecounts[number]
-    with slide.open("r+b") as file:
+    with path.open("r+b") as file:
         file.seek(at)
         file.write(bytes(length))
+
+
+def test_a_broken_tile_is_named_and_counted(slide: Path, drawn: np.ndarray, truth: Truth, tmp_path: Path) -> None:
+    write_pyramid(slide, drawn, compression="zlib")
+    damage(slide, 330, 610)  # a figure
     summary = analyse(slide, tmp_path / "out", *truth, SETTINGS)
     tiles = summary["tiles"]
     assert 0 < tiles["n_unread"] < tiles["n_with_tissue"]
     assert all(fault["reason"] and fault["tissue_mm2"] > 0 for fault in tiles["unread"])
     assert any("could not be read: figures in" in text for text in summary["warnings"])
     assert 0 < summary["counts"]["n_mitotic_figures"] < len(FIGURES)
+
+
+@pytest.mark.parametrize("place", [(330, 610), (1090, 740)], ids=["a figure", "glass"])
+def test_a_broken_tile_of_a_slide_without_levels_is_named_too(
+    drawn: np.ndarray, truth: Truth, tmp_path: Path, place: tuple[int, int]
+) -> None:
+    """The overview is read from the same pixels. Nobody knows what they showed, so they count as tissue."""
+    path = tmp_path / "flat.tif"
+    tifffile.imwrite(path, drawn, photometric="rgb", tile=(128, 128), compression="zlib", **CM)
+    whole = analyse(path, tmp_path / "whole", *truth, SETTINGS)["counts"]
+    damage(path, *place)
+    summary = analyse(path, tmp_path / "out", *truth, SETTINGS)
+    (name, *others) = [fault for fault in summary["tiles"]["unread"] if inside(fault, *place)]
+    assert not others and name["tissue_mm2"] > 0
+    lost = [figure for figure in FIGURES if any(inside(fault, *figure) for fault in summary["tiles"]["unread"])]
+    assert (place in lost) == (place in FIGURES)
+    assert summary["counts"]["n_mitotic_figures"] == whole["n_mitotic_figures"] - len(lost)
+
+
+def inside(fault: dict[str, float], x_px: int, y_px: int) -> bool:
+    left, top = fault["x_px"], fault["y_px"]
+    return left <= x_px < left + fault["width_px"] and top <= y_px < top + fault["height_px"]
+
+
+def test_a_smaller_level_that_is_damaged_is_not_needed(
+    slide: Path, drawn: np.ndarray, truth: Truth, tmp_path: Path
+) -> None:
+    write_pyramid(slide, drawn, compression="zlib")
+    whole = analyse(slide, tmp_path / "whole", *truth, SETTINGS)["counts"]
+    with tifffile.TiffFile(slide) as file:
+        places = [(file.pages[2].dataoffsets[0], file.pages[2].databytecounts[0])]
+    with slide.open("r+b") as file:
+        for at, length in places:
+            file.seek(at)
+            file.write(bytes(length))
+    summary = analyse(slide, tmp_path / "out", *truth, SETTINGS)
+    assert summary["tiles"]["n_unread"] == 0
+    assert summary["counts"]["n_mitotic_figures"] == whole["n_mitotic_figures"]
+    assert summary["counts"]["tissue_mm2"] == pytest.approx(whole["tissue_mm2"], rel=0.03)
+
+
+@pytest.mark.usefixtures("committed")
+def test_what_could_not_be_read_is_read_again(
+    slide: Path, truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Detector.read
+
+    def fail(self: Detector, of: Slide, tile: Tile) -> np.ndarray:
+        if (tile.x.start, tile.y.start) == (0, 0):
+            raise InputError("no answer", got="a network that is down", expected="pixels", remedy="wait")
+        return read(self, of, tile)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Detector, "read", fail)
+        assert analyse(slide, tmp_path / "out", *truth, SETTINGS)["tiles"]["n_unread"] == 1
+    summary = analyse(slide, tmp_path / "out", *truth, SETTINGS)
+    assert not summary["was_finished"]
+    assert summary["tiles"]["n_unread"] == 0
+
+
+def test_a_slide_that_vanishes_while_figures_are_classified_is_no_result(
+    slide: Path, truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read = Slide.read
+
+    def vanish(self: Slide, x: int, y: int, width: int, *others: Any) -> np.ndarray:
+        if width == 128:  # a crop
+            slide.unlink(missing_ok=True)
+            raise InputError("a.tif cannot be read", got="no such file", expected="pixels", remedy="copy it again")
+        return read(self, x, y, width, *others)
+
+    monkeypatch.setattr(Slide, "read", vanish)
+    with pytest.raises(InputError, match="a.tif is gone"):
+        analyse(slide, tmp_path / "out", *truth, SETTINGS)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_slides_own_file_is_not_taken_for_its_folder(
+    slide: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(slide.parent)
+    before = slide.read_bytes()
+    assert main(["slide", slide.name, "--out", "."]) == 1
+    assert "the results cannot be written: got a file at a.tif, where a folder would be" in capsys.readouterr().err
+    assert slide.read_bytes() == before
+
+
+def test_a_floor_that_hides_mitotic_figures_is_refused(slide: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["slide", str(slide), "--out", str(slide.parent / "out"), "--floor", "0.6"]) == 1
+    assert "--floor cannot be used: got 0.6, expected at most the threshold of" in capsys.readouterr().err
+
+
+def test_an_image_of_which_nothing_can_be_read_is_refused(truth: Truth, tmp_path: Path) -> None:
+    flat = tmp_path / "flat.tif"
+    tifffile.imwrite(flat, np.zeros((128, 128, 3), np.uint8), photometric="rgb", compression="zlib", **CM)
+    with tifffile.TiffFile(flat) as file:
+        at = file.pages[0].dataoffsets[0]
+    with flat.open("r+b") as opened:
+        opened.seek(at)
+        opened.write(bytes(8))
+    with pytest.raises(InputError, match="cannot be read as an image of tissue"):
+        analyse(flat, tmp_path / "out", *truth, SETTINGS)
 
 
 @pytest.mark.usefixtures("committed")

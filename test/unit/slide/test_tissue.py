@@ -10,9 +10,10 @@ from PIL import Image
 from mitoscope.errors import DataError
 from mitoscope.images.slide import Mpp, Slide, open_slide
 from mitoscope.slide.export.outline import trace
+from mitoscope.slide.overview import read_overview
 from mitoscope.slide.region import read_region
 from mitoscope.slide.report.views import ArraySource
-from mitoscope.slide.tissue import Tissue, make_mask, read_overview
+from mitoscope.slide.tissue import Tissue, make_mask
 
 GLASS = 243
 DENSE, FAINT, EOSIN = (150, 80, 160), (228, 205, 225), (225, 140, 180)
@@ -126,6 +127,8 @@ def test_the_tissue_of_a_box() -> None:
     assert tissue.measure_box_mm2(-99, -99, 999, 999) == pytest.approx(tissue.area_mm2)
     assert tissue.measure_box_mm2(40, 16, 48, 24) == pytest.approx(64e-6)
     assert tissue.measure_box_mm2(0, 0, 40, 80) == 0
+    assert tissue.measure_box_mm2(44, 18, 46, 22) == pytest.approx(8e-6)  # a part of a pixel is a part of its area
+    assert tissue.measure_box_mm2(38, 14, 42, 18) == pytest.approx(4e-6)  # a corner of the tissue
 
 
 @pytest.mark.parametrize("side_px", [960, 961, 20_000])
@@ -134,7 +137,7 @@ def test_a_small_slide_has_a_finer_overview_of_the_same_places(side_px: int) -> 
         np.full((side_px // 4, side_px, 3), 243, np.uint8) if side_px < 10_000 else np.zeros((64, side_px, 3), np.uint8)
     )
     slide = Slide(Path("a"), ArraySource(pixels), Mpp(0.25, 0.25, "tags"), ())
-    rows, columns, _ = read_overview(slide).shape
+    rows, columns, _ = read_overview(slide).pixels.shape
     mask = ceil(pixels.shape[0] / 32), ceil(side_px / 32)
     zoom = columns // mask[1]
     assert (rows, columns) == (zoom * mask[0], zoom * mask[1])
