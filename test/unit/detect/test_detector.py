@@ -11,7 +11,7 @@ from mitoscope.bundle.manifest import Base
 from mitoscope.bundle.read import read_bundle
 from mitoscope.detect.detector import Detector
 from mitoscope.detect.task import check_task
-from mitoscope.errors import DeviceError, WeightsError
+from mitoscope.errors import DeviceError, InputError, WeightsError
 from mitoscope.images.slide import open_slide
 from mitoscope.networks.rtmdet import STRIDES
 
@@ -143,3 +143,26 @@ def test_a_bundle_of_another_task_is_refused(tiny_bundle: Path, detector_bundle:
     ):
         with pytest.raises(WeightsError, match="does not detect figures"):
             check_task(broken)
+
+
+def test_a_damaged_part_does_not_spoil_the_density_of_the_rest(
+    tissue: np.ndarray, make_detector: Callable, seer: Callable, tmp_path: Path
+) -> None:
+    """Every tile's pixels depend on windows all over the image; only the tile under the damage is refused."""
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, tissue, photometric="rgb", tile=(64, 64), compression="zlib", resolution=(40000, 40000),
+                     resolutionunit=3)  # fmt: skip
+    detector = make_detector(seer())
+    spec = replace(detector.bundle.input, density_mean=(0.3, 0.4, 0.3), density_std=(0.1, 0.1, 0.1))
+    detector = Detector(replace(detector.bundle, input=spec), detector.members, detector.device, "fp32")
+    first, *_, last = detector.plan(open_slide(path))
+    whole = detector.read(open_slide(path), first)
+    with tifffile.TiffFile(path) as file:
+        at, length = file.pages[0].dataoffsets[-1], file.pages[0].databytecounts[-1]
+    with path.open("r+b") as opened:
+        opened.seek(at)
+        opened.write(bytes(length))
+    slide = open_slide(path)
+    assert np.abs(detector.read(slide, first).astype(int) - whole).max() <= 3
+    with pytest.raises(InputError, match="cannot be read"):
+        detector.read(slide, last)
