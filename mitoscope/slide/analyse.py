@@ -133,7 +133,7 @@ def _find_tissue(slide: Slide, settings: Settings) -> tuple[Tissue, np.ndarray]:
     """The tissue, found or given, and the page's overview: uint8 (H, W, 3), RGB."""
     overview = read_overview(slide)
     tissue = find_tissue(slide, overview) if settings.region is None else read_region(settings.region, slide)
-    return tissue, np.where(overview.damaged[..., None], np.uint8(DAMAGED_COLOUR), overview.pixels)
+    return tissue, np.where(overview.damaged[..., None], np.array(DAMAGED_COLOUR, np.uint8), overview.pixels)
 
 
 def _make_mark(slide: Slide, detector: Detector, classifier: Classifier, settings: Settings) -> dict[str, Any]:

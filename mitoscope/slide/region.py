@@ -14,7 +14,8 @@ from mitoscope.errors import DataError
 from mitoscope.files import JSON_BYTES, read_file
 from mitoscope.images.slide import Slide
 from mitoscope.images.source import SIDE_LIMIT
-from mitoscope.slide.tissue import MASK_MPP, Tissue, measure_mask
+from mitoscope.slide.overview import MASK_MPP, measure_mask
+from mitoscope.slide.tissue import Tissue
 
 EXPECTED = "GeoJSON with a Polygon or MultiPolygon, in pixels of level 0, as QuPath exports annotations"
 
