@@ -31,7 +31,7 @@ coverage: $(VENV)/.dev  ## the fast tests, and the share of the lines that they 
 
 check: lint docs test  ## lint, types, docs and all tests: what CI runs
 	$(PYTEST) -n 2 --dist loadfile --timeout 900 -m "($(SLOW)) and not docker"
-	$(PYTEST) --timeout 900 -m docker
+	$(PYTEST) --timeout 900 -m docker test/container
 
 lint: $(VENV)/.dev  ## ruff, mypy, shellcheck
 	$(BIN)/ruff format --check .
