@@ -8,11 +8,11 @@ COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 
           --no-strip-extras --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" $(UPGRADE)
 
 # Tests that make test leaves out: they need minutes, or a program that many machines lack.
-SLOW   := slow or docker or browser or slurm
+SLOW   := slow or long or docker or browser or slurm
 # Two processes of one thread each are faster on two cores than one of two.
 PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: run run-detector expected-detector test coverage check lint docs lite detector-lite republish benchmark ablations detector-ablations leave-one-out external bench fuzz torture audit data \
+.PHONY: run run-detector expected-detector test coverage long check lint docs lite detector-lite republish benchmark ablations detector-ablations leave-one-out external bench fuzz torture audit data \
         expected lock clean help need-data fields
 
 run: $(VENV)/.run  ## classify the test stack with weights/lite and print a table
@@ -29,9 +29,12 @@ test: $(VENV)/.dev  ## the fast tests, some minutes
 coverage: $(VENV)/.dev  ## the fast tests, and the share of the lines that they run (at least 90 %)
 	$(PYTEST) -n 2 --dist loadfile --timeout 300 -m "not ($(SLOW))" --cov --cov-report=term
 
-check: lint docs test  ## lint, types, docs and all tests: what CI runs
-	$(PYTEST) -n 2 --dist loadfile --timeout 900 -m "($(SLOW)) and not docker"
+check: lint docs test  ## lint, types, docs and all tests but the long ones: what CI runs
+	$(PYTEST) -n 2 --dist loadfile --timeout 900 -m "($(SLOW)) and not (docker or long)"
 	$(PYTEST) --timeout 900 -m docker test/container
+
+long: $(VENV)/.dev  ## the tests that take minutes each: benchmarks, kills, full disks; before a release
+	$(PYTEST) --timeout 1800 -m long
 
 lint: $(VENV)/.dev  ## ruff, mypy, shellcheck
 	$(BIN)/ruff format --check .
@@ -171,10 +174,10 @@ clean:  ## remove .venv and what the commands here built
 $(VENV)/.run: requirements.txt requirements-build.txt pyproject.toml
 	@echo "installing the locked requirements into $(VENV): about 8 GB and some minutes the first time, with no output"
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --require-hashes -r requirements.txt -r requirements-build.txt
+	$(BIN)/pip install --quiet --no-compile --require-hashes -r requirements.txt -r requirements-build.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.run
-	$(BIN)/pip install --quiet --require-hashes -r requirements-dev.txt
+	$(BIN)/pip install --quiet --no-compile --require-hashes -r requirements-dev.txt
 	@touch $@

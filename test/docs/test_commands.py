@@ -142,7 +142,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.parametrize("page", [page for page in PAGES if any(block.is_run for block in read_blocks(page))],
                          ids=lambda page: page.name)  # fmt: skip
 def test_the_blocks_of_a_page_run_one_after_another(page: Path, folder: Path) -> None:

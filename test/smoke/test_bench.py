@@ -18,7 +18,7 @@ from model.classification import IMAGES_FOLDER
 from tools.bench.bundles import read_some, write_pickles
 
 ROOT = Path(__file__).resolve().parents[2]
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def run(module: str, folder: Path, *arguments: str | Path) -> dict[str, Any]:

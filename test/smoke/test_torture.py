@@ -12,7 +12,7 @@ from torture.repeat import OTHERS, repeat
 from torture.slides import kill_slide
 from torture.training import kill_training
 
-pytestmark = pytest.mark.slow
+pytestmark = pytest.mark.long
 
 
 def test_a_killed_inference_leaves_the_old_result_or_the_new_one(tmp_path: Path) -> None:

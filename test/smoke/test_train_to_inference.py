@@ -387,7 +387,7 @@ def test_a_killed_fit_resumed_equals_an_unbroken_one(study: Path, data_folder: P
         torch.testing.assert_close(tensor, unbroken[name], atol=0, rtol=0)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_best_epoch_is_remembered_where_the_folder_has_moved(study: Path, data_folder: Path, tmp_path: Path) -> None:
     fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET]
     best = ["--set", "keep=best", "--set", "epochs=6", "--set", "learning_rate=0.05"]
@@ -406,7 +406,7 @@ def test_a_best_epoch_is_remembered_where_the_folder_has_moved(study: Path, data
     assert (tmp_path / "moved" / name).read_bytes() == (tmp_path / "unbroken" / name).read_bytes()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.parametrize("already", ["nothing", "all epochs"])
 def test_a_full_disk_ends_in_one_line_and_loses_nothing(
     already: str, study: Path, data_folder: Path, tmp_path: Path

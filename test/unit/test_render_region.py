@@ -31,8 +31,7 @@ def pixels(committed: Path) -> np.ndarray:
         return np.asarray(image.convert("RGB"))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.long
 def test_the_committed_region_is_what_the_generator_draws(committed: Path, pixels: np.ndarray, tmp_path: Path) -> None:
     drawn = render_region.render_region()
     path = render_region.write_case(drawn, tmp_path)

@@ -19,7 +19,7 @@ def test_the_default_weights_give_the_known_probabilities(tmp_path: Path, capsys
     assert {"machine", "commit", "bundle", "speed", "stack_s", "precisions"} <= result.keys()
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_wrong_probabilities_are_bad(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     _, expected = selftest.find_sample()
     pages = json.loads(expected.read_text())

@@ -145,8 +145,14 @@ def test_the_default_weights_are_the_detectors(monkeypatch: pytest.MonkeyPatch, 
     assert module.FLOOR == 0.05  # as the command's help says
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("layout", [{"tile": (256, 256), "compression": "zlib"}, {"rowsperstrip": 5000}, "png"])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        pytest.param({"tile": (256, 256), "compression": "zlib"}, marks=pytest.mark.slow),
+        pytest.param({"rowsperstrip": 5000}, marks=pytest.mark.long),
+        pytest.param("png", marks=pytest.mark.long),
+    ],
+)
 def test_a_region_of_2_mm2_needs_little_memory(tmp_path: Path, detector_bundle: Path, layout: dict | str) -> None:
     torch.manual_seed(0)
     tiny = read_bundle(detector_bundle)
