@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError
-from mitoscope.networks.build import build_network, embed, find_runtime, restore_network
+from mitoscope.networks.build import build_network, embed, find_runtime, name_head, restore_network
 from mitoscope.networks.lora import Factors, split_adapter
 
 Adapter = tuple[str, Mapping[str, Tensor]]  # the member's file, and its tensors
@@ -152,8 +152,7 @@ def _plan(architecture: str, size_px: int) -> tuple[nn.Module, str]:
     """The network without memory, and the name of its last layer."""
     with torch.device("meta"):
         network = build_network(architecture, size_px)
-    last = network.get_classifier()  # type: ignore[operator]
-    return network, next(name for name, module in network.named_modules() if module is last)
+    return network, name_head(network)
 
 
 def _place(factors: Factors | None, device: torch.device, dtype: torch.dtype) -> Factors | None:
