@@ -100,6 +100,8 @@ def test_bad_options_are_one_clear_line(
         (["--embeddings", str(tmp_path)], "embeddings.json cannot be read"),
         (["--embeddings", str(embeddings_folder), "--probe", "svm"], "the probe svm is unknown"),
         (["--embeddings", str(embeddings_folder), "--probe", "probe", "knn", "--publish", "x"], "takes one probe"),
+        (["--embeddings", str(embeddings_folder), "--embed-base"], "--embed-base needs --publish"),
+        (["--embeddings", str(embeddings_folder), "--base", "x"], "--base needs --publish"),
     ):
         assert main([*common, *words]) == 1
         error = capsys.readouterr().err
