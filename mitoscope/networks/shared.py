@@ -16,7 +16,7 @@ from torch.nn import functional as F
 from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError
 from mitoscope.networks.build import build_network, embed, find_runtime, name_head, restore_network
-from mitoscope.networks.lora import Factors, split_adapter
+from mitoscope.networks.lora import Factors, reads_weight, split_adapter
 
 Adapter = tuple[str, Mapping[str, Tensor]]  # the member's file, and its tensors
 
@@ -165,9 +165,8 @@ def _is_simple(network: nn.Module, head: str, factors: Mapping[str, Factors], wh
     if whole.keys() != {f"{head}.weight", f"{head}.bias"}:
         return False
     modules = dict(network.named_modules())
-    # timm's attention with biases of its own for q and v uses the weight of qkv, and does not call the layer.
     return all(
-        isinstance(modules.get(layer), nn.Linear) and getattr(modules[layer.rpartition(".")[0]], "q_bias", None) is None
+        isinstance(modules.get(layer), nn.Linear) and not reads_weight(modules[layer.rpartition(".")[0]])
         for layer in factors
     )
 
