@@ -62,7 +62,7 @@ def embed(network: nn.Module, images: Tensor) -> Tensor:
 def name_head(network: nn.Module) -> str:
     """The name of a network's last layer, as `build_network` gives it, from timm."""
     head = network.get_classifier()  # type: ignore[operator]  # every timm network has it
-    return next(name for name, module in network.named_modules() if module is head)
+    return next(str(name) for name, module in network.named_modules() if module is head)
 
 
 def _build_foundation(known: Foundation, size_px: int) -> nn.Module:

@@ -59,14 +59,17 @@ def test_a_fraction_that_leaves_a_class_empty_is_one_clear_line(
     assert not (tmp_path / "study").exists()
 
 
-@pytest.mark.parametrize(("change", "message"), [
-    ({"fractions": (0.0,)}, "out of range"),
-    ({"seeds": (1, 1)}, "a seed is named twice"),
-    ({"methods": ("probe", "probe")}, "a method is named twice"),
-    ({"splits": ("case", "case")}, "a split is named twice"),
-    ({"grid": (("c", ("1", "1")),)}, "a value of c is named twice"),
-    ({"grid": (("c", ("1",)), ("c", ("2",)))}, "a setting of --grid is named twice"),
-])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fractions": (0.0,)}, "out of range"),
+        ({"seeds": (1, 1)}, "a seed is named twice"),
+        ({"methods": ("probe", "probe")}, "a method is named twice"),
+        ({"splits": ("case", "case")}, "a split is named twice"),
+        ({"grid": (("c", ("1", "1")),)}, "a value of c is named twice"),
+        ({"grid": (("c", ("1",)), ("c", ("2",)))}, "a setting of --grid is named twice"),
+    ],
+)
 def test_a_bad_plan_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
         Plan(**{"methods": ("probe",), **change})
@@ -108,7 +111,9 @@ def test_the_seen_test_is_of_each_cohort_that_was_learned_from() -> None:
         assert seen["case"].nunique() == 3
         assert "one" not in set(validation["cohort"])
     alone = made_crops({"left out": {"a0": 30, "a1": 30}, "one": {"d0": 90}})
-    with pytest.raises(DataError, match="too few cases remain for a test and a validation where cohort=left out is left out"):
+    with pytest.raises(
+        DataError, match="too few cases remain for a test and a validation where cohort=left out"
+    ):
         draw(alone, Trial("probe", left_out="cohort=left out"), plan)
 
 
