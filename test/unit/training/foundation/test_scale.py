@@ -111,9 +111,7 @@ def test_the_seen_test_is_of_each_cohort_that_was_learned_from() -> None:
         assert seen["case"].nunique() == 3
         assert "one" not in set(validation["cohort"])
     alone = made_crops({"left out": {"a0": 30, "a1": 30}, "one": {"d0": 90}})
-    with pytest.raises(
-        DataError, match="too few cases remain for a test and a validation where cohort=left out"
-    ):
+    with pytest.raises(DataError, match="too few cases remain for a test and a validation where cohort=left out"):
         draw(alone, Trial("probe", left_out="cohort=left out"), plan)
 
 
