@@ -97,7 +97,7 @@ def _read_given_base(wanted: Base, given: Path | None) -> bytes:
         with suppress(WeightsError):
             return _read(path, wanted.sha256)
     raise WeightsError(
-        f"the bundle does not hold its base {wanted.name or 'network'} (licence {wanted.licence})",
+        f"the bundle lacks its base {wanted.name or 'network'} (licence {wanted.licence})",
         got=f"no file with its hash in {str(given)!r}" if given else "no --base",
         expected=f"a .safetensors file with sha256 {wanted.sha256}",
         remedy="get it from its publisher and name the file or its folder with --base",

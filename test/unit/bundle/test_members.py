@@ -140,7 +140,7 @@ class TestABaseThatTheBundleLacks:
         ],
     )
     def test_another_or_none_is_refused(self, bundle: Bundle, tmp_path: Path, named: str | None, got: str) -> None:
-        reason = rf"does not hold its base someone/Network \(licence CC-BY-NC-ND-4.0\): got {got}, "
+        reason = rf"lacks its base someone/Network \(licence CC-BY-NC-ND-4.0\): got {got}, "
         with pytest.raises(WeightsError, match=f"{reason}expected .*sha256 {bundle.base.sha256}; .* with --base"):
             read_base(bundle, tmp_path / named if named else None)
 
