@@ -12,6 +12,7 @@ from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import case_groups, read_folds, write_folds
 from mitoscope.training.foundation.probe.store import Embeddings
 from mitoscope.training.foundation.scale.measure import Point, find_enough, score, summarise_seeds
+from mitoscope.training.foundation.scale.report import render_gap, render_leak
 from mitoscope.training.foundation.scale.run import Source, run_plan
 from mitoscope.training.foundation.scale.trials import TEST, Plan, Trial, draw
 
@@ -202,6 +203,26 @@ def test_the_interval_holds_the_mean_and_the_least_fraction_is_found() -> None:
     assert [find_enough(curve, metric) for metric in ("roc_auc", "balanced_accuracy")] == [0.5, 0.5]
     assert find_enough(curve[:2], "roc_auc") is None
     assert find_enough(curve_of({0.1: 3.0, 0.5: 0.5, 1.0: 3.0}), "roc_auc") == 1.0
+
+
+def test_leaks_and_gaps_are_shown_by_what_is_left_out_share_and_split() -> None:
+    scored = [
+        each
+        for split in ("case", "random")
+        for fraction in (0.5, 1.0)
+        for crops in ("test", "cohort=x")
+        for each in score(
+            Trial("probe", fraction=fraction, split=split, left_out="cohort=x"),
+            10,
+            predictions(1.0, 1).replace({"crops": {"test": crops}}),
+        )
+    ]
+    points = summarise_seeds(scored)
+    leaks, gaps = render_leak(points), render_gap(points)
+    for share in ("0.5", "1"):
+        assert f"| probe | cohort=x | {share} | test | +0.000" in leaks
+        for split in ("case", "random"):
+            assert f"| probe | cohort=x | {split} | {share} | +0.000" in gaps
 
 
 def test_fits_and_probes_stand_in_one_table(
