@@ -98,7 +98,8 @@ class Base:
     Attributes:
         sha256: Hash of the file.
         licence: SPDX name, or the publisher's name for it.
-        file: Name in the bundle's folder. None if the licence forbids passing it on: the user gives it (``--base``).
+        file: Name in the bundle's folder. None if the bundle does not hold it, by choice or because its licence
+            forbids passing it on: the user gives it (``--base``).
         name: Its source, such as ``"paige-ai/Virchow"``.
     """
 

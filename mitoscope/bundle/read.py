@@ -92,15 +92,15 @@ def read_base(bundle: Bundle, base: Path | None = None) -> bytes | None:
 
 
 def _read_given_base(wanted: Base, given: Path | None) -> bytes:
-    """Read the user's own copy of a base whose licence forbids passing it on."""
+    """Read the user's own copy of a base that the bundle does not hold."""
     for path in sorted(given.glob("*.safetensors")) if given and given.is_dir() else [given] if given else []:
         with suppress(WeightsError):
             return _read(path, wanted.sha256)
     raise WeightsError(
-        f"the bundle lacks its base {wanted.name or 'network'}, which the licence {wanted.licence} forbids to pass on",
+        f"the bundle lacks its base {wanted.name or 'network'} (licence {wanted.licence})",
         got=f"no file with its hash in {str(given)!r}" if given else "no --base",
         expected=f"a .safetensors file with sha256 {wanted.sha256}",
-        remedy="download it from its publisher and name the file or its folder with --base",
+        remedy="get it from its publisher and name the file or its folder with --base",
     )
 
 

@@ -59,6 +59,12 @@ def embed(network: nn.Module, images: Tensor) -> Tensor:
     return embeddings
 
 
+def name_head(network: nn.Module) -> str:
+    """The name of a network's last layer, as `build_network` gives it, from timm."""
+    head = network.get_classifier()  # type: ignore[operator]  # every timm network has it
+    return next(str(name) for name, module in network.named_modules() if module is head)
+
+
 def _build_foundation(known: Foundation, size_px: int) -> nn.Module:
     """A foundation model with random weights and one output."""
     import timm
@@ -232,7 +238,7 @@ def _match(
     """Convert a member's tensors, and refuse those of another network."""
     try:
         tensors = convert()
-        problem = next(_mismatches(network.state_dict(), tensors), None)
+        problem = next(list_mismatches(network.state_dict(), tensors), None)
     except (KeyError, RuntimeError) as error:
         if isinstance(error, RuntimeError) and describe_memory_error(error):
             raise
@@ -247,7 +253,7 @@ def _match(
     return tensors
 
 
-def _mismatches(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Iterator[str]:
+def list_mismatches(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Iterator[str]:
     """Describe every tensor that is missing, surplus, or of another shape or kind."""
     for name in sorted(expected.keys() | got.keys()):
         if name not in got:

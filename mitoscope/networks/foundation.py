@@ -33,7 +33,6 @@ class Foundation:
         std: See `InputSpec`.
         crop_px: Side of the central square of a crop of 128 px that it sees.
         size_px: Side of its input.
-        precision: What the publisher's example computes in, on a GPU.
     """
 
     hub: str
@@ -47,7 +46,6 @@ class Foundation:
     std: tuple[float, ...] = IMAGENET_STD
     crop_px: int = InputSpec.crop_px
     size_px: int = 224
-    precision: str = "fp32"
 
     @property
     def input(self) -> InputSpec:
@@ -100,11 +98,11 @@ def _dinov3(size: str, n_parameters: int, dimension: int) -> tuple[str, Foundati
 FOUNDATION: dict[str, Foundation] = {
     "virchow": Foundation(
         "paige-ai/Virchow", "vit_huge_patch14_224", 631_229_184, 2560, "apache-2.0",
-        _VIRCHOW, patch_mean=True, precision="fp16",
+        _VIRCHOW, patch_mean=True,
     ),
     "virchow2": Foundation(
         "paige-ai/Virchow2", "vit_huge_patch14_224", 631_239_424, 2560, "cc-by-nc-nd-4.0",
-        {**_VIRCHOW, "reg_tokens": 4}, patch_mean=True, precision="fp16",
+        {**_VIRCHOW, "reg_tokens": 4}, patch_mean=True,
     ),
     "uni": Foundation(
         "MahmoodLab/uni", "vit_large_patch16_224", 303_350_784, 1024, "cc-by-nc-nd-4.0",
@@ -115,16 +113,16 @@ FOUNDATION: dict[str, Foundation] = {
     ),
     "h-optimus-0": Foundation(
         "bioptimus/H-optimus-0", "vit_giant_patch14_reg4_dinov2", 1_134_774_272, 1536, "apache-2.0",
-        _OPTIMUS, precision="fp16", mean=_OPTIMUS_MEAN, std=_OPTIMUS_STD,
+        _OPTIMUS, mean=_OPTIMUS_MEAN, std=_OPTIMUS_STD,
     ),
     "h-optimus-1": Foundation(
         "bioptimus/H-optimus-1", "vit_giant_patch14_reg4_dinov2", 1_134_774_272, 1536, "cc-by-nc-nd-4.0",
-        _OPTIMUS, precision="fp16", mean=_OPTIMUS_MEAN, std=_OPTIMUS_STD,
+        _OPTIMUS, mean=_OPTIMUS_MEAN, std=_OPTIMUS_STD,
     ),
     # Its publisher resizes to 256 px and cuts out 224: of a crop of 128 px that is the central 112.
     "prov-gigapath": Foundation(
         "prov-gigapath/prov-gigapath", "vit_giant_patch14_dinov2", 1_134_953_984, 1536, "prov-gigapath-research-only",
-        _GIGAPATH, crop_px=112, precision="fp16",
+        _GIGAPATH, crop_px=112,
     ),
     **dict([
         _dinov3("small", 21_586_944, 384),

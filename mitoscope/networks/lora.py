@@ -81,6 +81,11 @@ def merge_adapter(base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], nam
     return merged
 
 
+def reads_weight(attention: object) -> bool:
+    """Whether timm's attention uses the weight of qkv and does not call the layer: factors would be ignored."""
+    return getattr(attention, "q_bias", None) is not None
+
+
 def _fit(weight: Tensor, a: Tensor, b: Tensor) -> bool:
     """Whether B A has the shape of the weight, or of a kernel of 1 × 1."""
     if a.ndim != 2 or b.ndim != 2 or len(a) != b.shape[1]:

@@ -15,8 +15,8 @@ from torch.nn import functional as F
 
 from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError
-from mitoscope.networks.build import build_network, embed, find_runtime, restore_network
-from mitoscope.networks.lora import Factors, split_adapter
+from mitoscope.networks.build import build_network, embed, find_runtime, name_head, restore_network
+from mitoscope.networks.lora import Factors, reads_weight, split_adapter
 
 Adapter = tuple[str, Mapping[str, Tensor]]  # the member's file, and its tensors
 
@@ -152,8 +152,7 @@ def _plan(architecture: str, size_px: int) -> tuple[nn.Module, str]:
     """The network without memory, and the name of its last layer."""
     with torch.device("meta"):
         network = build_network(architecture, size_px)
-    last = network.get_classifier()  # type: ignore[operator]
-    return network, next(name for name, module in network.named_modules() if module is last)
+    return network, name_head(network)
 
 
 def _place(factors: Factors | None, device: torch.device, dtype: torch.dtype) -> Factors | None:
@@ -166,9 +165,8 @@ def _is_simple(network: nn.Module, head: str, factors: Mapping[str, Factors], wh
     if whole.keys() != {f"{head}.weight", f"{head}.bias"}:
         return False
     modules = dict(network.named_modules())
-    # timm's attention with biases of its own for q and v uses the weight of qkv, and does not call the layer.
     return all(
-        isinstance(modules.get(layer), nn.Linear) and getattr(modules[layer.rpartition(".")[0]], "q_bias", None) is None
+        isinstance(modules.get(layer), nn.Linear) and not reads_weight(modules[layer.rpartition(".")[0]])
         for layer in factors
     )
 

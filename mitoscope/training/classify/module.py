@@ -11,6 +11,7 @@ from torchmetrics.classification import BinaryAUROC, MulticlassAccuracy
 
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.errors import DataError
+from mitoscope.networks.build import embed
 from mitoscope.training.augment import augment
 from mitoscope.training.classify.settings import ClassifyConfig
 from mitoscope.training.data.table import SUBCLASSES
@@ -75,7 +76,7 @@ class FoldModule(MemberModule):
         smoothing = self.config.part.label_smoothing
         targets = batch["targets"] + smoothing * (0.5 - batch["targets"])
         images, targets, subclasses = self._mix(images, targets, batch["subclasses"])
-        features = self.network.forward_head(self.network.forward_features(images), pre_logits=True)  # (B, width)
+        features = embed(self.network, images)  # (B, width)
         features = F.dropout(features, self.config.part.drop_rate)
         logits = _classifier(self.network)(features).squeeze(1)
         loss = focal_loss(logits, targets, self.config.part.focal_gamma)

@@ -41,6 +41,9 @@ def _probe(options: argparse.Namespace) -> None:
         raise DataError(
             "--publish takes one probe", got=", ".join(options.probe), expected="one --probe", remedy="name one"
         )
+    for option, given in (("--base", options.base), ("--embed-base", options.embed_base)):
+        if given and not options.publish:
+            raise DataError(f"{option} needs --publish", got=given, expected="--publish DIR", remedy="add it")
     settings = {name: configure_probe(name, options.set) for name in options.probe}
     data = _read_crops(options.data)
     embeddings = read_embeddings(options.embeddings, data)
@@ -175,7 +178,8 @@ def _add_scale(commands: Commands) -> None:
                        help="leave out each value of a column once, such as cohort")  # fmt: skip
     scale.add_argument("--grid", action="append", nargs="+", default=[], metavar="KEY VALUE",
                        help="values of a setting; may be repeated, for every combination")  # fmt: skip
-    scale.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change a setting of all fits")
+    scale.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
+                       help="change a setting of all probes, such as c=0.01, or of all fits")  # fmt: skip
     scale.add_argument("--hold-out", action="append", default=[], metavar="DOMAIN|COLUMN=VALUE",
                        help="scored by every run, never learned from; may be repeated")  # fmt: skip
     add_launcher(scale)

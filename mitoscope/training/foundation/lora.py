@@ -9,7 +9,7 @@ from peft.tuners.lora import LoraLayer
 from torch import Tensor, nn
 
 from mitoscope.errors import DataError
-from mitoscope.networks.lora import A, B
+from mitoscope.networks.lora import A, B, reads_weight
 from mitoscope.training.classify.settings import LORA_MODULES, QKV_PARTS, ClassifySettings, LoraSettings
 
 PEFT_NAME = "default"  # of the one adapter that peft holds
@@ -148,7 +148,7 @@ def _inject(network: nn.Module, settings: LoraSettings) -> None:
     for name in names:
         if not any(_matches(layer, name) for layer in adapted):
             raise _cannot(network, settings, f"no layer {name}")
-    if any(_uses_weight(network.get_submodule(layer.partition(".attn.")[0] + ".attn")) for layer in adapted
+    if any(reads_weight(network.get_submodule(layer.partition(".attn.")[0] + ".attn")) for layer in adapted
            if ".attn.qkv" in layer):  # fmt: skip
         raise _cannot(network, settings, "an attention that uses the weight of qkv and does not call the layer")
 
@@ -156,11 +156,6 @@ def _inject(network: nn.Module, settings: LoraSettings) -> None:
 def _matches(layer: str, name: str) -> bool:
     """Whether a layer is one of those that a setting names."""
     return re.fullmatch(LORA_MODULES[name], layer) is not None
-
-
-def _uses_weight(attention: Any) -> bool:  # noqa: ANN401 - timm's
-    """Whether timm's attention reads the weight of qkv: peft's factors would be ignored."""
-    return getattr(attention, "q_bias", None) is not None
 
 
 def _cannot(network: nn.Module, settings: LoraSettings, got: str) -> DataError:

@@ -66,7 +66,9 @@ def describe_base(name: str, path: Path) -> Base:
 
 
 def write_base(name: str, path: Path, out: Path) -> Base:
-    """Write a base as a .safetensors file, the form that inference reads; equal tensors give equal bytes.
+    """Write a base as a .safetensors file, the form that inference reads.
+
+    A .safetensors file is copied with its metadata. Of a .pth or .bin file equal tensors give equal bytes.
 
     Args:
         name: As for `find_weights`.

@@ -102,7 +102,7 @@ def assert_same(got: dict[str, torch.Tensor], expected: dict[str, torch.Tensor])
 
 
 class TestABaseThatTheBundleLacks:
-    """Its licence forbids passing it on, so the user names a folder or a file."""
+    """The user names a folder or a file."""
 
     @pytest.fixture
     def given(self, tmp_path: Path) -> Path:
@@ -140,7 +140,7 @@ class TestABaseThatTheBundleLacks:
         ],
     )
     def test_another_or_none_is_refused(self, bundle: Bundle, tmp_path: Path, named: str | None, got: str) -> None:
-        reason = f"lacks its base someone/Network, which the licence CC-BY-NC-ND-4.0 forbids to pass on: got {got}, "
+        reason = rf"lacks its base someone/Network \(licence CC-BY-NC-ND-4.0\): got {got}, "
         with pytest.raises(WeightsError, match=f"{reason}expected .*sha256 {bundle.base.sha256}; .* with --base"):
             read_base(bundle, tmp_path / named if named else None)
 

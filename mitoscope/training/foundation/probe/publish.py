@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from mitoscope.errors import DataError
+from mitoscope.networks.build import name_head
 from mitoscope.training.classify.members import StudyBase
 from mitoscope.training.classify.publish import BASE_FILE, check_base, check_classes, write_checked
 from mitoscope.training.data.table import CropData
@@ -69,7 +70,7 @@ def publish_probe(
         )
     check_base(StudyBase(embedder.base, embedder.path, embedder.name), out, stored=embed_base)
     described = describe_probe(probe, data, folds, embeddings, rule, out.resolve())
-    layer = _head_name(embedder)
+    layer = name_head(embedder.network)
     states = [_state(head, layer) for head in heads]
     if not embed_base:
         return write_checked(described, states, data, folds, probe.predictions, base=embedder.path)
@@ -77,13 +78,6 @@ def publish_probe(
     own = {name: tensor for name, tensor in base.items() if not name.startswith(f"{layer}.")}
     stored = replace(described, base=replace(embedder.base, file=BASE_FILE))
     return write_checked(stored, states, data, folds, probe.predictions, own)
-
-
-def _head_name(embedder: Embedder) -> str:
-    """The name of the layer that makes the logit."""
-    head = embedder.network.get_classifier()  # type: ignore[operator]  # every timm network has it
-    (name,) = (str(name) for name, module in embedder.network.named_modules() if module is head)
-    return name
 
 
 def _state(head: LinearHead, layer: str) -> dict[str, Tensor]:

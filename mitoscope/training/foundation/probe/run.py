@@ -22,6 +22,7 @@ from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds
 from mitoscope.training.foundation.probe.heads import Head, LinearHead, ProbeSettings, Split, fit_head
 from mitoscope.training.foundation.probe.store import Embeddings
+from mitoscope.training.foundation.weights import find_source
 from mitoscope.training.study.study import Study
 
 
@@ -107,7 +108,7 @@ def describe_probe(probe: Probe, data: CropData, folds: Folds, embeddings: Embed
     bundle = describe_bundle(Study(out, record, data, folds), probe.predictions, rule, out.name, out)
     seen = tuple(range(made_by["orientations"]))
     members = tuple(replace(member, kind="adapter", orientations=seen) for member in bundle.members)
-    base = Base(made_by["base_sha256"], made_by["licence"], name=made_by["network"])
+    base = Base(made_by["base_sha256"], made_by["licence"], name=find_source(made_by["network"]))
     return replace(bundle, members=members, base=base)
 
 

@@ -158,7 +158,7 @@ def find_enough(curve: Sequence[Point], metric: str) -> float | None:
 
 
 def compare(first: Point, second: Point, metric: str) -> tuple[float, Interval | None]:
-    """The first's mean less the second's, and its interval; paired where both were scored on the same crops."""
+    """The first's mean minus the second's, and its interval; paired where both were scored on the same crops."""
     column = METRICS.index(metric)
     difference = first.mean[metric] - second.mean[metric]
     if first.drawn is None or second.drawn is None:

@@ -129,10 +129,11 @@ def render_leak(points: Sequence[Point]) -> str:
         second = _partner(points, first) if first.trial.split == RANDOM else None
         if second is not None:
             shares = [_difference(first, second, metric) for metric in METRICS]
-            rows.append([_method(first), f"{first.trial.fraction:g}", first.crops, *shares])
-    head = ("method", "share", "scored on", *NAMES.values())
+            place = [_method(first), first.trial.left_out or "–", f"{first.trial.fraction:g}", first.crops]
+            rows.append([*place, *shares])
+    head = ("method", "left out", "share", "scored on", *NAMES.values())
     what = (
-        f"Random split less split by case. On *{TEST}*, the random split has learned from crops of the same slides: "
+        f"Random split minus split by case. On *{TEST}*, the random split has learned from crops of the same slides: "
         "what is above 0 there, and not on crops that were held out of both, is a leak. The two tests are of other "
         "crops, so their interval is not paired."
     )
@@ -160,18 +161,18 @@ def _difference(first: Point, second: Point, metric: str) -> str:
 
 def render_gap(points: Sequence[Point]) -> str:
     """How much worse a method is on what was left out than on the test crops; empty where nothing was."""
-    rows, gaps = [], dict[str, list[tuple[float, ...]]]()
+    rows = []
     for seen in (point for point in points if point.trial.left_out and point.crops == TEST):
         unseen = next(p for p in points if p.trial == seen.trial and p.crops == seen.trial.left_out)
         shares = [_difference(seen, unseen, metric) for metric in METRICS]
-        rows.append([_method(seen), seen.trial.left_out, *shares])
-        gaps.setdefault(_method(seen), []).append(tuple(seen.mean[m] - unseen.mean[m] for m in METRICS))
-    rows += [[name, "mean", *(f"{value:+.3f}" for value in np.mean(each, axis=0))] for name, each in gaps.items()]
+        trial = seen.trial
+        rows.append([_method(seen), trial.left_out, trial.split, f"{trial.fraction:g}", *shares])
+    head = ("method", "left out", "split", "share", *NAMES.values())
     what = (
-        "Seen less unseen: the test crops, of the cohorts that were learned from, against the cohort that was left "
+        "Seen minus unseen: the test crops, of the cohorts that were learned from, against the cohort that was left "
         "out. The two hold different crops: a cohort may be hard by itself."
     )
-    return f"{what}\n\n{render_table(('method', 'left out', *NAMES.values()), rows)}\n" if rows else ""
+    return f"{what}\n\n{render_table(head, rows)}\n" if rows else ""
 
 
 def plot_curves(points: Sequence[Point], path: Path, title: str) -> None:

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ from mitoscope.training.presets import configure
 from mitoscope.training.settings import FitConfig
 from mitoscope.training.study.launch import FitJob
 
+OF_PROBES = {item.name for item in fields(ProbeSettings)}
 TRIAL, PREDICTIONS = "trial.json", "predictions.csv"
 Launch = Callable[[list[FitJob]], None]
 
@@ -39,7 +40,7 @@ class Source:
         folder: The data folder.
         data: Its crops.
         embeddings: Of them; None where no probe is asked for.
-        settings: ``key=value`` changes to every preset of a fit.
+        settings: ``key=value`` changes: those of `ProbeSettings` to every probe, others to every preset of a fit.
     """
 
     folder: Path
@@ -77,9 +78,10 @@ def run_plan(plan: Plan, source: Source, out: Path, launch: Launch) -> list[Scor
         launch: Runs the fits, e.g. `mitoscope.training.study.launch.run_local`.
 
     Raises:
-        DataError: Before anything is run: a fraction leaves a class empty, a method is unknown, or a trial's folder
-            holds another trial. Later: a fit failed.
+        DataError: Before anything is run: a fraction leaves a class empty, a method is unknown, no method has a
+            setting, or a trial's folder holds another trial. Later: a fit failed.
     """
+    _check_settings(plan, source)
     works = [_prepare(trial, plan, source, out) for trial in plan.list_trials(source.data.table)]
     todo = [work for work in works if not _is_done(work)]
     if len(todo) < len(works):
@@ -100,18 +102,44 @@ def run_plan(plan: Plan, source: Source, out: Path, launch: Launch) -> list[Scor
     return [each for work in works for each in _score(work, source.data)]
 
 
+def _check_settings(plan: Plan, source: Source) -> None:
+    """Refuse a setting that would change nothing."""
+    kinds = {method in PROBES for method in plan.methods}
+    for setting in source.settings:
+        if _is_of_probe(setting) not in kinds:
+            raise DataError(
+                f"--set {setting} changes no method of this study",
+                got=", ".join(plan.methods),
+                expected=f"a setting of a probe ({', '.join(sorted(OF_PROBES))}), beside a probe; "
+                "or of a fit, beside a preset",
+                remedy="remove it, or name another --method",
+            )
+
+
+def _is_of_probe(setting: str) -> bool:
+    """Whether a ``key=value`` belongs to a probe."""
+    return setting.partition("=")[0] in OF_PROBES
+
+
+def _settings(trial: Trial, source: Source) -> tuple[str, ...]:
+    """All changes to a trial's method: the study's, its own, and the seed of a fit."""
+    is_probe = trial.method in PROBES
+    common = [setting for setting in source.settings if _is_of_probe(setting) == is_probe]
+    return (*common, *trial.settings, *(() if is_probe else (f"seed={trial.seed}",)))
+
+
 def _prepare(trial: Trial, plan: Plan, source: Source, out: Path) -> Work:
     """Draw a trial's crops and check its settings."""
     method: ProbeSettings | FitConfig[Any]
     if trial.method in PROBES:
-        method = configure_probe(trial.method, trial.settings)
+        method = configure_probe(trial.method, _settings(trial, source))
         if source.embeddings is None:
             raise DataError(
                 f"{trial.method} needs --embeddings", got="none", expected="a folder that embed wrote", remedy="add it"
             )
         identity = hashlib.sha256(json.dumps([asdict(method), source.embeddings.sha256]).encode()).hexdigest()
     else:
-        method = configure(trial.method, [*source.settings, *trial.settings, f"seed={trial.seed}"])
+        method = configure(trial.method, _settings(trial, source))
         check_task(source.data, method)
         identity = method.sha256
     folds = draw(source.data, trial, plan)
@@ -142,8 +170,8 @@ def _is_done(work: Work) -> bool:
 def _job(work: Work, source: Source) -> FitJob:
     """The fit of a trial."""
     trial = work.trial
-    settings = (*source.settings, *trial.settings, f"seed={trial.seed}")
-    return FitJob(source.folder, work.folder / "folds.json", 0, work.folder / "fit", trial.method, settings)
+    folds, out = work.folder / "folds.json", work.folder / "fit"
+    return FitJob(source.folder, folds, 0, out, trial.method, _settings(trial, source))
 
 
 def _predict_probe(work: Work, source: Source) -> tuple[pd.DataFrame, dict[str, Any]]:

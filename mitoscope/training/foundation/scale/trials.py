@@ -10,7 +10,7 @@ import pandas as pd
 
 from mitoscope.errors import DataError
 from mitoscope.training.data.table import CropData
-from mitoscope.training.folds import Folds, case_groups, check_folds, held_out_mask, split_groups
+from mitoscope.training.folds import N_FOLDS, Folds, case_groups, check_folds, held_out_mask, split_groups
 
 VALIDATION, TEST = "validation", "test"
 CASE, RANDOM = SPLITS = ("case", "random")
@@ -49,7 +49,7 @@ class Plan:
 
     Attributes:
         methods: See `Trial`.
-        grid: Values by setting, such as ``{"rank": ("1", "8")}``.
+        grid: Settings, each with its values, such as ``(("lora.rank", ("1", "8")),)``.
         fractions: See `Trial`.
         seeds: See `Trial`.
         splits: See `Trial`.
@@ -66,8 +66,16 @@ class Plan:
     hold_out: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        for what, values in (("fraction", self.fractions), ("seed", self.seeds)):
-            if len(set(values)) < len(values) or not values:
+        named: list[tuple[str, Sequence[object]]] = [
+            ("method", self.methods),
+            ("fraction", self.fractions),
+            ("seed", self.seeds),
+            ("split", self.splits),
+            ("setting of --grid", [key for key, _ in self.grid]),
+            *((f"value of {key}", values) for key, values in self.grid),
+        ]
+        for what, values in named:
+            if len(set(values)) < len(values):
                 raise DataError(f"a {what} is named twice", got=list(values), expected="each once", remedy="correct it")
         for fraction in self.fractions:
             if not 0 < fraction <= 1:
@@ -117,7 +125,8 @@ def draw(data: CropData, trial: Trial, plan: Plan) -> Folds:
     A fifth of the crops that are not held out is the test, if the plan has one; a fifth of the rest validates and
     places the threshold, whatever the fraction; of the others the fraction is drawn. Cases are drawn in a random order
     and whole, but for the last one, of which only as many crops are taken as are needed. A smaller fraction of the
-    same seed is a part of a larger one. What is not drawn is not used.
+    same seed is a part of a larger one. What is not drawn is not used. Where a cohort is left out, each fifth is taken
+    from every other cohort that has two cases or more: the test never holds a cohort of which nothing was learned.
 
     Args:
         data: The crops.
@@ -135,7 +144,7 @@ def draw(data: CropData, trial: Trial, plan: Plan) -> Folds:
 
     def take_fifth() -> list[str]:
         nonlocal left
-        first, *_ = split_groups(table[left], groups[left], trial.seed)
+        first = _take_fifth(table[left], groups[left], trial)
         left = left & ~table["image_id"].isin(first).to_numpy()
         return first
 
@@ -153,6 +162,27 @@ def draw(data: CropData, trial: Trial, plan: Plan) -> Folds:
     )
     check_folds(folds, data)
     return folds
+
+
+def _take_fifth(table: pd.DataFrame, groups: pd.Series, trial: Trial) -> list[str]:
+    """The ids of a fifth of the groups; where a cohort is left out, of each other cohort's.
+
+    The seed chooses the part: the same large groups are in the first part whatever the shuffle.
+    """
+    if not trial.left_out:
+        return split_groups(table, groups, trial.seed)[trial.seed % N_FOLDS]
+    column, taken = trial.left_out.rpartition("=")[0], list[str]()
+    for _, own in table.groupby(column, dropna=False):
+        if (count := min(N_FOLDS, groups[own.index].nunique())) > 1:
+            taken += split_groups(own, groups[own.index], trial.seed, count)[trial.seed % count]
+    if not taken:
+        raise DataError(
+            f"too few cases remain for a test and a validation where {trial.left_out} is left out",
+            got=f"one case in each other {column}",
+            expected=f"three cases or more in one {column}",
+            remedy="use more data, or leave out the values of another column",
+        )
+    return taken
 
 
 def _draw_fraction(table: pd.DataFrame, groups: pd.Series, trial: Trial) -> tuple[list[str], list[str]]:

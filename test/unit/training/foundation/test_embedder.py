@@ -87,11 +87,26 @@ def test_what_is_no_weights_file_is_refused(tmp_path: Path, name: str) -> None:
 
 def test_a_base_of_another_architecture_is_refused(base: Path) -> None:
     with pytest.raises(
-        DataError, match=r"test_vit.safetensors does not hold this network's weights: got no tensor reg_token"
+        DataError, match=r"test_vit.safetensors does not hold this network's weights: got no tensor blocks.0"
     ):
         build_embedder("test_vit2", base)
     with pytest.raises(WeightsError, match="architecture 'vit_xxl'"):
         build_embedder("vit_xxl", base)
+
+
+def test_a_base_with_surplus_tensors_is_refused(
+    base: Path, state: dict[str, torch.Tensor], tmp_path: Path, stack: np.ndarray
+) -> None:
+    for surplus in ("blocks.0.ls1.gamma", "blocks.17.norm1.weight"):  # UNI's LayerScale; a deeper ViT
+        path = tmp_path / "surplus.safetensors"
+        safetensors.torch.save_file(state | {surplus: torch.ones(64)}, path)
+        with pytest.raises(DataError, match=f"got a surplus tensor {surplus}, expected every tensor but those of head"):
+            build_embedder("test_vit", path)
+    published = tmp_path / "published.safetensors"
+    safetensors.torch.save_file(state | {"mask_token": torch.ones(1, 64), "head.weight": torch.ones(9, 64)}, published)
+    torch.testing.assert_close(
+        build_embedder("test_vit", published).embed(stack[:1]), build_embedder("test_vit", base).embed(stack[:1])
+    )
 
 
 def test_a_pickle_that_holds_code_is_refused(tmp_path: Path) -> None:

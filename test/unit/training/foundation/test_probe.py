@@ -46,8 +46,8 @@ def test_each_crop_is_predicted_by_the_head_that_never_saw_its_fold(
 
 
 def test_the_command_writes_metrics_and_a_bundle_that_inference_runs(
-    data_folder: Path, data: CropData, folds: Folds, probe: Probe, embeddings_folder: Path, base: Path, tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
+    data_folder: Path, data: CropData, folds: Folds, probe: Probe, embeddings_folder: Path, base: Path,
+    embedder: Embedder, tmp_path: Path, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     out, bundle = tmp_path / "results", tmp_path / "tiny"
     command = ["train", "probe", "--data", data_folder, "--embeddings", embeddings_folder, "--hold-out", HOLD_OUT]
@@ -61,8 +61,8 @@ def test_the_command_writes_metrics_and_a_bundle_that_inference_runs(
 
     written = read_bundle(bundle)
     assert [member.kind for member in written.members] == ["adapter"] * 5
-    assert written.base is not None
-    assert (written.base.file, len(list(bundle.glob("*.safetensors")))) == (None, 5)
+    assert written.base == embedder.base  # named as if it were stored
+    assert len(list(bundle.glob("*.safetensors"))) == 5
     assert "logistic regression on its embeddings, with C = 0.01" in " ".join(
         (bundle / "README.md").read_text().split()
     )
@@ -100,6 +100,8 @@ def test_bad_options_are_one_clear_line(
         (["--embeddings", str(tmp_path)], "embeddings.json cannot be read"),
         (["--embeddings", str(embeddings_folder), "--probe", "svm"], "the probe svm is unknown"),
         (["--embeddings", str(embeddings_folder), "--probe", "probe", "knn", "--publish", "x"], "takes one probe"),
+        (["--embeddings", str(embeddings_folder), "--embed-base"], "--embed-base needs --publish"),
+        (["--embeddings", str(embeddings_folder), "--base", "x"], "--base needs --publish"),
     ):
         assert main([*common, *words]) == 1
         error = capsys.readouterr().err

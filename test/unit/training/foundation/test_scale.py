@@ -1,5 +1,6 @@
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import case_groups, read_folds, write_folds
 from mitoscope.training.foundation.probe.store import Embeddings
 from mitoscope.training.foundation.scale.measure import Point, find_enough, score, summarise_seeds
+from mitoscope.training.foundation.scale.report import render_gap, render_leak
 from mitoscope.training.foundation.scale.run import Source, run_plan
 from mitoscope.training.foundation.scale.trials import TEST, Plan, Trial, draw
 
@@ -58,10 +60,73 @@ def test_a_fraction_that_leaves_a_class_empty_is_one_clear_line(
     assert not (tmp_path / "study").exists()
 
 
-@pytest.mark.parametrize(("change", "message"), [({"fractions": (0.0,)}, "out of range"), ({"seeds": (1, 1)}, "twice")])
-def test_a_bad_plan_is_refused(change: dict[str, tuple[float, ...]], message: str) -> None:
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"fractions": (0.0,)}, "out of range"),
+        ({"seeds": (1, 1)}, "a seed is named twice"),
+        ({"methods": ("probe", "probe")}, "a method is named twice"),
+        ({"splits": ("case", "case")}, "a split is named twice"),
+        ({"grid": (("c", ("1", "1")),)}, "a value of c is named twice"),
+        ({"grid": (("c", ("1",)), ("c", ("2",)))}, "a setting of --grid is named twice"),
+    ],
+)
+def test_a_bad_plan_is_refused(change: dict[str, Any], message: str) -> None:
     with pytest.raises(DataError, match=message):
-        Plan(("probe",), **change)  # type: ignore[arg-type]
+        Plan(**{"methods": ("probe",), **change})
+
+
+def made_crops(groups: dict[str, dict[str, int]]) -> CropData:
+    """Crops without pixels: by cohort, the number of crops of each case; every third is atypical."""
+    rows = [(cohort, case) for cohort, cases in groups.items() for case, n in cases.items() for _ in range(n)]
+    table = pd.DataFrame(rows, columns=["cohort", "case"])
+    table["image_id"] = [f"made/{row}" for row in range(len(table))]
+    table["label"] = np.where(np.arange(len(table)) % 3 == 0, "atypical", "normal")
+    table["domain"], table["source"], table["part"] = "breast", table["cohort"], ""
+    return CropData(table, np.zeros((len(table), 0)))
+
+
+def test_seeds_give_different_tests_where_few_large_cases_are_split() -> None:
+    data = made_crops({"one": {f"slide{k}": n for k, n in enumerate((200, 150, 120, 90, 80, 60, 40, 30))}})
+    plan = Plan(("probe",))
+    tests = [cases_of(data, draw(data, Trial("probe", seed=seed), plan).held_out[TEST]) for seed in range(42, 47)]
+    assert len({frozenset(cases) for cases in tests}) == 5
+    assert set.union(*tests) == set(data.table["case"])
+
+
+def test_the_seen_test_is_of_each_cohort_that_was_learned_from() -> None:
+    cohorts = {
+        "left out": {f"a{k}": 12 for k in range(6)},
+        "many": {f"b{k}": 12 for k in range(10)},
+        "two": {"c0": 12, "c1": 15},
+        "one": {"d0": 90},
+    }
+    data = made_crops(cohorts)
+    plan = Plan(("probe",), leave_one_out="cohort")
+    for seed in range(5):
+        folds = draw(data, Trial("probe", seed=seed, left_out="cohort=left out"), plan)
+        seen, validation, learned = (
+            data.table.iloc[data.rows_of(list(ids))] for ids in (folds.held_out[TEST], *folds.folds)
+        )
+        assert set(seen["cohort"]) == {"many", "two"} <= set(learned["cohort"])
+        assert seen["case"].nunique() == 3
+        assert "one" not in set(validation["cohort"])
+    alone = made_crops({"left out": {"a0": 30, "a1": 30}, "one": {"d0": 90}})
+    with pytest.raises(DataError, match="too few cases remain for a test and a validation where cohort=left out"):
+        draw(alone, Trial("probe", left_out="cohort=left out"), plan)
+
+
+def test_a_setting_changes_the_methods_that_have_it_or_is_refused(
+    data: CropData, embeddings: Embeddings, tmp_path: Path
+) -> None:
+    plan = Plan(("probe",), hold_out=HOLD_OUT)
+    run_plan(plan, Source(tmp_path, data, embeddings, ("c=0.01",)), tmp_path / "study", lambda _: None)
+    (trial,) = (tmp_path / "study").glob("trials/*/trial.json")
+    assert json.loads(trial.read_text())["learned"] == {"c": 0.01}
+    for method, setting in (("probe", "epochs=1"), ("smoke", "c=0.01")):
+        source = Source(tmp_path, data, embeddings, (setting,))
+        with pytest.raises(DataError, match=f"--set {setting} changes no method of this study: got {method}"):
+            run_plan(Plan((method,), hold_out=HOLD_OUT), source, tmp_path / "other", lambda _: None)
 
 
 def test_a_study_runs_once_and_grows(
@@ -93,11 +158,11 @@ def test_leaks_and_gaps_have_tables(
     command = ["train", "scale", "--data", str(data_folder), "--embeddings", str(embeddings_folder), "--seeds", "1"]
     command += ["--method", "probe-uni"]
     assert main([*command, "--split", "case", "random", "--out", str(tmp_path / "leak")]) == 0, capsys.readouterr().err
-    assert "Random split less split by case" in (tmp_path / "leak" / "tables.md").read_text()
+    assert "Random split minus split by case" in (tmp_path / "leak" / "tables.md").read_text()
     assert main([*command, "--leave-one-out", "domain", "--out", str(tmp_path / "gap")]) == 0
     text = (tmp_path / "gap" / "tables.md").read_text()
-    assert "| probe-uni | domain=breast |" in text
-    assert "| probe-uni | mean |" in text
+    assert "Seen minus unseen" in text
+    assert "| probe-uni | domain=breast | case | 1 |" in text.partition("Seen minus unseen")[2]
     assert (tmp_path / "gap" / "points-1.svg").is_file()
 
 
@@ -138,6 +203,26 @@ def test_the_interval_holds_the_mean_and_the_least_fraction_is_found() -> None:
     assert [find_enough(curve, metric) for metric in ("roc_auc", "balanced_accuracy")] == [0.5, 0.5]
     assert find_enough(curve[:2], "roc_auc") is None
     assert find_enough(curve_of({0.1: 3.0, 0.5: 0.5, 1.0: 3.0}), "roc_auc") == 1.0
+
+
+def test_leaks_and_gaps_are_shown_by_what_is_left_out_share_and_split() -> None:
+    scored = [
+        each
+        for split in ("case", "random")
+        for fraction in (0.5, 1.0)
+        for crops in ("test", "cohort=x")
+        for each in score(
+            Trial("probe", fraction=fraction, split=split, left_out="cohort=x"),
+            10,
+            predictions(1.0, 1).replace({"crops": {"test": crops}}),
+        )
+    ]
+    points = summarise_seeds(scored)
+    leaks, gaps = render_leak(points), render_gap(points)
+    for share in ("0.5", "1"):
+        assert f"| probe | cohort=x | {share} | test | +0.000" in leaks
+        for split in ("case", "random"):
+            assert f"| probe | cohort=x | {split} | {share} | +0.000" in gaps
 
 
 def test_fits_and_probes_stand_in_one_table(
