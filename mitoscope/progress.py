@@ -22,9 +22,9 @@ class Progress:
     """What `progress` yields; not made directly."""
 
     def __init__(
-        self, total: int, unit: str, what: str, bar: "tqdm[NoReturn] | None", clock: Callable[[], float]
+        self, total: int, done: int, unit: str, what: str, bar: "tqdm[NoReturn] | None", clock: Callable[[], float]
     ) -> None:
-        self.total, self.unit, self.what, self.n_done = total, unit, what, 0
+        self.total, self.unit, self.what, self.n_done, self._n_before = total, unit, what, done, done
         self._bar, self._clock = bar, clock
         self._start_s = self._line_s = clock()
         self._line_at = 0
@@ -55,7 +55,7 @@ class Progress:
 
     def _rate(self) -> str:
         """Speed so far, and the time that is left at that speed."""
-        per_s = self.n_done / (self._clock() - self._start_s)
+        per_s = (self.n_done - self._n_before) / (self._clock() - self._start_s)
         return f"{per_s:,.3g} a second, {_spell_time((self.total - self.n_done) / per_s)} left" if per_s else "starting"
 
     def _print(self, text: str) -> None:
@@ -65,13 +65,16 @@ class Progress:
 
 
 @contextmanager
-def progress(total: int, *, unit: str, what: str, clock: Callable[[], float] = time.monotonic) -> Iterator[Progress]:
+def progress(
+    total: int, *, unit: str, what: str, done: int = 0, clock: Callable[[], float] = time.monotonic
+) -> Iterator[Progress]:
     """Show how far some work is.
 
     Args:
         total: How many units there are.
         unit: What is counted, in the plural, such as ``"crops"``.
         what: What is done, such as ``"scoring"``.
+        done: Units that an earlier process did; they do not count for the speed.
         clock: Seconds, for tests.
 
     Yields:
@@ -83,13 +86,13 @@ def progress(total: int, *, unit: str, what: str, clock: Callable[[], float] = t
         ...         bar.update()
     """
     if not sys.stderr.isatty():
-        plain = Progress(total, unit, what, None, clock)
+        plain = Progress(total, done, unit, what, None, clock)
         yield plain
         plain.finish()
         return
     bar: tqdm[NoReturn]
-    with tqdm(total=total, unit=f" {unit}", desc=what, delay=BAR_DELAY_S, file=sys.stderr) as bar:
-        yield Progress(total, unit, what, bar, clock)
+    with tqdm(total=total, initial=done, unit=f" {unit}", desc=what, delay=BAR_DELAY_S, file=sys.stderr) as bar:
+        yield Progress(total, done, unit, what, bar, clock)
 
 
 def _spell_time(seconds: float) -> str:

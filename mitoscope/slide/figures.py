@@ -69,8 +69,7 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
     slide.measure_scale(classifier.bundle.input.mpp)  # raises here, not for each crop
     wait_s = network_s = 0.0
     waiting = [number for number in range(len(points)) if str(number) not in journal.done]
-    with progress(len(points), unit="figures", what="classifying") as bar:
-        bar.update(len(points) - len(waiting))
+    with progress(len(points), unit="figures", what="classifying", done=len(points) - len(waiting)) as bar:
         ahead = ReadAhead(
             lambda batch: _read_crops(classifier, slide, points[batch]), _cut(classifier, waiting), READ_AHEAD
         )

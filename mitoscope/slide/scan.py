@@ -76,8 +76,7 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
     before_mm2 = done_mm2 = sum(areas_mm2[_name(tile)] for tile in tiles if _name(tile) in journal.done)
     wait_s = network_s = 0.0
     faults: list[Fault] = []
-    with progress(round(tissue.area_mm2), unit="mm²", what=slide.path.name) as bar:
-        bar.update(int(done_mm2))
+    with progress(round(tissue.area_mm2), unit="mm²", what=slide.path.name, done=int(done_mm2)) as bar:
         ahead = ReadAhead(lambda tile: detector.read(slide, tile), waiting, READ_AHEAD)
         source = iter(ahead)
         while True:

@@ -9,14 +9,14 @@ import pytest
 from mitoscope.progress import progress
 
 
-def run(total: int, seconds: Iterator[float], step: int = 1) -> None:
+def run(total: int, seconds: Iterator[float], step: int = 1, done: int = 0) -> None:
     now = next(seconds)
 
     def clock() -> float:
         return now
 
-    with progress(total, unit="crops", what="scoring", clock=clock) as bar:
-        for _ in range(total // step):
+    with progress(total, unit="crops", what="scoring", done=done, clock=clock) as bar:
+        for _ in range((total - done) // step):
             now = next(seconds)
             bar.update(step)
 
@@ -34,6 +34,11 @@ def test_long_work_prints_plain_lines_on_stdout(capsys: pytest.CaptureFixture[st
     assert lines[-1] == "scoring: 1,000 crops in 1:40"
     assert len(lines) == 10  # one for each tenth
     assert err == ""
+
+
+def test_work_of_an_earlier_process_does_not_count_for_the_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    run(1000, iter(float(n) for n in range(1001)), step=10, done=500)
+    assert capsys.readouterr().out.splitlines()[0] == "scoring: 600 of 1,000 crops, 10 a second, 0:40 left"
 
 
 def test_slow_work_prints_a_line_every_half_minute(capsys: pytest.CaptureFixture[str]) -> None:
