@@ -215,10 +215,10 @@ def _describe_bundle(bundle: Bundle) -> dict[str, Any]:
 def _encode_csv(slide: Slide, figures: Figures, thresholds: Thresholds, hotspot: dict[str, Any] | None) -> str:
     """detections.csv: all points, the most probable first. A point that is no mitotic figure has no class."""
     mpp = np.array([slide.mpp.x, slide.mpp.y])
-    inside = np.zeros(len(figures.points), bool)
-    if hotspot:
+    inside = figures.points[:, 2] >= thresholds.mitosis
+    if hotspot is not None:  # there is one where there are figures
         window = Rectangle(*(hotspot[name] for name in ("left_um", "top_um", "width_um", "height_um", "n_figures")))
-        inside = choose_inside(figures.points[:, :2] * mpp, window)
+        inside &= choose_inside(figures.points[:, :2] * mpp, window)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

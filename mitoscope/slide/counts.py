@@ -135,7 +135,12 @@ def list_warnings(
             f"only {hotspot['atypical']['n_figures']} figures of the hotspot were classified: the share there is not "
             "reliable"
         )
-    if hotspot and hotspot["tissue_mm2"] < WHOLE_SHARE * AREA_MM2:
+    if hotspot and counted["tissue_mm2"] < AREA_MM2:
+        found.append(
+            f"all tissue, {counted['tissue_mm2']:.2f} mm², is less than a hotspot of {AREA_MM2} mm²: no part of it can "
+            "be called the densest; compare figures per mm²"
+        )
+    elif hotspot and hotspot["tissue_mm2"] < WHOLE_SHARE * AREA_MM2:
         found.append(
             f"only {hotspot['tissue_mm2']:.2f} mm² of the hotspot's {AREA_MM2} mm² are tissue: compare figures per mm²"
         )

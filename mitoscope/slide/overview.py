@@ -29,9 +29,15 @@ class Overview:
     damaged: np.ndarray
 
 
+def measure_um(slide: Slide) -> tuple[float, float]:
+    """Width and height of a slide in µm."""
+    return slide.width_px * slide.mpp.x, slide.height_px * slide.mpp.y
+
+
 def measure_mask(slide: Slide) -> tuple[int, int]:
     """Height and width of a slide's mask, in pixels of `MASK_MPP`."""
-    return ceil(slide.height_px * slide.mpp.y / MASK_MPP), ceil(slide.width_px * slide.mpp.x / MASK_MPP)
+    width_um, height_um = measure_um(slide)
+    return ceil(height_um / MASK_MPP), ceil(width_um / MASK_MPP)
 
 
 def read_overview(slide: Slide) -> Overview:

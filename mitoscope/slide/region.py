@@ -14,7 +14,7 @@ from mitoscope.errors import DataError
 from mitoscope.files import JSON_BYTES, read_file
 from mitoscope.images.slide import Slide
 from mitoscope.images.source import SIDE_LIMIT
-from mitoscope.slide.overview import MASK_MPP, measure_mask
+from mitoscope.slide.overview import MASK_MPP, measure_mask, measure_um
 from mitoscope.slide.tissue import Tissue
 
 EXPECTED = "GeoJSON with a Polygon or MultiPolygon, in pixels of level 0, as QuPath exports annotations"
@@ -58,7 +58,7 @@ def read_region(path: Path, slide: Slide) -> Tissue:
             expected=EXPECTED,
             remedy="draw an area, not a line, on this slide, and export it again",
         )
-    return Tissue(mask, MASK_MPP, (slide.mpp.x, slide.mpp.y), "region")
+    return Tissue(mask, MASK_MPP, (slide.mpp.x, slide.mpp.y), "region", measure_um(slide))
 
 
 def _load(path: Path) -> Any:  # noqa: ANN401 - whatever the file holds

@@ -13,13 +13,14 @@ from mitoscope.detect.detector import FLOOR, Detector
 from mitoscope.errors import DataError, InputError, one_line
 from mitoscope.files import write_text
 from mitoscope.memory import keep_freed_memory
-from mitoscope.slide.analyse import Settings, analyse
+from mitoscope.slide.analyse import PAGE, Settings, analyse
 
 FAILED_CODE = 3  # the exit code when a slide could not be analysed, as for crops that cannot be read
 TABLE = "slides.csv"
 WAITING = "waiting"  # the state of a slide that was not analysed yet
-COLUMNS = ("slide", "state", "reason", "tissue_mm2", "n_mitotic_figures", "per_mm2", "n_hotspot", "n_atypical_hotspot",
-           "n_atypical", "share_atypical", "share_low", "share_high", "n_unread_tiles", "not_for")  # fmt: skip
+COLUMNS = ("slide", "state", "reason", "warnings", "tissue_mm2", "n_mitotic_figures", "per_mm2", "n_hotspot",
+           "n_atypical_hotspot", "n_atypical", "share_atypical", "share_low", "share_high", "n_unread_tiles",
+           "not_for")  # fmt: skip
 NOT_FOR = "clinical use"
 
 
@@ -149,7 +150,7 @@ def _make_row(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
     return {
         "slide": path.name,
         "state": "finished",
-        "reason": "; ".join(summary["warnings"]),
+        "warnings": "; ".join(summary["warnings"]),
         "tissue_mm2": f"{counts['tissue_mm2']:.3f}",
         "n_mitotic_figures": counts["n_mitotic_figures"],
         "per_mm2": f"{counts['per_mm2']:.3f}",
@@ -170,7 +171,8 @@ def _print_result(path: Path, folder: Path, summary: dict[str, Any]) -> None:
     state = "was finished" if summary["was_finished"] else "finished"
     place = f"{hotspot['n_figures']:,} in the hotspot of {hotspot['area_mm2']} mm²" if hotspot else "no hotspot"
     print(f"{path.name}: {state}: {counts['n_mitotic_figures']:,} mitotic figures in {counts['tissue_mm2']:.2f} mm² of "
-          f"tissue, {place}, {counts['atypical']['n_atypical']:,} atypical in all: {folder}", flush=True)  # fmt: skip
+          f"tissue, {place}, {counts['atypical']['n_atypical']:,} atypical in all")  # fmt: skip
+    print(f"  {folder / PAGE}", flush=True)
     for text in summary["warnings"]:
         print(one_line(f"warning: {path.name}: {text}"), file=sys.stderr)
 

@@ -14,7 +14,7 @@ from scipy import ndimage
 
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Slide
-from mitoscope.slide.overview import MASK_MPP, Overview, measure_mask
+from mitoscope.slide.overview import MASK_MPP, Overview, measure_mask, measure_um
 
 DENSITY_LIMITS = (0.03, 0.07)  # natural logarithm, mean of the colours: what Otsu's limit must lie between
 COLOUR_LIMITS = (0.03, 0.07)  # largest less smallest density of the three colours
@@ -38,17 +38,19 @@ class Tissue:
         mpp: µm per px of the mask.
         slide_mpp: µm per px of level 0, along x and y.
         source: ``"found"`` in the pixels, or ``"region"`` of the user.
+        size_um: Width and height of the slide; the last pixels of the mask may reach beyond it.
     """
 
     mask: np.ndarray
     mpp: float
     slide_mpp: tuple[float, float]
     source: str
+    size_um: tuple[float, float]
 
     @property
     def area_mm2(self) -> float:
         """The area of the tissue."""
-        return float(self.mask.sum()) * self.mpp**2 / 1e6
+        return self.measure_box_mm2(0, 0, *self.size_um)
 
     def contains(self, points_px: np.ndarray) -> np.ndarray:
         """Which points lie in the tissue: float (N, ≥ 2), x and y in pixels of level 0 → bool (N,)."""
@@ -74,7 +76,7 @@ class Tissue:
     def _sum_to(self, x_um: float, y_um: float) -> float:
         """Pixels of tissue above and to the left of a place; parts of pixels count as such."""
         height, width = self.mask.shape
-        x, y = min(max(x_um / self.mpp, 0), width), min(max(y_um / self.mpp, 0), height)
+        x, y = (min(max(place, 0), size) / self.mpp for place, size in zip((x_um, y_um), self.size_um, strict=True))
         column, row = min(int(x), width - 1), min(int(y), height - 1)
         (a, b), (c, d) = self._sums[row : row + 2, column : column + 2].tolist()
         fx, fy = x - column, y - row
@@ -103,7 +105,7 @@ def find_tissue(slide: Slide, overview: Overview) -> Tissue:
         )
     zoom = overview.pixels.shape[0] // height
     mask |= overview.damaged.reshape(height, zoom, width, zoom).any(axis=(1, 3))
-    return Tissue(mask, MASK_MPP, (slide.mpp.x, slide.mpp.y), "found")
+    return Tissue(mask, MASK_MPP, (slide.mpp.x, slide.mpp.y), "found", measure_um(slide))
 
 
 def make_mask(overview: np.ndarray, mpp: float) -> np.ndarray:

@@ -169,7 +169,7 @@ def test_every_filter_leaves_what_it_says_and_the_count_is_shown(page: Page, tab
     field(page, "from").fill("0.25")
     field(page, "to").fill("0.75")
     check(table["p_atypical"].between(0.25, 0.75))
-    field(page, "To threshold, at most").fill("0.1")
+    field(page, "Distance to the threshold, at most").fill("0.1")
     check(table["distance"] <= 0.1)
     field(page, "Disagreement, at least").fill("0.5")
     check(table["disagreement"] >= 0.5)

@@ -25,8 +25,9 @@ from mitoscope.slide.tissue import Tissue
 NAME = "qupath.geojson"
 GZIP_FROM = 50_000  # features: QuPath opens .geojson.gz as well
 CIRCLE_CORNERS = 120
+BELOW = "below the threshold"  # the class of points that are no mitotic figures
 COLOURS = {
-    "non-mitotic figure": [120, 120, 120],
+    BELOW: [120, 120, 120],
     "mitotic figure": [200, 0, 80],
     "mitotic figure: normal": [0, 110, 200],
     "mitotic figure: atypical": [220, 70, 20],
@@ -81,7 +82,7 @@ def write_geojson(folder: Path, content: dict[str, Any]) -> Path:
 def name_point(p_mitosis: float, p_atypical: float, thresholds: Thresholds) -> str:
     """The class of a point in QuPath."""
     if p_mitosis < thresholds.mitosis:
-        return POINT_NAMES[0]
+        return BELOW
     if np.isnan(p_atypical):
         return POINT_NAMES[1]
     return f"{POINT_NAMES[1]}: {CLASS_NAMES[int(p_atypical >= thresholds.atypical)]}"

@@ -42,7 +42,7 @@ def content() -> dict[str, Any]:
     points = np.array([[1500.5, 900.25, 0.9], [1700, 1000, 0.8], [1800, 1100, 0.7], [1900, 1200, 0.1]])
     p_atypical = np.array([0.9, 0.1, np.nan, 0.2])
     figures = Figures(points, p_atypical[None], p_atypical, None, [""] * 4)
-    tissue = Tissue(mask, 8.0, (0.5, 0.5), "found")
+    tissue = Tissue(mask, 8.0, (0.5, 0.5), "found", (mask.shape[1] * 8.0, mask.shape[0] * 8.0))
     return encode_slide(slide, figures, tissue, count(figures, tissue, THRESHOLDS, tissue.area_mm2), THRESHOLDS)
 
 
@@ -94,7 +94,7 @@ def test_coordinates_are_two_numbers_from_the_corner_of_the_bounds(content: dict
     points = [each["geometry"]["coordinates"] for each in content["features"] if each["geometry"]["type"] == "Point"]
     assert points == [[500.5, 300.25], [700, 400], [800, 500], [900, 600]]
     kinds = [each["properties"]["classification"]["name"] for each in content["features"][-4:]]
-    assert kinds == ["mitotic figure: atypical", "mitotic figure: normal", "mitotic figure", "non-mitotic figure"]
+    assert kinds == ["mitotic figure: atypical", "mitotic figure: normal", "mitotic figure", "below the threshold"]
     tissue = content["features"][0]["geometry"]["coordinates"]
     assert len(tissue) == 2  # a hole
     x, y = np.array(tissue[0]).T

@@ -1,5 +1,6 @@
 import gzip
 import json
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
@@ -122,11 +123,12 @@ def test_a_region_that_is_none_is_one_line(tmp_path: Path, field: Path, content:
 def test_the_tissue_of_a_box() -> None:
     mask = np.zeros((10, 20), bool)
     mask[2:6, 5:15] = True
-    tissue = Tissue(mask, 8.0, (0.25, 0.25), "found")
+    tissue = Tissue(mask, 8.0, (0.25, 0.25), "found", (160.0, 80.0))
     assert tissue.area_mm2 == pytest.approx(40 * 64e-6)
     assert tissue.measure_box_mm2(-99, -99, 999, 999) == pytest.approx(tissue.area_mm2)
     assert tissue.measure_box_mm2(40, 16, 48, 24) == pytest.approx(64e-6)
     assert tissue.measure_box_mm2(0, 0, 40, 80) == 0
+    assert replace(tissue, size_um=(100.0, 80.0)).area_mm2 == pytest.approx(30 * 64e-6)  # the slide ends in the tissue
     assert tissue.measure_box_mm2(44, 18, 46, 22) == pytest.approx(8e-6)  # a part of a pixel is a part of its area
     assert tissue.measure_box_mm2(38, 14, 42, 18) == pytest.approx(4e-6)  # a corner of the tissue
 
