@@ -104,14 +104,14 @@ def test_a_study_outlives_its_launcher_and_a_node(
     nodes = dict(line.split() for line in running.splitlines())
     assert sorted(nodes.values()) == ["node1", "node2"]
     lost = next(study.glob("fold*/last.ckpt")).parent
-    node = nodes[json.loads(queue)[str(lost)]]
+    node = nodes[json.loads(queue)[str(lost)][0]]
     cluster.lose(node)
     assert not (lost / "done.json").exists()
     launched.result(300)
     cluster.start_node(node)
 
     assert (logs / "queue.json").read_text() == queue
-    assert len({number.partition("_")[0] for number in json.loads(queue).values()}) == 1
+    assert len({number.partition("_")[0] for number, _ in json.loads(queue).values()}) == 1
     for fold in range(3):
         assert same_member(study / f"fold{fold}", undisturbed)
         epochs = starts(study / f"fold{fold}", logs)

@@ -332,7 +332,7 @@ def test_two_fits_do_not_share_a_folder(unfinished: Path, study: Path, data_fold
             fit_member(data_folder, study / "folds.json", 0, unfinished, "smoke", SETTINGS)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_log_of_few_letters_costs_no_exit_code(study: Path, data_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(study / "fold0", tmp_path / "größe")
     fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET]

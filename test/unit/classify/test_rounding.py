@@ -43,7 +43,7 @@ def round_weights(state: dict[str, torch.Tensor], bits: int) -> dict[str, torch.
     return rounded
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_fp16_changes_little_in_the_l_series_and_a_coarser_rounding_more(tmp_path: Path, crops: np.ndarray) -> None:
     """Batch norms hold the crops' statistics: with the initial ones, all crops have nearly the same probability."""
     spec = InputSpec(128, 64)

@@ -7,7 +7,7 @@ from mitoscope.classify import selftest
 from mitoscope.cli import main
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_default_weights_give_the_known_probabilities(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["selftest", "--device", "cpu", "--out", str(tmp_path / "selftest.json")])  # 1 on a busy machine: too slow
     lines = {line.split()[1]: line for line in capsys.readouterr().out.splitlines()}
