@@ -96,13 +96,14 @@ def _find_queued(jobs: Sequence[Job], known: Mapping[str, Any]) -> dict[Job, str
     """The numbers of the jobs that are still in the queue; `known` is queue.json."""
     queue, queued = _queue(), dict[Job, str]()
     for job in jobs:
-        number, settings = known.get(_key(job), (None, None))
+        entry = known.get(_key(job))
+        number, settings = entry if isinstance(entry, list) else (entry, None)  # 0.1 wrote the number alone
         if number not in queue:
             continue
         if settings != hash_job(job):
             raise DataError(
                 f"{job.name} is in Slurm's queue already",
-                got=f"job {number} with other settings",
+                got=f"job {number} with other or unknown settings",
                 expected="none, or one with the same settings",
                 remedy=f"wait until it has ended, or stop it with scancel {number}; or choose another --out",
             )

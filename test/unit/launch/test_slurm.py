@@ -115,8 +115,12 @@ def test_a_job_of_other_settings_is_not_waited_for_as_if_it_were_this_one(slurm:
     write_queue(logs, {jobs[0]: "5_0"})
     (slurm / "queue").write_text("5_0 RUNNING node1\n")
     others = [replace(job, settings=("epochs=9",)) for job in jobs]
-    with pytest.raises(DataError, match="study fold 0 is in Slurm's queue already: got job 5_0 with other settings"):
+    with pytest.raises(DataError, match="study fold 0 is in Slurm's queue already: got job 5_0 with other or unknown"):
         run_slurm(others, logs, Resources(), poll_s=0)
+    (logs / "queue.json").write_text(json.dumps({str(jobs[0].out): "5_0"}))  # as version 0.1 wrote it
+    (slurm / "queue").write_text("5_0 RUNNING node1\n")
+    with pytest.raises(DataError, match="other or unknown settings"):
+        run_slurm(jobs, logs, Resources(), poll_s=0)
     assert not (slurm / "submitted.0").exists()
 
 
