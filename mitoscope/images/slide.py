@@ -125,6 +125,13 @@ class Slide:
         """A box of the file's own pixels as RGB; white outside of the image. Raises InputError as `read`."""
         return self._paint(left_px, top_px, left_px + width_px, top_px + height_px)
 
+    def check_exists(self) -> None:
+        """After pixels could not be read: raise InputError if the whole file is gone, and not damaged."""
+        if not self.path.exists():
+            raise InputError(
+                f"{self.path.name} is gone", got="no such file any more", expected="the slide", remedy="run again"
+            )
+
     def list_levels(self, mpp: float) -> list["Slide"]:
         """The versions of the image whose pixels are not larger than `mpp` µm, the smallest one first, itself last."""
         levels = self._source.open_levels() if isinstance(self._source, Pyramid) else ()

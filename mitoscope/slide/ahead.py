@@ -1,13 +1,10 @@
-"""Read in a thread while the networks compute, and measure both; a file that is gone is no damaged one."""
+"""Read in a thread while the networks compute, and measure both."""
 
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
-
-from mitoscope.errors import InputError
-from mitoscope.images.slide import Slide
 
 Item = TypeVar("Item")
 Pixels = TypeVar("Pixels")
@@ -48,11 +45,3 @@ class ReadAhead(Generic[Item, Pixels]):
             return self._read(item)
         finally:
             self.busy_s += time.perf_counter() - started
-
-
-def check_exists(slide: Slide) -> None:
-    """After pixels could not be read: raise InputError if the whole file is gone."""
-    if not slide.path.exists():
-        raise InputError(
-            f"{slide.path.name} is gone", got="no such file any more", expected="the slide", remedy="run again"
-        )

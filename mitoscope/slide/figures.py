@@ -16,7 +16,7 @@ from mitoscope.images.slide import Slide
 from mitoscope.images.stain import measure_crops
 from mitoscope.progress import progress
 from mitoscope.scoring.report.page import encode_image
-from mitoscope.slide.ahead import ReadAhead, check_exists
+from mitoscope.slide.ahead import ReadAhead
 from mitoscope.slide.journal import Journal
 
 READ_AHEAD = 2  # batches of crops in memory that wait for the networks
@@ -110,7 +110,7 @@ def read_crop(slide: Slide, x_px: float, y_px: float, mpp: float, interpolation:
     try:
         return slide.read(left, top, CROP_PX, CROP_PX, mpp, interpolation)
     except InputError:
-        check_exists(slide)
+        slide.check_exists()
         return None
 
 

@@ -12,7 +12,7 @@ from mitoscope.detect.tiles import Tile
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Slide
 from mitoscope.progress import progress
-from mitoscope.slide.ahead import ReadAhead, check_exists
+from mitoscope.slide.ahead import ReadAhead
 from mitoscope.slide.journal import Journal
 from mitoscope.slide.tissue import Tissue
 
@@ -133,7 +133,7 @@ def _get(
     try:
         return read.result()
     except InputError as error:
-        check_exists(slide)
+        slide.check_exists()
         left, top, right, bottom = map(round, _measure_core(detector, slide, tile))
         return Fault(left, top, right - left, bottom - top, areas_mm2[_name(tile)], str(error.got))
 
