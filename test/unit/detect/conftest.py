@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 import torch
 from PIL import Image
 from torch import Tensor, nn
@@ -113,6 +114,16 @@ def make_detector() -> Callable[..., Detector]:
 @pytest.fixture(scope="session")
 def seer() -> type[Seer]:
     return Seer
+
+
+def overwrite_block(path: Path, number: int, level: int = 0) -> None:
+    """Replace a tile or strip of a TIFF by zeros, which no decoder of its compression accepts."""
+    with tifffile.TiffFile(path) as file:
+        page = file.pages[level]
+        at, length = page.dataoffsets[number], page.databytecounts[number]
+    with path.open("r+b") as opened:
+        opened.seek(at)
+        opened.write(bytes(length))
 
 
 def make_bundle(folder: Path, n_members: int, mpp: float = 0.25) -> Bundle:

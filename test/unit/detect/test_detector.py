@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from unit.detect.conftest import overwrite_block
 
 from mitoscope.bundle.manifest import Base
 from mitoscope.bundle.read import read_bundle
@@ -157,11 +158,7 @@ def test_a_damaged_part_does_not_spoil_the_density_of_the_rest(
     detector = Detector(replace(detector.bundle, input=spec), detector.members, detector.device, "fp32")
     first, *_, last = detector.plan(open_slide(path))
     whole = detector.read(open_slide(path), first)
-    with tifffile.TiffFile(path) as file:
-        at, length = file.pages[0].dataoffsets[-1], file.pages[0].databytecounts[-1]
-    with path.open("r+b") as opened:
-        opened.seek(at)
-        opened.write(bytes(length))
+    overwrite_block(path, -1)
     slide = open_slide(path)
     assert np.abs(detector.read(slide, first).astype(int) - whole).max() <= 3
     with pytest.raises(InputError, match="cannot be read"):

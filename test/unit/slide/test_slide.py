@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from unit.detect.conftest import overwrite_block
 from unit.slide.conftest import FIGURES, N_ATYPICAL
 
 from mitoscope.classify.classifier import Classifier
@@ -105,13 +106,7 @@ def test_the_same_figures_wherever_the_grid_lies(
 
 def damage(path: Path, x_px: int, y_px: int) -> None:
     """Overwrite the tile of level 0 that holds a pixel."""
-    with tifffile.TiffFile(path) as file:
-        page = file.pages[0]
-        number = (y_px // 128) * (-(-1100 // 128)) + x_px // 128
-        at, length = page.dataoffsets[number], page.databytecounts[number]
-    with path.open("r+b") as file:
-        file.seek(at)
-        file.write(bytes(length))
+    overwrite_block(path, (y_px // 128) * (-(-1100 // 128)) + x_px // 128)
 
 
 def test_a_broken_tile_is_named_and_counted(slide: Path, drawn: np.ndarray, truth: Truth, tmp_path: Path) -> None:
@@ -152,12 +147,7 @@ def test_a_smaller_level_that_is_damaged_is_not_needed(
 ) -> None:
     write_pyramid(slide, drawn, compression="zlib")
     whole = analyse(slide, tmp_path / "whole", *truth, SETTINGS)["counts"]
-    with tifffile.TiffFile(slide) as file:
-        places = [(file.pages[2].dataoffsets[0], file.pages[2].databytecounts[0])]
-    with slide.open("r+b") as file:
-        for at, length in places:
-            file.seek(at)
-            file.write(bytes(length))
+    overwrite_block(slide, 0, level=2)
     summary = analyse(slide, tmp_path / "out", *truth, SETTINGS)
     assert summary["tiles"]["n_unread"] == 0
     assert summary["counts"]["n_mitotic_figures"] == whole["n_mitotic_figures"]
@@ -218,11 +208,7 @@ def test_a_floor_that_hides_mitotic_figures_is_refused(slide: Path, capsys: pyte
 def test_an_image_of_which_nothing_can_be_read_is_refused(truth: Truth, tmp_path: Path) -> None:
     flat = tmp_path / "flat.tif"
     tifffile.imwrite(flat, np.zeros((128, 128, 3), np.uint8), photometric="rgb", compression="zlib", **CM)
-    with tifffile.TiffFile(flat) as file:
-        at = file.pages[0].dataoffsets[0]
-    with flat.open("r+b") as opened:
-        opened.seek(at)
-        opened.write(bytes(8))
+    overwrite_block(flat, 0)
     with pytest.raises(InputError, match="cannot be read as an image of tissue"):
         analyse(flat, tmp_path / "out", *truth, SETTINGS)
 
