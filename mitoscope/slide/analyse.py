@@ -66,7 +66,7 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
         path: The slide.
         out: Its folder; replaced if it exists.
         detector: Finds the figures.
-        classifier: Tells atypical ones.
+        classifier: Finds which of them are atypical.
         settings: See there.
 
     Returns:
