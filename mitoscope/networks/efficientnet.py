@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from torch import Tensor, nn
 
-from mitoscope.networks.layers import Conv, Dense, Runtime, State, fold_norm, list_folded
+from mitoscope.networks.layers import Conv, Dense, Runtime, State, clear_padding, fold_norm, list_folded, pad
 
 NORM_EPS = 1e-3
 GRIDS = (2, 4, 6)  # the stages whose results have strides 8, 16 and 32
@@ -141,9 +141,12 @@ class Block(nn.Module):
         self.adds = stride == 1 and c_in == c_out
 
     def forward(self, x: Tensor) -> Tensor:
-        out = x
-        for conv in self.children():
-            out = conv(out)
+        sides = self.conv_dw.find_padding(x)
+        grid = pad(x, sides)
+        if hasattr(self, "conv_pw"):
+            # The wide grid itself is not padded: that copy would be the network's largest tensor.
+            grid = clear_padding(self.conv_pw(grid), sides)
+        out: Tensor = self.project(self.conv_dw.convolve(grid))
         return out.add_(x) if self.adds else out
 
 

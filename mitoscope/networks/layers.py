@@ -13,6 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 FUSED = {"relu6": ("hardtanh", [0.0, 6.0]), "silu": ("swish", [])}  # what oneDNN calls them, and its numbers
 State = Mapping[str, Tensor]
+Sides = tuple[int, int, int, int]  # rows or columns of padding on the left, right, above and below
 
 
 @dataclass(frozen=True)
@@ -95,8 +96,23 @@ class Conv(nn.Conv2d):
         """Nothing: the weights come from a file."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if self.uneven:
-            x = F.pad(x, _same_padding(x, self.kernel_size[0], self.stride[0]))
+        return self.convolve(pad(x, self.find_padding(x)))
+
+    def find_padding(self, x: Tensor) -> Sides:
+        """What `convolve` needs around (N, C, H, W), so that the grid becomes ceil(side / stride)."""
+        if not self.uneven:
+            return 0, 0, 0, 0
+        side, stride = self.kernel_size[0], self.stride[0]
+        above, below, left, right = (
+            part
+            for size in x.shape[2:]
+            for missing in [max((-(-size // stride) - 1) * stride + side - size, 0)]
+            for part in (missing // 2, missing - missing // 2)
+        )
+        return left, right, above, below
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """As `forward`, for a grid that has its `find_padding`."""
         differentiated = x.requires_grad or self.weight.requires_grad
         if x.device.type != "cpu" or differentiated or not has_fused(x.dtype):
             return activate(super().forward(x), self.after)
@@ -107,10 +123,18 @@ class Conv(nn.Conv2d):
         return fused
 
 
-def _same_padding(x: Tensor, side: int, stride: int) -> list[int]:
-    """Padding on the left, right, above and below of (N, C, H, W), so that the grid becomes ceil(side / stride)."""
-    missing = [max((-(-size // stride) - 1) * stride + side - size, 0) for size in (x.shape[3], x.shape[2])]
-    return [part for total in missing for part in (total // 2, total - total // 2)]
+def pad(x: Tensor, sides: Sides) -> Tensor:
+    """(N, C, H, W) with zeros around it; itself where there are none."""
+    return F.pad(x, sides) if any(sides) else x
+
+
+def clear_padding(x: Tensor, sides: Sides) -> Tensor:
+    """The same tensor; what `pad` put around it is zero again."""
+    left, right, above, below = sides
+    height, width = x.shape[2:]
+    for border in (x[..., :left], x[..., width - right :], x[..., :above, :], x[..., height - below :, :]):
+        border.zero_()
+    return x
 
 
 @cache
