@@ -75,8 +75,9 @@ def add_slide(commands: Commands) -> None:
     command.add_argument("--region", type=Path, metavar="FILE",
                          help="GeoJSON with the outline of the tissue, such as an annotation of QuPath; the tissue is "
                               "then not looked for")  # fmt: skip
-    command.add_argument("--floor", type=parse_number, default=0.05, metavar="P",
-                         help="least probability of a point in the result (default: %(default)s)")  # fmt: skip
+    command.add_argument("--floor", type=parse_number, metavar="P",
+                         help="least probability of a point in the result; each is classified, so that a lower one "
+                              "takes longer (default: half of the detector's threshold)")  # fmt: skip
     command.add_argument("--dicom-ann", action="store_true",
                          help="write annotations.dcm, too: DICOM annotations of a DICOM slide (needs "
                               "mitoscope[dicom])")  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mitoscope.classify.classifier import Classifier
-from mitoscope.detect.detector import FLOOR, Detector
+from mitoscope.detect.detector import Detector
 from mitoscope.errors import DataError, InputError, one_line
 from mitoscope.files import write_text
 from mitoscope.memory import keep_freed_memory
@@ -32,7 +32,7 @@ def run_slides(
     classifier: Path | None = None,
     mpp: float | None = None,
     region: Path | None = None,
-    floor: float = FLOOR,
+    floor: float | None = None,
     dicom_ann: bool = False,
     device: str = "auto",
     precision: str = "auto",
@@ -49,7 +49,7 @@ def run_slides(
         classifier: Its bundle's folder; None: see `mitoscope.classify.classifier.Classifier.load`.
         mpp: µm per px of all slides; None: from each one's tags.
         region: GeoJSON with the outline of the tissue of the one slide; None: it is found.
-        floor: The least probability of a point in the result, above 0.
+        floor: The least probability of a point in the result, above 0; None: half of the detector's threshold.
         dicom_ann: Write annotations.dcm, too; the slides must be DICOM, and highdicom installed.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
@@ -68,6 +68,7 @@ def run_slides(
     check_slides(slides, out, floor, region)
     finder = Detector.load(detector, device=device, precision=precision)
     judge = Classifier.load(classifier, device=device, precision=precision)
+    floor = finder.threshold / 2 if floor is None else floor
     if floor > finder.threshold:
         raise DataError(
             "--floor cannot be used",
@@ -94,7 +95,7 @@ def finish(table: Path, rows: Sequence[Mapping[str, Any]]) -> int:
     return FAILED_CODE if n_failed else 0
 
 
-def check_slides(slides: Sequence[Path], out: Path, floor: float, region: Path | None) -> None:
+def check_slides(slides: Sequence[Path], out: Path, floor: float | None, region: Path | None) -> None:
     """Raise DataError for slides or settings that cannot be used together.
 
     A slide's folder has the name of its file with its ending, since two files may differ in their endings alone.
@@ -110,7 +111,7 @@ def check_slides(slides: Sequence[Path], out: Path, floor: float, region: Path |
                 expected="a folder, or nothing there",
                 remedy="choose another --out",
             )
-    if not 0 < floor <= 1:
+    if floor is not None and not 0 < floor <= 1:
         raise DataError("--floor cannot be used", got=floor, expected="above 0, at most 1", remedy="correct it")
     if region is not None and len(slides) > 1:
         raise DataError(

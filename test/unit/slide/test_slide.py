@@ -205,6 +205,15 @@ def test_a_floor_that_hides_mitotic_figures_is_refused(slide: Path, capsys: pyte
     assert "--floor cannot be used: got 0.6, expected at most the threshold of" in capsys.readouterr().err
 
 
+def test_points_are_classified_down_to_half_of_the_threshold(
+    slide: Path, detector_bundle: Path, tiny_bundle: Path, tmp_path: Path
+) -> None:
+    assert main(["slide", str(slide), "--out", str(tmp_path / "out"), "--detector", str(detector_bundle), "--classifier",
+                 str(tiny_bundle), "--device", "cpu"]) == 0  # fmt: skip
+    threshold = json.loads((detector_bundle / "manifest.json").read_text())["threshold"]["value"]
+    assert json.loads((tmp_path / "out" / "a.tif" / "summary.json").read_text())["floor"] == threshold / 2
+
+
 def test_an_image_of_which_nothing_can_be_read_is_refused(truth: Truth, tmp_path: Path) -> None:
     flat = tmp_path / "flat.tif"
     tifffile.imwrite(flat, np.zeros((128, 128, 3), np.uint8), photometric="rgb", compression="zlib", **CM)
