@@ -188,6 +188,22 @@ def choose_inside(points_um: np.ndarray, window: Rectangle) -> np.ndarray:
     return inside
 
 
+def find_in_hotspot(points: np.ndarray, mpp: tuple[float, float], hotspot: dict[str, Any] | None) -> np.ndarray:
+    """Which points lie in the hotspot of a summary.
+
+    Args:
+        points: float (N, ≥ 2), x and y in pixels of level 0.
+        mpp: µm per px of level 0, along x and y.
+        hotspot: See `count`; None without figures.
+
+    Returns:
+        bool (N,).
+    """
+    if hotspot is None:
+        return np.zeros(len(points), bool)
+    return choose_inside(points[:, :2] * np.array(mpp), Rectangle.from_summary(hotspot))
+
+
 def _list_steps(threshold: float, least: float) -> list[float]:
     """A threshold, and those a step below and above it, within the range of what is known."""
     steps = (max(threshold - STEP, least), threshold, min(threshold + STEP, 1.0))

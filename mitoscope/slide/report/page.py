@@ -12,10 +12,18 @@ from mitoscope.images import CROP_PX
 from mitoscope.images.slide import Mpp, Slide
 from mitoscope.scoring.report.page import render
 from mitoscope.scoring.report.zoom import Kind, cut_pyramid, describe_view, read_library
-from mitoscope.slide.counts import Thresholds, choose_inside
+from mitoscope.slide.counts import Thresholds, find_in_hotspot
 from mitoscope.slide.figures import Figures
 from mitoscope.slide.hotspot import Rectangle
-from mitoscope.slide.report.views import ArraySource, WindowSource, draw_density, draw_outlines, enlarge
+from mitoscope.slide.overview import Overview
+from mitoscope.slide.report.views import (
+    ArraySource,
+    WindowSource,
+    draw_density,
+    draw_outlines,
+    enlarge,
+    paint_damaged,
+)
 from mitoscope.slide.tissue import Tissue
 
 SCRIPTS = ("elements.js", "rows.js", "filters.js", "looks.js", "pages.js", "cards.js", "detail.js", "main.js",
@@ -30,13 +38,13 @@ KINDS = (
 )
 
 
-def render_slide(slide: Slide, tissue: Tissue, overview: np.ndarray, figures: Figures, summary: dict[str, Any]) -> str:
+def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figures, summary: dict[str, Any]) -> str:
     """Make the page.
 
     Args:
         slide: The pixels of the hotspot are read from it.
         tissue: Of it.
-        overview: See `mitoscope.slide.tissue.read_overview`.
+        overview: Of the slide.
         figures: All points; the page shows `MOST_CARDS` of them at most, the most probable.
         summary: As in summary.json.
 
@@ -49,7 +57,7 @@ def render_slide(slide: Slide, tissue: Tissue, overview: np.ndarray, figures: Fi
     thresholds, counts = Thresholds(**summary["thresholds"]), summary["counts"]
     chosen = np.flatnonzero(~np.isnan(figures.p_atypical))[:MOST_CARDS]
     rows = _list_rows(slide, figures, chosen, thresholds, counts["hotspot"])
-    views = _make_views(slide, tissue, overview, figures, thresholds, counts)
+    views = _make_views(slide, tissue, paint_damaged(overview), figures, thresholds, counts)
     place_of = {point: row for row, point in enumerate(chosen.tolist())}
     for view in views:
         view["row"] = [place_of.get(point, -1) for point in view["row"]]
@@ -90,7 +98,7 @@ def _list_rows(
         "x_px": points[:, 0].tolist(),
         "y_px": points[:, 1].tolist(),
         "p_mitosis": points[:, 2].tolist(),
-        "in_hotspot": _find_inside(slide, points, hotspot).tolist(),
+        "in_hotspot": find_in_hotspot(points, (slide.mpp.x, slide.mpp.y), hotspot).tolist(),
         "p_atypical": p_atypical.tolist(),
         "members": figures.members[:, chosen].T.tolist(),
         "called": (p_atypical >= thresholds.atypical).astype(int).tolist(),
@@ -101,18 +109,6 @@ def _list_rows(
         "image": [figures.images[number] for number in chosen],
         "map": None,
     }  # fmt: skip
-
-
-def _find_inside(slide: Slide, points: np.ndarray, hotspot: dict[str, Any] | None) -> np.ndarray:
-    """Which points lie in the hotspot: bool (N,)."""
-    if hotspot is None:
-        return np.zeros(len(points), bool)
-    return choose_inside(points[:, :2] * (slide.mpp.x, slide.mpp.y), _window(hotspot))
-
-
-def _window(hotspot: dict[str, Any]) -> Rectangle:
-    """The hotspot of a summary."""
-    return Rectangle(*(hotspot[name] for name in ("left_um", "top_um", "width_um", "height_um", "n_figures")))
 
 
 def _make_views(
@@ -139,9 +135,9 @@ def _make_views(
         pyramid = replace(cut_pyramid(small, tissue.mpp), scale=(tissue.mpp / slide.mpp.x, tissue.mpp / slide.mpp.y))
         views.append(describe_view(name, pyramid, points, kinds, texts) | {"row": list(range(len(points)))})
     if hotspot := counts["hotspot"]:
-        window = WindowSource.around(slide, _window(hotspot))
+        window = WindowSource.around(slide, Rectangle.from_summary(hotspot))
         part = Slide(slide.path, window, slide.mpp, ())
-        inside = np.flatnonzero(_find_inside(slide, points, hotspot))
+        inside = np.flatnonzero(find_in_hotspot(points, (slide.mpp.x, slide.mpp.y), hotspot))
         own = points[inside] - (window.left_px, window.top_px, 0)
         pyramid = cut_pyramid(part, HOTSPOT_MPP)
         view = describe_view("Hotspot", pyramid, own, kinds[inside], [texts[number] for number in inside])

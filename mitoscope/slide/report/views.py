@@ -11,6 +11,7 @@ from scipy.signal import fftconvolve
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Slide
 from mitoscope.slide.hotspot import AREA_MM2, RADIUS_UM, Rectangle
+from mitoscope.slide.overview import Overview
 from mitoscope.slide.tissue import Tissue
 
 BLOCK_PX = 1024
@@ -60,6 +61,11 @@ class WindowSource:
             return self._slide.read_level_0(self.left_px + x, self.top_px + y, *size)
         except InputError:
             return Image.new("RGB", size, DAMAGED_COLOUR)
+
+
+def paint_damaged(overview: Overview) -> np.ndarray:
+    """The pixels of an overview, grey where the slide is damaged: uint8 (H, W, 3)."""
+    return np.where(overview.damaged[..., None], np.array(DAMAGED_COLOUR, np.uint8), overview.pixels)
 
 
 def enlarge(tissue: Tissue, overview: np.ndarray) -> Tissue:

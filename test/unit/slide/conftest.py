@@ -50,7 +50,7 @@ def drawn() -> np.ndarray:
     return draw_slide()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def truth(detector_bundle: Path, tiny_bundle: Path) -> tuple[Detector, Classifier]:  # noqa: F811 - a fixture
     """A detector and a classifier that see what was drawn."""
     found, kind = read_bundle(detector_bundle), read_bundle(tiny_bundle)
