@@ -88,17 +88,19 @@ def measure_sensitivity(
 
     Returns:
         One row for each pair: ``threshold_mitosis``, ``threshold_atypical``, ``n_mitotic_figures``, ``per_mm2``,
-        ``n_hotspot``, ``n_atypical``, ``share``, ``n_atypical_hotspot`` and ``is_used``, which marks the bundles' own.
+        ``n_hotspot``, ``n_hotspot_circle``, ``n_atypical``, ``share``, ``n_atypical_hotspot``, ``share_hotspot`` and
+        ``is_used``, which marks the bundles' own. Hotspots are found again for each threshold.
     """
     rows = []
     for mitosis in _list_steps(thresholds.mitosis, floor):
         is_mitotic = figures.points[:, 2] >= mitosis
         points_um = figures.points[is_mitotic, :2] * np.array(tissue.slide_mpp)
         window = find_rectangle(points_um, tissue.measure_box_mm2)
+        circle = find_circle(points_um)
         p_atypical = figures.p_atypical[is_mitotic]
         inside = choose_inside(points_um, window) if window else np.zeros(0, bool)
         for atypical in _list_steps(thresholds.atypical, 0.0):
-            share = describe_share(p_atypical, atypical)
+            share, within = (describe_share(some, atypical) for some in (p_atypical, p_atypical[inside]))
             rows.append(
                 {
                     "threshold_mitosis": mitosis,
@@ -106,9 +108,11 @@ def measure_sensitivity(
                     "n_mitotic_figures": len(points_um),
                     "per_mm2": len(points_um) / read_mm2,
                     "n_hotspot": window.n_figures if window else 0,
+                    "n_hotspot_circle": circle.n_figures if circle else 0,
                     "n_atypical": share["n_atypical"],
                     "share": share["share"],
-                    "n_atypical_hotspot": describe_share(p_atypical[inside], atypical)["n_atypical"],
+                    "n_atypical_hotspot": within["n_atypical"],
+                    "share_hotspot": within["share"],
                     "is_used": Thresholds(mitosis, atypical) == thresholds,
                 }
             )
