@@ -197,7 +197,10 @@ def _describe_bundle(bundle: Bundle) -> dict[str, Any]:
         "name": bundle.name,
         "architecture": bundle.architecture,
         "manifest_sha256": hash_file(bundle.folder / MANIFEST),
-        "members": [{"file": member.file, "sha256": member.sha256} for member in bundle.members],
+        "members": [
+            {"file": member.file, "sha256": member.sha256, "fold": member.fold, "metrics": dict(member.metrics)}
+            for member in bundle.members
+        ],
         "threshold": bundle.threshold.value,
         "rule": bundle.threshold.rule,
         "asked_mpp": bundle.input.mpp,

@@ -11,17 +11,19 @@ from mitoscope.detect.task import POINT_NAMES
 from mitoscope.images import CROP_PX
 from mitoscope.images.slide import Mpp, Slide
 from mitoscope.scoring.report.page import render
-from mitoscope.scoring.report.zoom import Kind, cut_pyramid, describe_view, read_library
+from mitoscope.scoring.report.zoom import Kind, Pyramid, cut_pyramid, describe_view, read_library
 from mitoscope.slide.counts import Thresholds, find_in_hotspot
 from mitoscope.slide.figures import Figures
 from mitoscope.slide.hotspot import Rectangle
 from mitoscope.slide.overview import Overview
+from mitoscope.slide.report.accuracy import describe_accuracy
 from mitoscope.slide.report.views import (
     ArraySource,
     WindowSource,
     draw_density,
-    draw_outlines,
     enlarge,
+    list_density_key,
+    list_outlines,
     paint_damaged,
 )
 from mitoscope.slide.tissue import Tissue
@@ -36,6 +38,7 @@ KINDS = (
     Kind(f"{POINT_NAMES[1]}, not classified", "#7a2a9a", "circle"),
     Kind("below the threshold", "#555555", "cross", shown=False),
 )
+BELOW = 3  # its place in KINDS
 
 
 def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figures, summary: dict[str, Any]) -> str:
@@ -56,15 +59,13 @@ def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figu
     """
     thresholds, counts = Thresholds(**summary["thresholds"]), summary["counts"]
     chosen = np.flatnonzero(~np.isnan(figures.p_atypical))[:MOST_CARDS]
-    rows = _list_rows(slide, figures, chosen, thresholds, counts["hotspot"])
-    views = _make_views(slide, tissue, paint_damaged(overview), figures, thresholds, counts)
-    place_of = {point: row for row, point in enumerate(chosen.tolist())}
-    for view in views:
-        view["row"] = [place_of.get(point, -1) for point in view["row"]]
+    kinds, rows = _find_kinds(figures, thresholds), np.full(len(figures.points), -1)
+    rows[chosen] = np.arange(len(chosen))
     words = {
         **summary,
         **counts,
-        "sensitivity": summary["sensitivity"],
+        "accuracy": [describe_accuracy(task, summary[task]["members"]) for task in ("detector", "classifier")],
+        "density_key": list_density_key(),
         "n_shown": len(chosen),
         "n_left_out": len(figures.points) - len(chosen),
         "provenance": _describe_origin(summary),
@@ -78,7 +79,13 @@ def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figu
         "bundle": summary["classifier"]["name"],
         "drawn_by": summary["classifier"]["name"],
     }
-    data = {**rows, "views": views, "kinds": [asdict(kind) for kind in KINDS]}
+    data = {
+        **_list_rows(slide, figures, chosen, thresholds, counts["hotspot"]),
+        "kind": kinds[chosen].tolist(),
+        "views": _make_views(slide, tissue, paint_damaged(overview), figures, kinds, rows, counts["hotspot"]),
+        "kinds": [asdict(kind) for kind in KINDS],
+        "outlines": [asdict(outline) for outline in list_outlines(tissue, counts)],
+    }
     return render(data, words, "slide.html.j2", SCRIPTS, read_library())
 
 
@@ -111,37 +118,42 @@ def _list_rows(
     }  # fmt: skip
 
 
+def _find_kinds(figures: Figures, thresholds: Thresholds) -> np.ndarray:
+    """Which of `KINDS` each point is: int (N,)."""
+    is_atypical = figures.p_atypical >= thresholds.atypical  # a NaN is not
+    classified = np.where(np.isnan(figures.p_atypical), 2, is_atypical.astype(int))
+    return np.where(figures.points[:, 2] >= thresholds.mitosis, classified, BELOW)
+
+
 def _make_views(
     slide: Slide,
     tissue: Tissue,
     overview: np.ndarray,
     figures: Figures,
-    thresholds: Thresholds,
-    counts: dict[str, Any],
+    kinds: np.ndarray,
+    rows: np.ndarray,
+    hotspot: dict[str, Any] | None,
 ) -> list[dict[str, Any]]:
-    """The zoomable views: the slide, the density of its figures, and the hotspot."""
+    """The zoomable views: the slide, the density of its figures, and the hotspot. Rows are those of the cards."""
     points = figures.points
-    is_mitotic = points[:, 2] >= thresholds.mitosis
-    known = ~np.isnan(figures.p_atypical)
-    is_atypical = figures.p_atypical >= thresholds.atypical  # a NaN is not
-    kinds = np.where(~is_mitotic, 3, np.where(~known, 2, is_atypical.astype(int)))
     texts = [_describe_point(*each) for each in zip(points.tolist(), figures.p_atypical.tolist(), strict=True)]
+
+    def describe(name: str, pyramid: Pyramid, chosen: np.ndarray, origin_px: tuple[int, int] = (0, 0)) -> None:
+        own = [texts[number] for number in chosen]
+        view = describe_view(name, pyramid, points[chosen], kinds[chosen], own, origin_px)
+        views.append(view | {"row": rows[chosen].tolist()})
+
+    views: list[dict[str, Any]] = []
     tissue = enlarge(tissue, overview)
-    outlined = draw_outlines(overview, tissue, counts)
-    density = draw_density(outlined, tissue, points[is_mitotic, :2] * tissue.slide_mpp)
-    views = []
-    for name, pixels in (("Whole slide", outlined), ("Density of the mitotic figures", density)):
+    density = draw_density(overview, tissue, points[kinds != BELOW, :2] * tissue.slide_mpp)
+    for name, pixels in (("Whole slide", overview), ("Density of the mitotic figures", density)):
         small = Slide(Path(name), ArraySource(pixels), Mpp(tissue.mpp, tissue.mpp, "tags"), ())
         pyramid = replace(cut_pyramid(small, tissue.mpp), scale=(tissue.mpp / slide.mpp.x, tissue.mpp / slide.mpp.y))
-        views.append(describe_view(name, pyramid, points, kinds, texts) | {"row": list(range(len(points)))})
-    if hotspot := counts["hotspot"]:
+        describe(name, pyramid, np.arange(len(points)))
+    if hotspot:
         window = WindowSource.around(slide, Rectangle.from_summary(hotspot))
-        part = Slide(slide.path, window, slide.mpp, ())
-        inside = np.flatnonzero(find_in_hotspot(points, (slide.mpp.x, slide.mpp.y), hotspot))
-        own = points[inside] - (window.left_px, window.top_px, 0)
-        pyramid = cut_pyramid(part, HOTSPOT_MPP)
-        view = describe_view("Hotspot", pyramid, own, kinds[inside], [texts[number] for number in inside])
-        views.append(view | {"row": inside.tolist()})
+        pyramid = cut_pyramid(Slide(slide.path, window, slide.mpp, ()), HOTSPOT_MPP)
+        describe("Hotspot", pyramid, np.flatnonzero(window.shows(points)), (window.left_px, window.top_px))
     return views
 
 
