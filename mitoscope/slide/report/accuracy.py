@@ -19,16 +19,18 @@ def describe_accuracy(task: str, members: Members) -> str:
     who = f"the {task}" if len(members) == 1 else f"each of the {task}'s {len(members)} networks alone"
     start = f"On slides that it was not trained on, {who}"
     if (found := _range(members, "recall", _percent)) and (right := _range(members, "precision", _percent)):
-        return f"{start} found {found} of the mitotic figures, and {right} of what it called a mitotic figure was one."
+        return (
+            f"{start} found {found} % of the mitotic figures, and {right} % of what it called a mitotic figure was one."
+        )
     if f1 := _range(members, "f1_score", "{:.2f}".format):
         return (
-            f"{start} had an F1 score of {f1}: 1 is no figure missed and no false alarm, 0 is none found. How many it "
-            "missed and how many it called wrongly is not in its manifest."
+            f"{start} had an F1 score of {f1}: 1 is no figure missed and no false alarm, 0 is none found. Its manifest "
+            "does not say how many it missed and how many false alarms it gave."
         )
     if balanced := _range(members, "balanced_accuracy", _percent):
         return (
-            f"{start} had a balanced accuracy of {balanced}: the mean of the shares of the atypical and of the normal "
-            "figures that it classified correctly; guessing gives 50 %."
+            f"{start} had a balanced accuracy of {balanced} %: the mean of the shares of the atypical and of the "
+            "normal figures that it classified correctly; guessing gives 50 %."
         )
     return (
         f"How often the {task} errs is not known: its manifest holds no metrics of slides that it was not trained on."
@@ -45,5 +47,5 @@ def _range(members: Members, name: str, write: Callable[[float], str]) -> str | 
 
 
 def _percent(share: float) -> str:
-    """A share in words."""
-    return f"{100 * share:.0f} %"
+    """A share in percent, without the sign."""
+    return f"{100 * share:.0f}"

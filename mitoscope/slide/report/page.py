@@ -100,7 +100,7 @@ def _list_rows(
         "crop_px": CROP_PX,
         "frame_px": None,
         "map_cells": None,
-        "image_id": [f"figure {number + 1} at x {x:.0f}, y {y:.0f}" for number, (x, y, _) in zip(
+        "image_id": [f"point {number + 1} at x {x:.0f}, y {y:.0f}" for number, (x, y, _) in zip(
             chosen.tolist(), points.tolist(), strict=True)],
         "x_px": points[:, 0].tolist(),
         "y_px": points[:, 1].tolist(),
