@@ -21,16 +21,14 @@ from mitoscope.errors import DataError
 from mitoscope.files import hash_file, read_object, write_json, write_text, written_folder
 from mitoscope.images.slide import Slide, open_slide
 from mitoscope.provenance import CHANGES, describe_machine, read_commit
-from mitoscope.slide.counts import Thresholds, choose_inside, count, list_warnings, measure_sensitivity
+from mitoscope.slide.counts import Thresholds, count, find_in_hotspot, list_warnings, measure_sensitivity
 from mitoscope.slide.export.dicom import find_level_0, write_annotations
 from mitoscope.slide.export.qupath import encode_slide, write_geojson
 from mitoscope.slide.figures import Figures, classify
-from mitoscope.slide.hotspot import Rectangle
 from mitoscope.slide.journal import Journal
 from mitoscope.slide.overview import read_overview
 from mitoscope.slide.region import read_region
 from mitoscope.slide.report.page import render_slide
-from mitoscope.slide.report.views import DAMAGED_COLOUR
 from mitoscope.slide.scan import Scan, scan
 from mitoscope.slide.tissue import Tissue, find_tissue
 
@@ -86,7 +84,8 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
         return finished | {"was_finished": True}
     if mark["commit"].endswith(CHANGES):  # by code that no commit names
         shutil.rmtree(work, ignore_errors=True)
-    tissue, overview = _find_tissue(slide, settings)
+    overview = read_overview(slide)
+    tissue = find_tissue(slide, overview) if settings.region is None else read_region(settings.region, slide)
     tissue_s = round(time.perf_counter() - started, 2)
     with Journal(work / "tiles.jsonl", mark) as tiles, Journal(work / "figures.jsonl", mark) as crops:
         scanned = scan(detector, slide, tissue, tiles, settings.floor)
@@ -127,13 +126,6 @@ def _measure_run(scanned: Scan, figures: Figures, seconds: float) -> dict[str, f
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,
     }
     return {name: round(value, 3) for name, value in times.items()}
-
-
-def _find_tissue(slide: Slide, settings: Settings) -> tuple[Tissue, np.ndarray]:
-    """The tissue, found or given, and the page's overview: uint8 (H, W, 3), RGB."""
-    overview = read_overview(slide)
-    tissue = find_tissue(slide, overview) if settings.region is None else read_region(settings.region, slide)
-    return tissue, np.where(overview.damaged[..., None], np.array(DAMAGED_COLOUR, np.uint8), overview.pixels)
 
 
 def _make_mark(slide: Slide, detector: Detector, classifier: Classifier, settings: Settings) -> dict[str, Any]:
@@ -205,7 +197,10 @@ def _describe_bundle(bundle: Bundle) -> dict[str, Any]:
         "name": bundle.name,
         "architecture": bundle.architecture,
         "manifest_sha256": hash_file(bundle.folder / MANIFEST),
-        "members": [{"file": member.file, "sha256": member.sha256} for member in bundle.members],
+        "members": [
+            {"file": member.file, "sha256": member.sha256, "fold": member.fold, "metrics": dict(member.metrics)}
+            for member in bundle.members
+        ],
         "threshold": bundle.threshold.value,
         "rule": bundle.threshold.rule,
         "asked_mpp": bundle.input.mpp,
@@ -214,11 +209,8 @@ def _describe_bundle(bundle: Bundle) -> dict[str, Any]:
 
 def _encode_csv(slide: Slide, figures: Figures, thresholds: Thresholds, hotspot: dict[str, Any] | None) -> str:
     """detections.csv: all points, the most probable first. A point that is no mitotic figure has no class."""
-    mpp = np.array([slide.mpp.x, slide.mpp.y])
-    inside = figures.points[:, 2] >= thresholds.mitosis
-    if hotspot is not None:  # there is one where there are figures
-        window = Rectangle(*(hotspot[name] for name in ("left_um", "top_um", "width_um", "height_um", "n_figures")))
-        inside &= choose_inside(figures.points[:, :2] * mpp, window)
+    inside = find_in_hotspot(figures.points, (slide.mpp.x, slide.mpp.y), hotspot)
+    inside &= figures.points[:, 2] >= thresholds.mitosis
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)

@@ -88,17 +88,19 @@ def measure_sensitivity(
 
     Returns:
         One row for each pair: ``threshold_mitosis``, ``threshold_atypical``, ``n_mitotic_figures``, ``per_mm2``,
-        ``n_hotspot``, ``n_atypical``, ``share``, ``n_atypical_hotspot`` and ``is_used``, which marks the bundles' own.
+        ``n_hotspot``, ``n_hotspot_circle``, ``n_atypical``, ``share``, ``n_atypical_hotspot``, ``share_hotspot`` and
+        ``is_used``, which marks the bundles' own. Hotspots are found again for each threshold.
     """
     rows = []
     for mitosis in _list_steps(thresholds.mitosis, floor):
         is_mitotic = figures.points[:, 2] >= mitosis
         points_um = figures.points[is_mitotic, :2] * np.array(tissue.slide_mpp)
         window = find_rectangle(points_um, tissue.measure_box_mm2)
+        circle = find_circle(points_um)
         p_atypical = figures.p_atypical[is_mitotic]
         inside = choose_inside(points_um, window) if window else np.zeros(0, bool)
         for atypical in _list_steps(thresholds.atypical, 0.0):
-            share = describe_share(p_atypical, atypical)
+            share, within = (describe_share(some, atypical) for some in (p_atypical, p_atypical[inside]))
             rows.append(
                 {
                     "threshold_mitosis": mitosis,
@@ -106,9 +108,11 @@ def measure_sensitivity(
                     "n_mitotic_figures": len(points_um),
                     "per_mm2": len(points_um) / read_mm2,
                     "n_hotspot": window.n_figures if window else 0,
+                    "n_hotspot_circle": circle.n_figures if circle else 0,
                     "n_atypical": share["n_atypical"],
                     "share": share["share"],
-                    "n_atypical_hotspot": describe_share(p_atypical[inside], atypical)["n_atypical"],
+                    "n_atypical_hotspot": within["n_atypical"],
+                    "share_hotspot": within["share"],
                     "is_used": Thresholds(mitosis, atypical) == thresholds,
                 }
             )
@@ -186,6 +190,22 @@ def choose_inside(points_um: np.ndarray, window: Rectangle) -> np.ndarray:
         (x >= -slack) & (x <= window.width_um + slack) & (y >= -slack) & (y <= window.height_um + slack)
     )
     return inside
+
+
+def find_in_hotspot(points: np.ndarray, mpp: tuple[float, float], hotspot: dict[str, Any] | None) -> np.ndarray:
+    """Which points lie in the hotspot of a summary.
+
+    Args:
+        points: float (N, ≥ 2), x and y in pixels of level 0.
+        mpp: µm per px of level 0, along x and y.
+        hotspot: See `count`; None without figures.
+
+    Returns:
+        bool (N,).
+    """
+    if hotspot is None:
+        return np.zeros(len(points), bool)
+    return choose_inside(points[:, :2] * np.array(mpp), Rectangle.from_summary(hotspot))
 
 
 def _list_steps(threshold: float, least: float) -> list[float]:

@@ -6,9 +6,10 @@ look at such rectangles. Any circle can be moved until one of its figures is on 
 circle around each figure.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from math import pi, sqrt
+from typing import Any
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -29,6 +30,11 @@ class Rectangle:
     width_um: float
     height_um: float
     n_figures: int
+
+    @classmethod
+    def from_summary(cls, found: Mapping[str, Any]) -> "Rectangle":
+        """The window of a summary's hotspot, which holds more than that."""
+        return cls(*(found[each.name] for each in fields(cls)))
 
 
 @dataclass(frozen=True)

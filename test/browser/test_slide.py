@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from unit.detect.conftest import detector_bundle  # noqa: F401 - a fixture
-from unit.slide.conftest import FIGURES, N_ATYPICAL, drawn, truth  # noqa: F401 - fixtures
+from unit.slide.conftest import FIGURES, N_ATYPICAL, drawn, truth, unsure  # noqa: F401 - fixtures
 
 from mitoscope.classify.classifier import Classifier
 from mitoscope.detect.detector import Detector
@@ -25,6 +25,14 @@ pytestmark = [
 HOSTILE = "<img src=x onerror=alert(1)>.tif"
 
 
+def make(folder: Path, pixels: np.ndarray, networks: tuple[Detector, Classifier]) -> Path:
+    """The page of a slide."""
+    options = {"resolution": (40000, 40000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(folder / HOSTILE, pixels, photometric="rgb", tile=(64, 64), **options)
+    analyse(folder / HOSTILE, folder / "out", *networks, Settings(None, None, 0.05))
+    return folder / "out" / "report.html"
+
+
 @pytest.fixture
 def page(
     drawn: np.ndarray,  # noqa: F811 - the fixture
@@ -32,10 +40,18 @@ def page(
     watched: Callable[[Path], AbstractContextManager[Page]],
     tmp_path: Path,
 ) -> Iterator[Page]:
-    options = {"resolution": (40000, 40000), "resolutionunit": "CENTIMETER"}
-    tifffile.imwrite(tmp_path / HOSTILE, drawn, photometric="rgb", tile=(64, 64), **options)
-    analyse(tmp_path / HOSTILE, tmp_path / "out", *truth, Settings(None, None, 0.05))
-    with watched(tmp_path / "out" / "report.html") as page:
+    with watched(make(tmp_path, drawn, truth)) as page:
+        yield page
+
+
+@pytest.fixture
+def unsure_page(
+    drawn: np.ndarray,  # noqa: F811 - the fixture
+    unsure: tuple[Detector, Classifier],  # noqa: F811 - the fixture
+    watched: Callable[[Path], AbstractContextManager[Page]],
+    tmp_path: Path,
+) -> Iterator[Page]:
+    with watched(make(tmp_path, drawn, unsure)) as page:
         yield page
 
 
@@ -55,3 +71,44 @@ def test_the_counts_the_slide_and_the_cards(page: Page) -> None:
     expect(page.locator("#zoom-scale")).to_contain_text("µm wide")
     page.locator("#zoom-view").select_option(label="Hotspot")
     expect(page.locator("#zoom-scale")).to_contain_text("wide")
+
+
+COUNT_YELLOW = """() => {
+  const marks = document.querySelector(".marks");
+  const copy = new OffscreenCanvas(marks.width, marks.height).getContext("2d", { willReadFrequently: true });
+  copy.drawImage(marks, 0, 0);
+  const { data } = copy.getImageData(0, 0, marks.width, marks.height);
+  let count = 0;
+  for (let at = 0; at < data.length; at += 4) {
+    count += data[at] > 225 && data[at + 1] > 165 && data[at + 2] < 20 && data[at + 3] > 200;
+  }
+  return count;
+}"""
+
+
+def test_the_hotspots_view_shows_the_outlines_and_so_do_the_others(page: Page) -> None:
+    expect(page.locator("#zoom-scale")).to_contain_text("wide")
+    for name in page.locator("#zoom-view option").all_text_contents():
+        page.locator("#zoom-view").select_option(label=name)
+        page.wait_for_timeout(1000)  # the view moves
+        assert page.evaluate(COUNT_YELLOW) > 100, name
+
+
+def test_a_point_below_the_threshold_is_named_so_and_shown_on_the_slide(unsure_page: Page) -> None:
+    page = unsure_page
+    expect(page.locator("#count")).to_have_text(f"{len(FIGURES) - N_ATYPICAL} of {len(FIGURES)} crops")
+    expect(page.locator("#cards .what").first).to_have_text("normal mitotic figure")
+    page.locator("#by-kind").select_option(label="below the threshold")
+    expect(page.locator("#cards .what")).to_have_text(["below the threshold"] * N_ATYPICAL)
+    expect(page.locator("#cards button").first).to_contain_text("P(mitosis)0.476P(atypical)")
+    box = page.get_by_label("below the threshold", exact=True)
+    expect(box).not_to_be_checked()
+    page.locator("#cards button").first.click()
+    expect(page.locator("#detail-verdict")).to_have_text("below the threshold")
+    page.locator("#detail-find").click()
+    expect(box).to_be_checked()
+    page.wait_for_timeout(1000)  # the view moves
+    place = page.locator("#zoom-image").bounding_box()
+    assert place is not None
+    page.mouse.click(place["x"] + place["width"] / 2, place["y"] + place["height"] / 2)
+    expect(page.locator("#zoom-point")).to_contain_text("P(mitosis) 0.476")

@@ -162,6 +162,7 @@ def test_a_study_is_published_and_detects(bundle: Path, folder: Path, tmp_path: 
     out = tmp_path / "found"
     described = read_bundle(bundle)
     assert (described.task, described.classes, len(described.members)) == ("detect", ("mitotic figure",), 2)
+    assert all({"f1_score", "precision", "recall"} <= set(member.metrics) for member in described.members)
     assert (described.input.mpp, described.threshold.rule) == (0.5, "max_f1")
     assert described.training["data"][0]["points"]["mitotic figure"] > 0
     assert described.training_crops is not None

@@ -4,11 +4,12 @@ How another page takes it over (a slide's, for example):
 
 1. `cut_pyramid` reads an image at the resolution that the page is to show, and cuts it into JPEG tiles.
 2. `describe_view` joins them with points. Put a list of its results into the page's data as ``views``, and the kinds of
-   points beside it as ``kinds`` (`Kind`).
+   points beside it as ``kinds`` (`Kind`). Lines that all views show are ``outlines`` (`Outline`).
 3. Call `mitoscope.scoring.report.page.render` with ``library=read_library()`` and ``zoom.js`` among the scripts.
 4. The template includes ``zoom.html.j2`` where the view shall be; a script calls ``makeZoom(data.views, data.kinds)``,
-   which returns ``show(number)`` (another view), ``goTo(x_px, y_px)`` (centre a place of level 0, enlarged) and
-   ``onPick(function)`` (called with the number of a point that was clicked).
+   with ``data.outlines`` as a third argument where there are some. It returns ``show(number)`` (another view),
+   ``goTo(x_px, y_px)`` (centre a place of level 0, enlarged), ``showKind(number)`` (points of a kind that is hidden)
+   and ``onPick(function)`` (called with the number of a point that was clicked).
 
 Coordinates of points are pixels of level 0, the file's own, whatever resolution the page shows.
 """
@@ -47,6 +48,21 @@ class Kind:
     colour: str
     shape: str
     shown: bool = True
+
+
+@dataclass(frozen=True)
+class Outline:
+    """A line over every view, as wide on the screen however far it is zoomed.
+
+    Attributes:
+        colour: As CSS has it.
+        width: In pixels of the screen.
+        rings: Closed rings of x and y in pixels of level 0.
+    """
+
+    colour: str
+    width: float
+    rings: list[list[list[float]]]
 
 
 @dataclass(frozen=True)
@@ -105,7 +121,12 @@ def count_tiles(slide: Slide, mpp: float) -> int:
 
 
 def describe_view(
-    name: str, pyramid: Pyramid, points_px: np.ndarray, kinds: np.ndarray, texts: Sequence[str]
+    name: str,
+    pyramid: Pyramid,
+    points_px: np.ndarray,
+    kinds: np.ndarray,
+    texts: Sequence[str],
+    origin_px: tuple[int, int] = (0, 0),
 ) -> dict[str, Any]:
     """The data of one view for the page's script.
 
@@ -115,6 +136,7 @@ def describe_view(
         points_px: float (N, 2), x and y in pixels of level 0.
         kinds: int (N,), the number of each point's `Kind`.
         texts: N lines that are shown at the points, such as their probability.
+        origin_px: The upper left corner of the view, x and y in pixels of level 0.
 
     Returns:
         What `json.dumps` takes.
@@ -123,6 +145,7 @@ def describe_view(
         "name": name,
         **asdict(pyramid),
         "tile_px": TILE_PX,
+        "origin": list(origin_px),
         "x": np.round(points_px[:, 0], 1).tolist(),
         "y": np.round(points_px[:, 1], 1).tolist(),
         "kind": kinds.tolist(),

@@ -1,10 +1,40 @@
-"""The outline of a mask as polygons that every reader of GeoJSON takes for valid."""
+"""The outlines of tissue and hotspots: polygons that every reader of GeoJSON takes for valid."""
+
+from collections.abc import Mapping
+from math import cos, pi, sin
+from typing import Any
 
 import numpy as np
 from skimage.measure import find_contours
 
+from mitoscope.slide.tissue import Tissue
+
 Ring = np.ndarray  # float (N, 2): x and y of a closed ring, the first point once more at the end
 Polygon = list[Ring]  # the outer ring, then its holes
+CIRCLE_CORNERS = 120
+
+
+def trace_tissue(tissue: Tissue) -> list[Polygon]:
+    """Trace the pieces of the tissue, in pixels of level 0; see `trace`."""
+    return [[ring * tissue.mpp / tissue.slide_mpp for ring in polygon] for polygon in trace(tissue.mask)]
+
+
+def trace_hotspot(hotspot: Mapping[str, Any], mpp: tuple[float, float]) -> Ring:
+    """Trace a rectangle or a circle, in pixels of level 0.
+
+    Args:
+        hotspot: One of a summary, see `mitoscope.slide.counts.count`.
+        mpp: µm per px of level 0, along x and y.
+    """
+    if "radius_um" in hotspot:
+        angles = [2 * pi * number / CIRCLE_CORNERS for number in range(CIRCLE_CORNERS)]
+        x, y, radius = hotspot["x_um"], hotspot["y_um"], hotspot["radius_um"]
+        corners = [(x + radius * cos(angle), y + radius * sin(angle)) for angle in angles]
+    else:
+        left, top = hotspot["left_um"], hotspot["top_um"]
+        right, bottom = left + hotspot["width_um"], top + hotspot["height_um"]
+        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    return np.array([*corners, corners[0]]) / mpp
 
 
 def trace(mask: np.ndarray) -> list[Polygon]:

@@ -6,7 +6,6 @@ QuPath counts pixels of level 0 from the corner of the slide's bounds. The rules
 
 import gzip
 import json
-from math import cos, pi, sin
 from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, uuid5
@@ -18,13 +17,12 @@ from mitoscope.detect.task import POINT_NAMES
 from mitoscope.files import write_bytes
 from mitoscope.images.slide import Slide
 from mitoscope.slide.counts import Thresholds
-from mitoscope.slide.export.outline import trace
+from mitoscope.slide.export.outline import trace_hotspot, trace_tissue
 from mitoscope.slide.figures import Figures
 from mitoscope.slide.tissue import Tissue
 
 NAME = "qupath.geojson"
 GZIP_FROM = 50_000  # features: QuPath opens .geojson.gz as well
-CIRCLE_CORNERS = 120
 BELOW = "below the threshold"  # the class of points that are no mitotic figures
 COLOURS = {
     BELOW: [120, 120, 120],
@@ -50,13 +48,12 @@ def encode_slide(
     """
     own, corner = slide.path.name, np.array(slide.bounds_px[:2], float)
     features = []
-    for number, polygon in enumerate(trace(tissue.mask)):
-        rings = [ring * tissue.mpp / tissue.slide_mpp - corner for ring in polygon]
+    for number, polygon in enumerate(trace_tissue(tissue)):
+        rings = [ring - corner for ring in polygon]
         features.append(_encode_area(f"{own}#tissue {number}", "tissue", rings, "Tissue", {}))
     for key, title in (("hotspot", "Hotspot"), ("hotspot_circle", "Hotspot, circle")):
         if window := counted[key]:
-            ring = _outline(window) / tissue.slide_mpp
-            ring = ring.clip(0, (slide.width_px, slide.height_px)) - corner
+            ring = trace_hotspot(window, tissue.slide_mpp).clip(0, (slide.width_px, slide.height_px)) - corner
             known = {"mitotic figures": window["n_figures"], "atypical figures": window["atypical"]["n_atypical"]}
             features.append(_encode_area(f"{own}#{key}", "hotspot", [ring], title, known))
     for (x, y, p), p_atypical in zip(figures.points.tolist(), figures.p_atypical.tolist(), strict=True):
@@ -86,19 +83,6 @@ def name_point(p_mitosis: float, p_atypical: float, thresholds: Thresholds) -> s
     if np.isnan(p_atypical):
         return POINT_NAMES[1]
     return f"{POINT_NAMES[1]}: {CLASS_NAMES[int(p_atypical >= thresholds.atypical)]}"
-
-
-def _outline(window: dict[str, Any]) -> np.ndarray:
-    """A hotspot's closed ring in µm: float (N, 2)."""
-    if "radius_um" in window:
-        angles = [2 * pi * number / CIRCLE_CORNERS for number in range(CIRCLE_CORNERS)]
-        x, y, radius = window["x_um"], window["y_um"], window["radius_um"]
-        corners = [(x + radius * cos(angle), y + radius * sin(angle)) for angle in angles]
-    else:
-        left, top = window["left_um"], window["top_um"]
-        right, bottom = left + window["width_um"], top + window["height_um"]
-        corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
-    return np.array([*corners, corners[0]])
 
 
 def _encode_area(

@@ -11,11 +11,21 @@ from mitoscope.detect.task import POINT_NAMES
 from mitoscope.images import CROP_PX
 from mitoscope.images.slide import Mpp, Slide
 from mitoscope.scoring.report.page import render
-from mitoscope.scoring.report.zoom import Kind, cut_pyramid, describe_view, read_library
-from mitoscope.slide.counts import Thresholds, choose_inside
+from mitoscope.scoring.report.zoom import Kind, Pyramid, cut_pyramid, describe_view, read_library
+from mitoscope.slide.counts import Thresholds, find_in_hotspot
 from mitoscope.slide.figures import Figures
 from mitoscope.slide.hotspot import Rectangle
-from mitoscope.slide.report.views import ArraySource, WindowSource, draw_density, draw_outlines, enlarge
+from mitoscope.slide.overview import Overview
+from mitoscope.slide.report.accuracy import describe_accuracy
+from mitoscope.slide.report.views import (
+    ArraySource,
+    WindowSource,
+    draw_density,
+    enlarge,
+    list_density_key,
+    list_outlines,
+    paint_damaged,
+)
 from mitoscope.slide.tissue import Tissue
 
 SCRIPTS = ("elements.js", "rows.js", "filters.js", "looks.js", "pages.js", "cards.js", "detail.js", "main.js",
@@ -28,15 +38,16 @@ KINDS = (
     Kind(f"{POINT_NAMES[1]}, not classified", "#7a2a9a", "circle"),
     Kind("below the threshold", "#555555", "cross", shown=False),
 )
+BELOW = 3  # its place in KINDS
 
 
-def render_slide(slide: Slide, tissue: Tissue, overview: np.ndarray, figures: Figures, summary: dict[str, Any]) -> str:
+def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figures, summary: dict[str, Any]) -> str:
     """Make the page.
 
     Args:
         slide: The pixels of the hotspot are read from it.
         tissue: Of it.
-        overview: See `mitoscope.slide.tissue.read_overview`.
+        overview: Of the slide.
         figures: All points; the page shows `MOST_CARDS` of them at most, the most probable.
         summary: As in summary.json.
 
@@ -48,15 +59,13 @@ def render_slide(slide: Slide, tissue: Tissue, overview: np.ndarray, figures: Fi
     """
     thresholds, counts = Thresholds(**summary["thresholds"]), summary["counts"]
     chosen = np.flatnonzero(~np.isnan(figures.p_atypical))[:MOST_CARDS]
-    rows = _list_rows(slide, figures, chosen, thresholds, counts["hotspot"])
-    views = _make_views(slide, tissue, overview, figures, thresholds, counts)
-    place_of = {point: row for row, point in enumerate(chosen.tolist())}
-    for view in views:
-        view["row"] = [place_of.get(point, -1) for point in view["row"]]
+    kinds, rows = _find_kinds(figures, thresholds), np.full(len(figures.points), -1)
+    rows[chosen] = np.arange(len(chosen))
     words = {
         **summary,
         **counts,
-        "sensitivity": summary["sensitivity"],
+        "accuracy": [describe_accuracy(task, summary[task]["members"]) for task in ("detector", "classifier")],
+        "density_key": list_density_key(),
         "n_shown": len(chosen),
         "n_left_out": len(figures.points) - len(chosen),
         "provenance": _describe_origin(summary),
@@ -70,7 +79,13 @@ def render_slide(slide: Slide, tissue: Tissue, overview: np.ndarray, figures: Fi
         "bundle": summary["classifier"]["name"],
         "drawn_by": summary["classifier"]["name"],
     }
-    data = {**rows, "views": views, "kinds": [asdict(kind) for kind in KINDS]}
+    data = {
+        **_list_rows(slide, figures, chosen, thresholds, counts["hotspot"]),
+        "kind": kinds[chosen].tolist(),
+        "views": _make_views(slide, tissue, paint_damaged(overview), figures, kinds, rows, counts["hotspot"]),
+        "kinds": [asdict(kind) for kind in KINDS],
+        "outlines": [asdict(outline) for outline in list_outlines(tissue, counts)],
+    }
     return render(data, words, "slide.html.j2", SCRIPTS, read_library())
 
 
@@ -85,12 +100,12 @@ def _list_rows(
         "crop_px": CROP_PX,
         "frame_px": None,
         "map_cells": None,
-        "image_id": [f"figure {number + 1} at x {x:.0f}, y {y:.0f}" for number, (x, y, _) in zip(
+        "image_id": [f"point {number + 1} at x {x:.0f}, y {y:.0f}" for number, (x, y, _) in zip(
             chosen.tolist(), points.tolist(), strict=True)],
         "x_px": points[:, 0].tolist(),
         "y_px": points[:, 1].tolist(),
         "p_mitosis": points[:, 2].tolist(),
-        "in_hotspot": _find_inside(slide, points, hotspot).tolist(),
+        "in_hotspot": find_in_hotspot(points, (slide.mpp.x, slide.mpp.y), hotspot).tolist(),
         "p_atypical": p_atypical.tolist(),
         "members": figures.members[:, chosen].T.tolist(),
         "called": (p_atypical >= thresholds.atypical).astype(int).tolist(),
@@ -103,16 +118,11 @@ def _list_rows(
     }  # fmt: skip
 
 
-def _find_inside(slide: Slide, points: np.ndarray, hotspot: dict[str, Any] | None) -> np.ndarray:
-    """Which points lie in the hotspot: bool (N,)."""
-    if hotspot is None:
-        return np.zeros(len(points), bool)
-    return choose_inside(points[:, :2] * (slide.mpp.x, slide.mpp.y), _window(hotspot))
-
-
-def _window(hotspot: dict[str, Any]) -> Rectangle:
-    """The hotspot of a summary."""
-    return Rectangle(*(hotspot[name] for name in ("left_um", "top_um", "width_um", "height_um", "n_figures")))
+def _find_kinds(figures: Figures, thresholds: Thresholds) -> np.ndarray:
+    """Which of `KINDS` each point is: int (N,)."""
+    is_atypical = figures.p_atypical >= thresholds.atypical  # a NaN is not
+    classified = np.where(np.isnan(figures.p_atypical), 2, is_atypical.astype(int))
+    return np.where(figures.points[:, 2] >= thresholds.mitosis, classified, BELOW)
 
 
 def _make_views(
@@ -120,32 +130,30 @@ def _make_views(
     tissue: Tissue,
     overview: np.ndarray,
     figures: Figures,
-    thresholds: Thresholds,
-    counts: dict[str, Any],
+    kinds: np.ndarray,
+    rows: np.ndarray,
+    hotspot: dict[str, Any] | None,
 ) -> list[dict[str, Any]]:
-    """The zoomable views: the slide, the density of its figures, and the hotspot."""
+    """The zoomable views: the slide, the density of its figures, and the hotspot. Rows are those of the cards."""
     points = figures.points
-    is_mitotic = points[:, 2] >= thresholds.mitosis
-    known = ~np.isnan(figures.p_atypical)
-    is_atypical = figures.p_atypical >= thresholds.atypical  # a NaN is not
-    kinds = np.where(~is_mitotic, 3, np.where(~known, 2, is_atypical.astype(int)))
     texts = [_describe_point(*each) for each in zip(points.tolist(), figures.p_atypical.tolist(), strict=True)]
+
+    def describe(name: str, pyramid: Pyramid, chosen: np.ndarray, origin_px: tuple[int, int] = (0, 0)) -> None:
+        own = [texts[number] for number in chosen]
+        view = describe_view(name, pyramid, points[chosen], kinds[chosen], own, origin_px)
+        views.append(view | {"row": rows[chosen].tolist()})
+
+    views: list[dict[str, Any]] = []
     tissue = enlarge(tissue, overview)
-    outlined = draw_outlines(overview, tissue, counts)
-    density = draw_density(outlined, tissue, points[is_mitotic, :2] * tissue.slide_mpp)
-    views = []
-    for name, pixels in (("Whole slide", outlined), ("Density of the mitotic figures", density)):
+    density = draw_density(overview, tissue, points[kinds != BELOW, :2] * tissue.slide_mpp)
+    for name, pixels in (("Whole slide", overview), ("Density of the mitotic figures", density)):
         small = Slide(Path(name), ArraySource(pixels), Mpp(tissue.mpp, tissue.mpp, "tags"), ())
         pyramid = replace(cut_pyramid(small, tissue.mpp), scale=(tissue.mpp / slide.mpp.x, tissue.mpp / slide.mpp.y))
-        views.append(describe_view(name, pyramid, points, kinds, texts) | {"row": list(range(len(points)))})
-    if hotspot := counts["hotspot"]:
-        window = WindowSource.around(slide, _window(hotspot))
-        part = Slide(slide.path, window, slide.mpp, ())
-        inside = np.flatnonzero(_find_inside(slide, points, hotspot))
-        own = points[inside] - (window.left_px, window.top_px, 0)
-        pyramid = cut_pyramid(part, HOTSPOT_MPP)
-        view = describe_view("Hotspot", pyramid, own, kinds[inside], [texts[number] for number in inside])
-        views.append(view | {"row": inside.tolist()})
+        describe(name, pyramid, np.arange(len(points)))
+    if hotspot:
+        window = WindowSource.around(slide, Rectangle.from_summary(hotspot))
+        pyramid = cut_pyramid(Slide(slide.path, window, slide.mpp, ()), HOTSPOT_MPP)
+        describe("Hotspot", pyramid, np.flatnonzero(window.shows(points)), (window.left_px, window.top_px))
     return views
 
 

@@ -1,22 +1,28 @@
-"""The pictures of a slide's page: the overview with outlines, the density of figures, and a window of the slide."""
+"""The pictures of a slide's page: the overview, the density of figures, a window of the slide, and the outlines."""
 
 from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageDraw
-from scipy.ndimage import binary_erosion
+from PIL import Image
 from scipy.signal import fftconvolve
 
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Slide
+from mitoscope.scoring.report.zoom import Outline
+from mitoscope.slide.export.outline import trace_hotspot, trace_tissue
 from mitoscope.slide.hotspot import AREA_MM2, RADIUS_UM, Rectangle
+from mitoscope.slide.overview import Overview
 from mitoscope.slide.tissue import Tissue
 
 BLOCK_PX = 1024
 DAMAGED_COLOUR = (128, 128, 128)  # RGB
-TISSUE_COLOUR, HOTSPOT_COLOUR = (40, 150, 60), (235, 175, 0)  # RGB
-DENSITY_COLOURS = np.array([[255, 245, 200], [245, 140, 40], [150, 20, 90]], float)  # from few to many figures
+TISSUE_COLOUR, HOTSPOT_COLOUR = "#28963c", "#ebaf00"
+MARGIN_UM = 50.0  # around the hotspot in its own view
+DENSITY_STEPS = (0, 2, 5, 10, 20, 40)  # figures per mm², the same on every slide
+DENSITY_COLOURS = ((255, 248, 215), (254, 217, 118), (253, 141, 60), (222, 45, 60), (150, 20, 100), (65, 8, 85))  # RGB
+SHADE = 0.35  # how much darker black tissue makes a colour
 CELL_UM = 64.0  # of the density's grid
 
 
@@ -46,11 +52,19 @@ class WindowSource:
 
     @classmethod
     def around(cls, slide: Slide, window: Rectangle) -> "WindowSource":
-        """The part of a slide in a window."""
-        left, top = max(0, int(window.left_um / slide.mpp.x)), max(0, int(window.top_um / slide.mpp.y))
-        right = min(slide.width_px, int(np.ceil((window.left_um + window.width_um) / slide.mpp.x)))
-        bottom = min(slide.height_px, int(np.ceil((window.top_um + window.height_um) / slide.mpp.y)))
+        """The part of a slide in a window and `MARGIN_UM` around it."""
+        right_um, bottom_um = window.left_um + window.width_um, window.top_um + window.height_um
+        left, top = (max(0, int((place - MARGIN_UM) / mpp)) for place, mpp in (
+            (window.left_um, slide.mpp.x), (window.top_um, slide.mpp.y)))  # fmt: skip
+        right = min(slide.width_px, ceil((right_um + MARGIN_UM) / slide.mpp.x))
+        bottom = min(slide.height_px, ceil((bottom_um + MARGIN_UM) / slide.mpp.y))
         return cls(slide, left, top, right - left, bottom - top)
+
+    def shows(self, points: np.ndarray) -> np.ndarray:
+        """Which points it shows: float (N, ≥ 2), x and y in pixels of level 0 → bool (N,)."""
+        x, y = points[:, 0] - self.left_px, points[:, 1] - self.top_px
+        shown: np.ndarray = (x >= 0) & (x <= self.width_px) & (y >= 0) & (y <= self.height_px)
+        return shown
 
     def read_block(self, column: int, row: int) -> Image.Image:
         """A part of the window; grey where the slide is damaged, which the page's warnings say."""
@@ -62,26 +76,26 @@ class WindowSource:
             return Image.new("RGB", size, DAMAGED_COLOUR)
 
 
+def paint_damaged(overview: Overview) -> np.ndarray:
+    """The pixels of an overview, grey where the slide is damaged: uint8 (H, W, 3)."""
+    return np.where(overview.damaged[..., None], np.array(DAMAGED_COLOUR, np.uint8), overview.pixels)
+
+
 def enlarge(tissue: Tissue, overview: np.ndarray) -> Tissue:
     """The tissue in pixels of an overview that is finer than its mask by a whole number."""
     zoom = overview.shape[0] // tissue.mask.shape[0]
     return replace(tissue, mask=tissue.mask.repeat(zoom, axis=0).repeat(zoom, axis=1), mpp=tissue.mpp / zoom)
 
 
-def draw_outlines(overview: np.ndarray, tissue: Tissue, counts: dict[str, Any]) -> np.ndarray:
-    """Draw the tissue's outline and the hotspots: uint8 (H, W, 3), pixels of the mask → the same shape."""
-    drawn = overview.copy()
-    drawn[tissue.mask & ~binary_erosion(tissue.mask, border_value=1)] = TISSUE_COLOUR
-    image = Image.fromarray(drawn)
-    pen = ImageDraw.Draw(image)
-    if found := counts["hotspot"]:
-        left, top = found["left_um"] / tissue.mpp, found["top_um"] / tissue.mpp
-        box = (left, top, left + found["width_um"] / tissue.mpp, top + found["height_um"] / tissue.mpp)
-        pen.rectangle(box, outline=HOTSPOT_COLOUR, width=3)
-    if found := counts["hotspot_circle"]:
-        x, y, radius = (found[name] / tissue.mpp for name in ("x_um", "y_um", "radius_um"))
-        pen.ellipse((x - radius, y - radius, x + radius, y + radius), outline=HOTSPOT_COLOUR, width=1)
-    return np.asarray(image)
+def list_outlines(tissue: Tissue, counts: dict[str, Any]) -> list[Outline]:
+    """The tissue and both hotspots of a summary's counts."""
+    rings = [ring for polygon in trace_tissue(tissue) for ring in polygon]
+    outlines = [Outline(TISSUE_COLOUR, 2, [np.round(ring, 1).tolist() for ring in rings])]
+    for name, width in (("hotspot", 3), ("hotspot_circle", 1.5)):
+        if found := counts[name]:
+            ring = trace_hotspot(found, tissue.slide_mpp)
+            outlines.append(Outline(HOTSPOT_COLOUR, width, [np.round(ring, 1).tolist()]))
+    return outlines
 
 
 def measure_density(points_um: np.ndarray, width_um: float, height_um: float) -> np.ndarray:
@@ -98,16 +112,25 @@ def measure_density(points_um: np.ndarray, width_um: float, height_um: float) ->
 
 
 def draw_density(overview: np.ndarray, tissue: Tissue, points_um: np.ndarray) -> np.ndarray:
-    """Colour the tissue by the density of the figures: uint8 (H, W, 3) → the same shape."""
+    """Colour the tissue by the density of the figures: uint8 (H, W, 3) → the same shape.
+
+    A place has the colour of its density, between two of `DENSITY_STEPS` a mixture; dark tissue makes it darker.
+    """
     height, width = overview.shape[:2]
     density = measure_density(points_um, width * tissue.mpp, height * tissue.mpp)
-    if not density.max():
-        return overview
-    share = density / density.max()
-    colours = np.stack([np.interp(share, (0, 0.5, 1), DENSITY_COLOURS[:, k]) for k in range(3)], axis=2)
+    colours = np.stack(
+        [np.interp(density, DENSITY_STEPS, channel) for channel in np.transpose(DENSITY_COLOURS)], axis=2
+    )
     size = (round(density.shape[1] * CELL_UM / tissue.mpp), round(density.shape[0] * CELL_UM / tissue.mpp))
     large = np.asarray(Image.fromarray(colours.astype(np.uint8)).resize(size, Image.Resampling.BILINEAR))
     drawn = overview.copy()
     own = tissue.mask
-    drawn[own] = (0.45 * overview[own] + 0.55 * large[:height, :width][own]).astype(np.uint8)
+    brightness = overview[own].mean(axis=1, keepdims=True) / 255
+    drawn[own] = (large[:height, :width][own] * (1 - SHADE + SHADE * brightness)).astype(np.uint8)
     return drawn
+
+
+def list_density_key() -> list[tuple[str, str]]:
+    """The density map's steps, as text, and their colours, as CSS has them."""
+    texts = [*map(str, DENSITY_STEPS[:-1]), f"{DENSITY_STEPS[-1]} or more"]
+    return [(text, "#{:02x}{:02x}{:02x}".format(*colour)) for text, colour in zip(texts, DENSITY_COLOURS, strict=True)]

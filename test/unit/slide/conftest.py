@@ -21,6 +21,14 @@ ON_GLASS = (1020, 700)  # outside of the tissue
 SIZE = (760, 1100)  # height, width
 
 
+class BlindToBlue(Seer):
+    """Does not see a figure with a blue centre: beside a `Seer`, such a figure is below a threshold of .5."""
+
+    def forward(self, images: Tensor) -> tuple[list[Tensor], list[Tensor]]:
+        is_blue = images[:, 2:] > images[:, :1] + 0.5
+        return super().forward(images.masked_fill(is_blue, 1.0))
+
+
 class BlueIsAtypical(nn.Module):
     """Sure that a crop with a blue centre is atypical."""
 
@@ -50,7 +58,7 @@ def drawn() -> np.ndarray:
     return draw_slide()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def truth(detector_bundle: Path, tiny_bundle: Path) -> tuple[Detector, Classifier]:  # noqa: F811 - a fixture
     """A detector and a classifier that see what was drawn."""
     found, kind = read_bundle(detector_bundle), read_bundle(tiny_bundle)
@@ -59,6 +67,13 @@ def truth(detector_bundle: Path, tiny_bundle: Path) -> tuple[Detector, Classifie
         Detector(found, [Seer() for _ in found.members], cpu, "fp32"),
         Classifier(kind, [BlueIsAtypical() for _ in kind.members], cpu, "fp32"),
     )
+
+
+@pytest.fixture(scope="session")
+def unsure(detector_bundle: Path, truth: tuple[Detector, Classifier]) -> tuple[Detector, Classifier]:  # noqa: F811
+    """The same, but the atypical figures are below the detector's threshold."""
+    found = read_bundle(detector_bundle)
+    return Detector(found, [Seer(), BlindToBlue()], torch.device("cpu"), "fp32"), truth[1]
 
 
 @pytest.fixture

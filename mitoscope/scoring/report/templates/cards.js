@@ -16,13 +16,15 @@ function makeCard(row, place) {
   }
   if (row.unlike.length) look.append(tag("unlike training", "unlike"));
   const word = labelled ? tag(OUTCOMES[row.outcome], isWrong(row) ? "wrong" : "right") : tag(row.called, "called");
-  const text = element("span", { className: "text" },
-    element("span", { className: "line" }, element("span", { className: "p", textContent: row.p.toFixed(3) }), word),
+  const p = (name, value) => element("span", { className: "line" }, element("span", { className: "quiet", textContent: name }), element("span", { textContent: value.toFixed(3) }));
+  const heading = row.what === null
+    ? [element("span", { className: "line" }, element("span", { className: "p", textContent: row.p.toFixed(3) }), word)]
+    : [element("span", { className: "what", textContent: row.what }), p("P(mitosis)", row.pMitosis), p("P(atypical)", row.p)];
+  const text = element("span", { className: "text" }, ...heading,
     strip(row.members.length ? row.members : [row.p]),
-    row.pMitosis === null ? null : element("span", { className: "quiet", textContent: `mitosis ${row.pMitosis.toFixed(3)}` }),
     element("span", { className: "name", textContent: tail(row.image_id), title: row.image_id }));
   const card = element("button", { type: "button", className: labelled && isWrong(row) ? "card wrong" : "card" }, look, text);
-  card.ariaLabel = `${row.image_id}: P(atypical) ${row.p.toFixed(3)}, called ${row.called}`
+  card.ariaLabel = `${row.image_id}: P(atypical) ${row.p.toFixed(3)}, ${row.what ?? `called ${row.called}`}`
     + (row.pMitosis === null ? "" : `, P(mitosis) ${row.pMitosis.toFixed(3)}`)
     + (labelled ? `, labelled ${row.label}` : "") + (row.unlike.length ? ", unlike the training data" : "");
   card.addEventListener("click", () => openDetail(place));

@@ -50,6 +50,6 @@ function dotPlot(row) {
 }
 
 function verdict(row) {
-  if (!labelled) return [`called ${row.called}`];
+  if (!labelled) return [row.what ?? `called ${row.called}`];
   return [tag(OUTCOMES[row.outcome], isWrong(row) ? "wrong" : "right"), ` called ${row.called}, labelled ${row.label}`];
 }

@@ -14,7 +14,9 @@ const rows = data.image_id.map((image_id, number) => {
   const p = data.p_atypical[number];
   return {
     number, image_id, members, called, label, p,
-    pMitosis: data.p_mitosis?.[number] ?? null, // on a slide's page only, as the next two
+    pMitosis: data.p_mitosis?.[number] ?? null, // on a slide's page only, as the next four
+    kind: data.kind?.[number] ?? null, // of data.kinds
+    what: data.kinds?.[data.kind[number]].name ?? null,
     isMitotic: data.p_mitosis === undefined || data.p_mitosis[number] >= data.threshold_mitosis,
     inHotspot: data.in_hotspot?.[number] ?? false,
     lowered: image_id.toLowerCase(),

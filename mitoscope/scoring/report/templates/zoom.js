@@ -3,7 +3,7 @@ const CLOSE_UM = 60; // width of the view that goTo shows
 const RADIUS = 9; // of a mark, in pixels of the screen
 const REACH = 14; // of a click
 
-function makeZoom(views, kinds) {
+function makeZoom(views, kinds, outlines = []) {
   const part = (name) => document.getElementById(`zoom-${name}`);
   const marks = element("canvas", { className: "marks" });
   let number = 0;
@@ -25,10 +25,31 @@ function makeZoom(views, kinds) {
     };
   }
 
-  // A place of level 0 → pixels of the element.
-  function placeOf(view, row) {
-    const image = new OpenSeadragon.Point(view.x[row] / view.scale[0], view.y[row] / view.scale[1]);
-    return viewer.viewport.imageToViewerElementCoordinates(image);
+  // Pixels of level 0 → pixels of the element.
+  function measure(view) {
+    const [from, to] = [0, 1000].map((place) => viewer.viewport.imageToViewerElementCoordinates(new OpenSeadragon.Point(place, place)));
+    const [across, down] = view.scale.map((scale) => (to.x - from.x) / 1000 / scale);
+    return new DOMMatrix([across, 0, 0, down, from.x - across * view.origin[0], from.y - down * view.origin[1]]);
+  }
+
+  const placeOf = (view, row, matrix) => matrix.transformPoint({ x: view.x[row], y: view.y[row] });
+
+  const paths = outlines.map((outline) => {
+    const path = new Path2D();
+    for (const ring of outline.rings) {
+      ring.forEach(([x, y], corner) => (corner ? path.lineTo(x, y) : path.moveTo(x, y)));
+      path.closePath();
+    }
+    return path;
+  });
+
+  function drawOutlines(context, matrix) {
+    outlines.forEach((outline, row) => {
+      const path = new Path2D();
+      path.addPath(paths[row], matrix);
+      Object.assign(context, { lineWidth: outline.width, strokeStyle: outline.colour });
+      context.stroke(path);
+    });
   }
 
   function drawMark(context, at, kind) {
@@ -54,8 +75,10 @@ function makeZoom(views, kinds) {
     if (!viewer.world.getItemCount()) return;
     const context = marks.getContext("2d");
     context.scale(ratio, ratio);
+    const matrix = measure(view);
+    drawOutlines(context, matrix);
     view.x.forEach((_, row) => {
-      const at = placeOf(view, row);
+      const at = placeOf(view, row, matrix);
       const inside = at.x > -RADIUS && at.y > -RADIUS && at.x < box.width + RADIUS && at.y < box.height + RADIUS;
       if (shownKinds[view.kind[row]] && inside) drawMark(context, at, kinds[view.kind[row]]);
     });
@@ -73,7 +96,8 @@ function makeZoom(views, kinds) {
   function goTo(x, y) {
     const view = views[number];
     const side = CLOSE_UM / view.mpp;
-    const box = new OpenSeadragon.Rect(x / view.scale[0] - side / 2, y / view.scale[1] - side / 2, side, side);
+    const [left, top] = [x, y].map((place, axis) => (place - view.origin[axis]) / view.scale[axis] - side / 2);
+    const box = new OpenSeadragon.Rect(left, top, side, side);
     const move = () => viewer.viewport.fitBounds(viewer.viewport.imageToViewportRectangle(box));
     if (viewer.isOpen()) move();
     else viewer.addOnceHandler("open", move);
@@ -82,7 +106,7 @@ function makeZoom(views, kinds) {
   views.forEach((view, row) => part("view").append(element("option", { value: String(row), textContent: view.name })));
   part("choose").hidden = views.length < 2;
   part("view").addEventListener("change", () => show(Number(part("view").value)));
-  kinds.forEach((kind, row) => {
+  const boxes = kinds.map((kind, row) => {
     const box = element("input", { type: "checkbox", checked: kind.shown });
     box.addEventListener("change", () => {
       shownKinds[row] = box.checked;
@@ -91,7 +115,13 @@ function makeZoom(views, kinds) {
     const sample = element("canvas", { width: 26, height: 26, ariaHidden: "true" });
     drawMark(sample.getContext("2d"), { x: 13, y: 13 }, kind);
     part("kinds").append(element("label", { className: "check" }, box, sample, element("span", { textContent: kind.name })));
+    return box;
   });
+
+  function showKind(row) {
+    if (!boxes[row].checked) boxes[row].click();
+  }
+
   part("in").addEventListener("click", () => viewer.viewport.zoomBy(1.6));
   part("out").addEventListener("click", () => viewer.viewport.zoomBy(1 / 1.6));
   part("home").addEventListener("click", () => viewer.viewport.goHome());
@@ -99,12 +129,16 @@ function makeZoom(views, kinds) {
   viewer.addHandler("update-viewport", drawMarks);
   viewer.addHandler("canvas-click", (event) => {
     const view = views[number];
-    const far = view.x.map((_, row) => (shownKinds[view.kind[row]] ? placeOf(view, row).distanceTo(event.position) : Infinity));
+    const matrix = measure(view);
+    const far = view.x.map((_, row) => {
+      const at = placeOf(view, row, matrix);
+      return shownKinds[view.kind[row]] ? Math.hypot(at.x - event.position.x, at.y - event.position.y) : Infinity;
+    });
     const row = far.indexOf(Math.min(...far));
     if (!event.quick || !(far[row] <= REACH)) return;
     part("point").textContent = view.text[row];
     pick(number, row);
   });
   show(0);
-  return { show, goTo, onPick: (run) => { pick = run; }, current: () => number, isShowing: () => viewer.isOpen() };
+  return { show, goTo, showKind, onPick: (run) => { pick = run; }, current: () => number, isShowing: () => viewer.isOpen() };
 }

@@ -38,6 +38,7 @@ from mitoscope.training.detect.results.tables import COLUMNS, Results, overview_
 from mitoscope.training.folds import WHOLE
 from mitoscope.training.study.study import name_fit
 
+MEMBER_METRICS = ("f1_score", "precision", "recall", "AP")  # out of fold, in the manifest
 TOLERANCE = 0.02  # of a member's average precision, for weights that were rounded to fp16
 
 
@@ -141,8 +142,8 @@ def _check(data: FieldData, fitted: Found, written: Found, bundle: Bundle) -> No
 
 def _judge(member: Member, results: Results) -> Member:
     """A member with its out-of-fold metrics at the bundle's threshold."""
-    own = results["folds"].get(str(member.fold), {"f1_score": None, "AP": None})  # none of one that all folds trained
-    return replace(member, metrics={key: own[key] for key in ("f1_score", "AP") if own[key] is not None})
+    own = results["folds"].get(str(member.fold), {})  # none of one that all folds trained
+    return replace(member, metrics={key: own[key] for key in MEMBER_METRICS if own.get(key) is not None})
 
 
 def _share_with_figures(study: DetectStudy, folds: Sequence[int]) -> float:
