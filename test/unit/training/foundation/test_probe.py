@@ -100,6 +100,7 @@ def test_bad_options_are_one_clear_line(
         (["--embeddings", str(tmp_path)], "embeddings.json cannot be read"),
         (["--embeddings", str(embeddings_folder), "--probe", "svm"], "the probe svm is unknown"),
         (["--embeddings", str(embeddings_folder), "--probe", "probe", "knn", "--publish", "x"], "takes one probe"),
+        (["--embeddings", str(embeddings_folder), "--probe", "knn", "--set", "c=0.1"], "--set c=0.1 changes nothing"),
         (["--embeddings", str(embeddings_folder), "--embed-base"], "--embed-base needs --publish"),
         (["--embeddings", str(embeddings_folder), "--base", "x"], "--base needs --publish"),
     ):
