@@ -46,7 +46,7 @@ class ProbeSettings:
             "c": self.c in (UNI, VALIDATION) or _number(self.c) > 0,
             "neighbours": self.neighbours >= 1,
         }
-        check_ranges(self, rules, "the setting", "--set")
+        check_ranges(self, rules, "the setting", "--set ")
 
 
 PROBES: dict[str, ProbeSettings] = {
