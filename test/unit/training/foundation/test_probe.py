@@ -92,6 +92,20 @@ def test_what_cannot_be_published_is_one_clear_line(
     assert not (tmp_path / "bundle").exists()
 
 
+def test_what_to_do_about_a_head_that_predicts_something_else(
+    data: CropData, folds: Folds, probe: Probe, embeddings: Embeddings, embedder: Embedder, tmp_path: Path
+) -> None:
+    moved = replace(probe, predictions=replace(probe.predictions, p_atypical=probe.predictions.p_atypical + 0.01))
+    free = replace(embedder, base=replace(embedder.base, licence="mit"))
+    for stored, remedy in (
+        (True, "publish without --embed-base: a base is stored in fp16"),
+        (False, "run mitoscope train embed into another folder with --precision fp32"),
+    ):
+        with pytest.raises(DataError, match=f"fold0.safetensors changed when it was written: got .*; {remedy}"):
+            publish_probe(moved, data, folds, embeddings, free, "one_half", tmp_path / "bundle", embed_base=stored)
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_bad_options_are_one_clear_line(
     data_folder: Path, embeddings_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
