@@ -13,8 +13,9 @@ Commands = Any  # argparse's own type is private
 def _embed(options: argparse.Namespace) -> None:
     from mitoscope.networks.device import check_precision, choose_device
     from mitoscope.settings import override
-    from mitoscope.training.foundation.embedder import build_embedder, own_input
+    from mitoscope.training.foundation.embedder import build_embedder
     from mitoscope.training.foundation.probe.store import embed
+    from mitoscope.training.foundation.weights import own_input
 
     data = _read_crops(options.data)
     device = choose_device(options.device)
