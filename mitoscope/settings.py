@@ -18,7 +18,7 @@ def check_ranges(config: object, rules: dict[str, bool], what: str, option: str)
         config: The settings.
         rules: Whether each setting is in range, by name.
         what: What the user calls a setting.
-        option: The command line's option.
+        option: The command line's option up to the setting's name, such as ``"--set "`` or ``"--set lora."``.
 
     Raises:
         DataError: A setting is out of range.
@@ -28,8 +28,8 @@ def check_ranges(config: object, rules: dict[str, bool], what: str, option: str)
             raise DataError(
                 f"{what} {name} is out of range",
                 got=getattr(config, name),
-                expected=f"a value as {type(config).__name__} describes it",
-                remedy=f"correct {option} {name}=…",
+                expected=f"a value as {type(config).__name__} in {type(config).__module__.replace('.', '/')}.py says",
+                remedy=f"correct {option}{name}=…",
             )
 
 

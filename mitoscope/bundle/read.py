@@ -82,8 +82,16 @@ def read_base(bundle: Bundle, base: Path | None = None) -> bytes | None:
         The file's bytes; None if the members are full.
 
     Raises:
-        WeightsError: The file is missing, or its SHA-256 is not the manifest's.
+        WeightsError: The file is missing, or its SHA-256 is not the manifest's; or a base is given that the bundle
+            does not need.
     """
+    if base is not None and (bundle.base is None or bundle.base.file is not None):
+        raise WeightsError(
+            f"the bundle {bundle.name!r} takes no base",
+            got=f"--base {base}",
+            expected="no --base: its members are whole networks, or it holds their base",
+            remedy="leave --base out",
+        )
     if bundle.base is None:
         return None
     if bundle.base.file is not None:

@@ -67,7 +67,7 @@ class Resources:
             "cpus_per_task": self.cpus_per_task >= 1,
             "mem_gb": self.mem_gb > 0,
         }
-        check_ranges(self, rules, "the Slurm setting", "--slurm")
+        check_ranges(self, rules, "the Slurm setting", "--slurm ")
 
     def sbatch(self) -> dict[str, str | int]:
         """The options that are set, by submitit's names."""

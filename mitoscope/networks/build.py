@@ -261,6 +261,6 @@ def list_mismatches(expected: Mapping[str, Tensor], got: Mapping[str, Tensor]) -
         elif name not in expected:
             yield f"a surplus tensor {name}"
         elif got[name].shape != expected[name].shape:
-            yield f"{name} of shape {tuple(got[name].shape)}"
+            yield f"{name} of shape {tuple(got[name].shape)} instead of {tuple(expected[name].shape)}"
         elif got[name].is_floating_point() != expected[name].is_floating_point():
             yield f"{name} of type {got[name].dtype}"

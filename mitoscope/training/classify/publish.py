@@ -237,5 +237,14 @@ def _check_members(bundle: Bundle, written: OutOfFold, fitted: OutOfFold) -> Non
                 f"{member.file} changed when it was written",
                 got=f"a probability that differs by {change:.4f} from its out-of-fold prediction",
                 expected=f"at most {TOLERANCE}",
-                remedy=f"delete fold{member.fold} of the study and run the study again; please report this",
+                remedy=_remedy(bundle, f"fold{member.fold}"),
             )
+
+
+def _remedy(bundle: Bundle, fold: str) -> str:
+    """What to do about a member that changed."""
+    if bundle.base and bundle.base.file:
+        return "publish without --embed-base: a base is stored in fp16, which changes these members too much"
+    if "probe" in bundle.training.get("config", {}):
+        return "run mitoscope train embed into another folder with --precision fp32, and probe again"
+    return f"delete {fold} of the study and run the study again; please report this"

@@ -49,7 +49,7 @@ class LoraSettings:
             and len(set(names)) == len(names)
             and not ("qkv" in names and set(names) & set(QKV_PARTS)),
         }
-        check_ranges(self, rules, "the setting", "--set lora")
+        check_ranges(self, rules, "the setting", "--set lora.")
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ class ClassifySettings:
             "last_blocks": self.last_blocks >= 0 and (not self.last_blocks or self.method == "frozen"),
             "draws": self.draws >= 0 and (not self.draws or self.atypical_share > 0),
         }
-        check_ranges(self, rules, "the setting", "--set")
+        check_ranges(self, rules, "the setting", "--set ")
 
 
 ClassifyConfig = FitConfig[ClassifySettings]

@@ -64,7 +64,7 @@ class DetectSettings:
             "mosaic": 0 <= self.mosaic <= 1,
             "more_ema_decays": all(0 <= decay < 1 for decay in self.more_ema_decays),
         }
-        check_ranges(self, rules, "the setting", "--set")
+        check_ranges(self, rules, "the setting", "--set ")
 
     @property
     def tile(self) -> InputSpec:

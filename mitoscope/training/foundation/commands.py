@@ -13,8 +13,9 @@ Commands = Any  # argparse's own type is private
 def _embed(options: argparse.Namespace) -> None:
     from mitoscope.networks.device import check_precision, choose_device
     from mitoscope.settings import override
-    from mitoscope.training.foundation.embedder import build_embedder, own_input
+    from mitoscope.training.foundation.embedder import build_embedder
     from mitoscope.training.foundation.probe.store import embed
+    from mitoscope.training.foundation.weights import own_input
 
     data = _read_crops(options.data)
     device = choose_device(options.device)
@@ -32,7 +33,7 @@ def _probe(options: argparse.Namespace) -> None:
     from mitoscope.networks.device import choose_device
     from mitoscope.training.folds import split
     from mitoscope.training.foundation.embedder import build_embedder
-    from mitoscope.training.foundation.probe.heads import configure_probe
+    from mitoscope.training.foundation.probe.heads import configure_probes
     from mitoscope.training.foundation.probe.publish import publish_probe
     from mitoscope.training.foundation.probe.run import evaluate_probes, fit_probe, spec_of
     from mitoscope.training.foundation.probe.store import read_embeddings
@@ -44,7 +45,7 @@ def _probe(options: argparse.Namespace) -> None:
     for option, given in (("--base", options.base), ("--embed-base", options.embed_base)):
         if given and not options.publish:
             raise DataError(f"{option} needs --publish", got=given, expected="--publish DIR", remedy="add it")
-    settings = {name: configure_probe(name, options.set) for name in options.probe}
+    settings = configure_probes(options.probe, options.set)
     data = _read_crops(options.data)
     embeddings = read_embeddings(options.embeddings, data)
     folds = split(data, options.hold_out, options.seed)
@@ -141,7 +142,7 @@ def add_foundation_commands(commands: Commands) -> None:
                        help="probe: logistic regression, C chosen by validation; probe-uni: with UNI's C; knn "
                             "(%(default)s)")  # fmt: skip
     probe.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                       help="change a setting of all of them, such as c=0.01")  # fmt: skip
+                       help="change a setting of those that have it: c=0.01, neighbours=10")  # fmt: skip
     probe.add_argument("--hold-out", action="append", default=[], metavar="DOMAIN|COLUMN=VALUE",
                        help="never fitted to; may be repeated")  # fmt: skip
     probe.add_argument("--seed", type=whole_number, default=0, help="of the folds (%(default)s)")
@@ -179,7 +180,7 @@ def _add_scale(commands: Commands) -> None:
     scale.add_argument("--grid", action="append", nargs="+", default=[], metavar="KEY VALUE",
                        help="values of a setting; may be repeated, for every combination")  # fmt: skip
     scale.add_argument("--set", action="append", default=[], metavar="KEY=VALUE",
-                       help="change a setting of all probes, such as c=0.01, or of all fits")  # fmt: skip
+                       help="change a setting of the methods that have it, such as c=0.01 or epochs=5")  # fmt: skip
     scale.add_argument("--hold-out", action="append", default=[], metavar="DOMAIN|COLUMN=VALUE",
                        help="scored by every run, never learned from; may be repeated")  # fmt: skip
     add_launcher(scale)

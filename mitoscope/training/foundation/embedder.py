@@ -12,9 +12,8 @@ from mitoscope.bundle.manifest import Base
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.networks.build import build_network, embed
 from mitoscope.networks.device import DTYPES
-from mitoscope.networks.foundation import FOUNDATION
-from mitoscope.training.foundation.weights import describe_base, find_weights, read_base_weights
-from mitoscope.training.pretrained import PACKAGED_MEAN, PACKAGED_STD, PACKAGES, load_backbone
+from mitoscope.training.foundation.weights import describe_base, find_weights, own_input, read_base_weights
+from mitoscope.training.pretrained import load_backbone
 
 
 @dataclass(frozen=True)
@@ -87,20 +86,3 @@ def build_embedder(
     dimension = network.get_classifier().in_features  # type: ignore[operator]
     where = torch.device(device)
     return Embedder(name, placed, spec, dimension, describe_base(name, path), path, where, precision)
-
-
-def own_input(name: str) -> InputSpec:
-    """How a network's publisher feeds it, for crops of 128 px.
-
-    Args:
-        name: As for `build_embedder`. An unknown one has ImageNet's mean and standard deviation.
-    """
-    import timm
-
-    if name in FOUNDATION:
-        return FOUNDATION[name].input
-    known = timm.models.get_pretrained_cfg(name)
-    if known is None:
-        return InputSpec(size_px=224)
-    mean, std = (PACKAGED_MEAN, PACKAGED_STD) if name in PACKAGES else (known.mean, known.std)
-    return InputSpec(size_px=known.input_size[-1], mean=tuple(mean), std=tuple(std))

@@ -1,4 +1,4 @@
-"""The weights of a foundation model, or of any timm network: found, read, and known by hash and licence."""
+"""The weights of a foundation model, or of any timm network: found, read, and known by hash, licence and input."""
 
 from functools import lru_cache
 from hashlib import sha256
@@ -7,11 +7,20 @@ from pathlib import Path
 import safetensors.torch
 from torch import Tensor
 
+from mitoscope.bundle.inputs import InputSpec
 from mitoscope.bundle.manifest import Base
 from mitoscope.errors import WeightsError
 from mitoscope.files import describe_folder, hash_file, write_bytes
 from mitoscope.networks.foundation import FOUNDATION, UNKNOWN_LICENCE
-from mitoscope.training.pretrained import PACKAGES, find_packaged, packaged_weights, read_weights
+from mitoscope.training.pretrained import (
+    PACKAGED_MEAN,
+    PACKAGED_STD,
+    PACKAGES,
+    check_backbone,
+    find_packaged,
+    packaged_weights,
+    read_weights,
+)
 
 SAFETENSORS = ".safetensors"
 PICKLED = (".pth", ".bin")  # read by torch.load(…, weights_only=True)
@@ -74,7 +83,12 @@ def write_base(name: str, path: Path, out: Path) -> Base:
         name: As for `find_weights`.
         path: As `find_weights` returns it.
         out: The new file; the values stay as they are.
+
+    Raises:
+        DataError: The file is of another network, or cannot be read.
+        WeightsError: The name is unknown.
     """
+    check_backbone(name, own_input(name).size_px, read_base_weights(name, path), str(path))
     write_bytes(out, path.read_bytes() if path.suffix == SAFETENSORS else _to_safetensors(name, path))
     return describe_base(name, out)
 
@@ -119,6 +133,23 @@ def find_licence(name: str) -> str:
     return (known.license if known else None) or UNKNOWN_LICENCE
 
 
+def own_input(name: str) -> InputSpec:
+    """How a network's publisher feeds it, for crops of 128 px.
+
+    Args:
+        name: As for `find_weights`. An unknown one has ImageNet's mean and standard deviation.
+    """
+    import timm
+
+    if name in FOUNDATION:
+        return FOUNDATION[name].input
+    known = timm.models.get_pretrained_cfg(name)
+    if known is None:
+        return InputSpec(size_px=224)
+    mean, std = (PACKAGED_MEAN, PACKAGED_STD) if name in PACKAGES else (known.mean, known.std)
+    return InputSpec(size_px=known.input_size[-1], mean=tuple(mean), std=tuple(std))
+
+
 def _download(name: str) -> Path:
     """The file in the hub's cache; downloaded if it is not there."""
     from huggingface_hub import hf_hub_download
@@ -151,5 +182,5 @@ def _no_file(name: str, base: Path | None, got: str) -> WeightsError:
         f"no weights of {name} in {str(base)!r}" if base else f"no weights of {name}",
         got=got,
         expected=f"a .safetensors, .pth or .bin file, or a folder with one, or with {name}{SAFETENSORS}",
-        remedy="correct --base",
+        remedy="name the file with --base",
     )

@@ -144,6 +144,13 @@ class TestABaseThatTheBundleLacks:
         with pytest.raises(WeightsError, match=f"{reason}expected .*sha256 {bundle.base.sha256}; .* with --base"):
             read_base(bundle, tmp_path / named if named else None)
 
+    def test_one_that_is_not_needed_is_refused(self, bundle: Bundle, given: Path) -> None:
+        whole = replace(bundle, base=None, members=(Member("fold0.safetensors", ""),))
+        for other in (whole, replace(bundle, base=replace(bundle.base, file="base.safetensors"))):
+            with pytest.raises(WeightsError, match=r"'adapters' takes no base: got --base .*; leave --base out"):
+                read_base(other, given)
+        assert read_base(whole) is None
+
 
 def test_a_failed_write_leaves_the_older_bundle(copy: Path, read_states: Callable[[Bundle], list]) -> None:
     bundle = read_bundle(copy)

@@ -46,7 +46,7 @@ class ProbeSettings:
             "c": self.c in (UNI, VALIDATION) or _number(self.c) > 0,
             "neighbours": self.neighbours >= 1,
         }
-        check_ranges(self, rules, "the setting", "--set")
+        check_ranges(self, rules, "the setting", "--set ")
 
 
 PROBES: dict[str, ProbeSettings] = {
@@ -56,15 +56,54 @@ PROBES: dict[str, ProbeSettings] = {
 }
 
 
+# What can be set, by kind. The kind itself is chosen by the probe's name.
+SETTINGS = {"logistic": ("c", "standardise"), "knn": ("neighbours",)}
+
+
+def has_setting(name: str, setting: str) -> bool:
+    """Whether a ``key=value`` changes a probe."""
+    return setting.partition("=")[0] in SETTINGS[_find_probe(name).kind]
+
+
 def configure_probe(name: str, settings: Sequence[str]) -> ProbeSettings:
     """A probe by name, with ``key=value`` changes.
 
     Raises:
-        DataError: The name, a key or a value is unknown.
+        DataError: The name is unknown, the probe has no such setting, or a value is out of range.
     """
+    probe = _find_probe(name)
+    _check_used([name], settings)
+    return override(probe, settings)
+
+
+def configure_probes(names: Sequence[str], settings: Sequence[str]) -> dict[str, ProbeSettings]:
+    """Probes by name; a ``key=value`` changes those that have it.
+
+    Raises:
+        DataError: As `configure_probe`, or none of the probes has a setting.
+    """
+    _check_used(names, settings)
+    return {name: configure_probe(name, [item for item in settings if has_setting(name, item)]) for name in names}
+
+
+def _find_probe(name: str) -> ProbeSettings:
+    """A probe as it is fitted by default."""
     if name not in PROBES:
         raise DataError(f"the probe {name} is unknown", got=name, expected=", ".join(PROBES), remedy="correct the name")
-    return override(PROBES[name], settings)
+    return PROBES[name]
+
+
+def _check_used(names: Sequence[str], settings: Sequence[str]) -> None:
+    """Refuse a setting that changes none of the probes."""
+    for setting in settings:
+        if not any(has_setting(name, setting) for name in names):
+            having = {kind: ", ".join(key for key, probe in PROBES.items() if probe.kind == kind) for kind in SETTINGS}
+            raise DataError(
+                f"--set {setting} changes nothing",
+                got=", ".join(names),
+                expected="; ".join(f"{' or '.join(SETTINGS[kind])} of {probes}" for kind, probes in having.items()),
+                remedy="remove it, or name another probe",
+            )
 
 
 class Head(Protocol):

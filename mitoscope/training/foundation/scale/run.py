@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,14 @@ from mitoscope.training.classify.task import predict_rows
 from mitoscope.training.data.table import CropData
 from mitoscope.training.fit import check_task
 from mitoscope.training.folds import Folds, write_folds
-from mitoscope.training.foundation.probe.heads import PROBES, ProbeSettings, configure_probe, fit_head
+from mitoscope.training.foundation.probe.heads import (
+    PROBES,
+    SETTINGS,
+    ProbeSettings,
+    configure_probe,
+    fit_head,
+    has_setting,
+)
 from mitoscope.training.foundation.probe.store import Embeddings
 from mitoscope.training.foundation.scale.measure import Scored, score
 from mitoscope.training.foundation.scale.trials import VALIDATION, Plan, Trial, draw
@@ -27,7 +34,7 @@ from mitoscope.training.presets import configure
 from mitoscope.training.settings import FitConfig
 from mitoscope.training.study.launch import FitJob
 
-OF_PROBES = {item.name for item in fields(ProbeSettings)}
+OF_PROBES = {name for names in SETTINGS.values() for name in names}
 TRIAL, PREDICTIONS = "trial.json", "predictions.csv"
 Launch = Callable[[list[FitJob]], None]
 
@@ -40,7 +47,7 @@ class Source:
         folder: The data folder.
         data: Its crops.
         embeddings: Of them; None where no probe is asked for.
-        settings: ``key=value`` changes: those of `ProbeSettings` to every probe, others to every preset of a fit.
+        settings: ``key=value`` changes: those of a probe to every probe that has them, others to every preset of a fit.
     """
 
     folder: Path
@@ -104,28 +111,26 @@ def run_plan(plan: Plan, source: Source, out: Path, launch: Launch) -> list[Scor
 
 def _check_settings(plan: Plan, source: Source) -> None:
     """Refuse a setting that would change nothing."""
-    kinds = {method in PROBES for method in plan.methods}
     for setting in source.settings:
-        if _is_of_probe(setting) not in kinds:
+        if not any(_changes(method, setting) for method in plan.methods):
             raise DataError(
                 f"--set {setting} changes no method of this study",
                 got=", ".join(plan.methods),
-                expected=f"a setting of a probe ({', '.join(sorted(OF_PROBES))}), beside a probe; "
-                "or of a fit, beside a preset",
+                expected="c or standardise beside probe or probe-uni; neighbours beside knn; or a setting of a fit, "
+                "beside a preset",
                 remedy="remove it, or name another --method",
             )
 
 
-def _is_of_probe(setting: str) -> bool:
-    """Whether a ``key=value`` belongs to a probe."""
-    return setting.partition("=")[0] in OF_PROBES
+def _changes(method: str, setting: str) -> bool:
+    """Whether a ``key=value`` changes a method; the settings of a preset are checked later, by name."""
+    return has_setting(method, setting) if method in PROBES else setting.partition("=")[0] not in OF_PROBES
 
 
 def _settings(trial: Trial, source: Source) -> tuple[str, ...]:
     """All changes to a trial's method: the study's, its own, and the seed of a fit."""
-    is_probe = trial.method in PROBES
-    common = [setting for setting in source.settings if _is_of_probe(setting) == is_probe]
-    return (*common, *trial.settings, *(() if is_probe else (f"seed={trial.seed}",)))
+    common = [setting for setting in source.settings if _changes(trial.method, setting)]
+    return (*common, *trial.settings, *(() if trial.method in PROBES else (f"seed={trial.seed}",)))
 
 
 def _prepare(trial: Trial, plan: Plan, source: Source, out: Path) -> Work:

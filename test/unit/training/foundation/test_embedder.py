@@ -11,8 +11,8 @@ from mitoscope.errors import DataError, WeightsError
 from mitoscope.files import hash_file
 from mitoscope.networks.build import build_network
 from mitoscope.networks.foundation import FOUNDATION
-from mitoscope.training.foundation.embedder import build_embedder, own_input
-from mitoscope.training.foundation.weights import describe_base, find_weights, write_base
+from mitoscope.training.foundation.embedder import build_embedder
+from mitoscope.training.foundation.weights import describe_base, find_weights, own_input, write_base
 from mitoscope.training.pretrained import PACKAGED_MEAN
 
 
@@ -74,7 +74,7 @@ def test_a_folder_is_searched(base: Path, tmp_path: Path) -> None:
     assert find_weights("test_vit", tmp_path) == tmp_path / "model.safetensors"
     (tmp_path / "uni.safetensors").write_bytes(b"")
     assert find_weights("uni", tmp_path) == tmp_path / "uni.safetensors"
-    with pytest.raises(WeightsError, match=r"no weights of virchow in .*model.safetensors.*correct --base"):
+    with pytest.raises(WeightsError, match=r"no weights of virchow in .*model.safetensors.*name the file with --base"):
         find_weights("virchow", tmp_path)
 
 
@@ -122,3 +122,24 @@ def test_a_gated_or_missing_network_is_one_line_that_says_what_to_do(monkeypatch
         build_embedder("virchow")
     assert "\n" not in str(error.value)
     assert FOUNDATION["virchow"].hub in str(error.value)
+
+
+def test_a_file_of_another_network_is_not_written_as_a_base(
+    base: Path, state: dict[str, torch.Tensor], tmp_path: Path
+) -> None:
+    """Virchow2's file called virchow would have Virchow's licence."""
+    out = tmp_path / "out.safetensors"
+    with pytest.raises(DataError, match="test_vit.safetensors does not hold this network's weights: got blocks.0"):
+        write_base("virchow", base, out)
+    with pytest.raises(DataError, match="got a surplus tensor reg_token"):
+        registers = tmp_path / "registers.safetensors"
+        safetensors.torch.save_file(state | {"reg_token": torch.zeros(1, 4, 64)}, registers)
+        write_base("test_vit", registers, out)
+    with pytest.raises(WeightsError, match="architecture 'vit_tony'"):
+        write_base("vit_tony", base, out)
+    assert not out.exists()
+    smaller = tmp_path / "smaller.safetensors"  # trained on images of 64 px
+    safetensors.torch.save_file(build_network("test_vit", 64).state_dict(), smaller)
+    assert write_base("test_vit", smaller, out).sha256 == hash_file(smaller)
+    with pytest.raises(DataError, match=r"got pos_embed of shape \(1, 17, 64\) instead of \(1, 101, 64\), .*size_px"):
+        build_embedder("test_vit", smaller)

@@ -10,6 +10,7 @@ from mitoscope.training.foundation.probe.heads import (
     ProbeSettings,
     choose_c,
     configure_probe,
+    configure_probes,
     fit_head,
     fit_logistic,
     uni_c,
@@ -79,10 +80,23 @@ def test_neighbours_vote(crops: tuple[np.ndarray, np.ndarray]) -> None:
 
 
 def test_bad_settings_and_one_class_are_one_clear_line(crops: tuple[np.ndarray, np.ndarray]) -> None:
-    for setting in ("c=0", "c=many", "kind=svm", "neighbours=0"):
+    for name, setting in (("probe", "c=0"), ("probe", "c=many"), ("knn", "neighbours=0")):
         with pytest.raises(DataError, match="is out of range"):
-            configure_probe("probe", [setting])
+            configure_probe(name, [setting])
     with pytest.raises(DataError, match="the probe nothing is unknown"):
         configure_probe("nothing", [])
     with pytest.raises(DataError, match="are of one class: got 40 crops, 0 of them positive"):
         fit_head(ProbeSettings(), crops[0], crops[1], np.flatnonzero(~crops[1])[:40], [])
+
+
+def test_a_setting_changes_the_probes_that_have_it_or_is_refused() -> None:
+    found = configure_probes(["probe", "knn"], ["c=0.01", "neighbours=5"])
+    assert (found["probe"].c, found["knn"].neighbours) == ("0.01", 5)
+    assert (found["knn"].c, found["probe"].neighbours) == (ProbeSettings.c, ProbeSettings.neighbours)
+    for name, setting in (("knn", "c=0.01"), ("knn", "standardise=false"), ("probe", "neighbours=5"),
+                          ("probe-uni", "kind=knn"), ("probe", "penalty=1")):  # fmt: skip
+        message = f"--set {setting} changes nothing: got {name}, expected c or standardise of probe, probe-uni; "
+        with pytest.raises(DataError, match=message + "neighbours of knn; remove it, or name another probe"):
+            configure_probes([name], [setting])
+        with pytest.raises(DataError, match=message):
+            configure_probe(name, [setting])

@@ -92,6 +92,20 @@ def test_what_cannot_be_published_is_one_clear_line(
     assert not (tmp_path / "bundle").exists()
 
 
+def test_what_to_do_about_a_head_that_predicts_something_else(
+    data: CropData, folds: Folds, probe: Probe, embeddings: Embeddings, embedder: Embedder, tmp_path: Path
+) -> None:
+    moved = replace(probe, predictions=replace(probe.predictions, p_atypical=probe.predictions.p_atypical + 0.01))
+    free = replace(embedder, base=replace(embedder.base, licence="mit"))
+    for stored, remedy in (
+        (True, "publish without --embed-base: a base is stored in fp16"),
+        (False, "run mitoscope train embed into another folder with --precision fp32"),
+    ):
+        with pytest.raises(DataError, match=f"fold0.safetensors changed when it was written: got .*; {remedy}"):
+            publish_probe(moved, data, folds, embeddings, free, "one_half", tmp_path / "bundle", embed_base=stored)
+    assert not (tmp_path / "bundle").exists()
+
+
 def test_bad_options_are_one_clear_line(
     data_folder: Path, embeddings_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +114,7 @@ def test_bad_options_are_one_clear_line(
         (["--embeddings", str(tmp_path)], "embeddings.json cannot be read"),
         (["--embeddings", str(embeddings_folder), "--probe", "svm"], "the probe svm is unknown"),
         (["--embeddings", str(embeddings_folder), "--probe", "probe", "knn", "--publish", "x"], "takes one probe"),
+        (["--embeddings", str(embeddings_folder), "--probe", "knn", "--set", "c=0.1"], "--set c=0.1 changes nothing"),
         (["--embeddings", str(embeddings_folder), "--embed-base"], "--embed-base needs --publish"),
         (["--embeddings", str(embeddings_folder), "--base", "x"], "--base needs --publish"),
     ):

@@ -123,7 +123,7 @@ def test_a_setting_changes_the_methods_that_have_it_or_is_refused(
     run_plan(plan, Source(tmp_path, data, embeddings, ("c=0.01",)), tmp_path / "study", lambda _: None)
     (trial,) = (tmp_path / "study").glob("trials/*/trial.json")
     assert json.loads(trial.read_text())["learned"] == {"c": 0.01}
-    for method, setting in (("probe", "epochs=1"), ("smoke", "c=0.01")):
+    for method, setting in (("probe", "epochs=1"), ("smoke", "c=0.01"), ("knn", "c=0.01"), ("probe", "neighbours=3")):
         source = Source(tmp_path, data, embeddings, (setting,))
         with pytest.raises(DataError, match=f"--set {setting} changes no method of this study: got {method}"):
             run_plan(Plan((method,), hold_out=HOLD_OUT), source, tmp_path / "other", lambda _: None)
@@ -147,6 +147,9 @@ def test_a_study_runs_once_and_grows(
     }
     assert "at least 98% of that with all training crops" in (tmp_path / "tables.md").read_text()
     assert (tmp_path / "curve-1.svg").is_file()
+    assert main([*command, "--seeds", "1", "--grid", "neighbours", "3"]) == 1
+    assert "--set neighbours=3 changes nothing: got probe-uni" in capsys.readouterr().err
+    command[command.index("probe-uni") : command.index("knn") + 1] = ["knn"]
     assert main([*command, "--fractions", ".5", "1", "--seeds", "1", "2", "--grid", "neighbours", "3"]) == 0
     assert main([*command[:-2], "--out", str(tmp_path), "--hold-out", "lung", "--seeds", "1"]) == 1
     assert "belongs to other data, embeddings, settings or hold-outs" in capsys.readouterr().err
