@@ -208,8 +208,8 @@ def test_a_floor_that_hides_mitotic_figures_is_refused(slide: Path, capsys: pyte
 def test_points_are_classified_down_to_half_of_the_threshold(
     slide: Path, detector_bundle: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
-    assert main(["slide", str(slide), "--out", str(tmp_path / "out"), "--detector", str(detector_bundle), "--classifier",
-                 str(tiny_bundle), "--device", "cpu"]) == 0  # fmt: skip
+    given = ["--detector", str(detector_bundle), "--classifier", str(tiny_bundle), "--device", "cpu"]
+    assert main(["slide", str(slide), "--out", str(tmp_path / "out"), *given]) == 0
     threshold = json.loads((detector_bundle / "manifest.json").read_text())["threshold"]["value"]
     assert json.loads((tmp_path / "out" / "a.tif" / "summary.json").read_text())["floor"] == threshold / 2
 
