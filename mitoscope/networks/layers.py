@@ -103,13 +103,8 @@ class Conv(nn.Conv2d):
         if not self.uneven:
             return 0, 0, 0, 0
         side, stride = self.kernel_size[0], self.stride[0]
-        above, below, left, right = (
-            part
-            for size in x.shape[2:]
-            for missing in [max((-(-size // stride) - 1) * stride + side - size, 0)]
-            for part in (missing // 2, missing - missing // 2)
-        )
-        return left, right, above, below
+        rows, columns = (max((-(-size // stride) - 1) * stride + side - size, 0) for size in x.shape[2:])
+        return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
 
     def convolve(self, x: Tensor) -> Tensor:
         """As `forward`, for a grid that has its `find_padding`."""
@@ -130,10 +125,11 @@ def pad(x: Tensor, sides: Sides) -> Tensor:
 
 def clear_padding(x: Tensor, sides: Sides) -> Tensor:
     """The same tensor; what `pad` put around it is zero again."""
-    left, right, above, below = sides
-    height, width = x.shape[2:]
-    for border in (x[..., :left], x[..., width - right :], x[..., :above, :], x[..., height - below :, :]):
-        border.zero_()
+    if any(sides):
+        left, right, above, below = sides
+        height, width = x.shape[2:]
+        for border in (x[..., :left], x[..., width - right :], x[..., :above, :], x[..., height - below :, :]):
+            border.zero_()
     return x
 
 
