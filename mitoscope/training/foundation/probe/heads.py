@@ -71,9 +71,7 @@ def configure_probe(name: str, settings: Sequence[str]) -> ProbeSettings:
     Raises:
         DataError: The name is unknown, the probe has no such setting, or a value is out of range.
     """
-    probe = _find_probe(name)
-    _check_used([name], settings)
-    return override(probe, settings)
+    return configure_probes([name], settings)[name]
 
 
 def configure_probes(names: Sequence[str], settings: Sequence[str]) -> dict[str, ProbeSettings]:
@@ -82,8 +80,24 @@ def configure_probes(names: Sequence[str], settings: Sequence[str]) -> dict[str,
     Raises:
         DataError: As `configure_probe`, or none of the probes has a setting.
     """
-    _check_used(names, settings)
-    return {name: configure_probe(name, [item for item in settings if has_setting(name, item)]) for name in names}
+    for setting in settings:
+        if not any(has_setting(name, setting) for name in names):
+            raise DataError(
+                f"--set {setting} changes nothing",
+                got=", ".join(names),
+                expected=list_settings(),
+                remedy="remove it, or name another probe",
+            )
+    return {
+        name: override(_find_probe(name), [setting for setting in settings if has_setting(name, setting)])
+        for name in names
+    }
+
+
+def list_settings() -> str:
+    """What can be set, and of which probes, in words."""
+    having = {kind: ", ".join(name for name, probe in PROBES.items() if probe.kind == kind) for kind in SETTINGS}
+    return "; ".join(f"{' or '.join(SETTINGS[kind])} of {probes}" for kind, probes in having.items())
 
 
 def _find_probe(name: str) -> ProbeSettings:
@@ -91,19 +105,6 @@ def _find_probe(name: str) -> ProbeSettings:
     if name not in PROBES:
         raise DataError(f"the probe {name} is unknown", got=name, expected=", ".join(PROBES), remedy="correct the name")
     return PROBES[name]
-
-
-def _check_used(names: Sequence[str], settings: Sequence[str]) -> None:
-    """Refuse a setting that changes none of the probes."""
-    for setting in settings:
-        if not any(has_setting(name, setting) for name in names):
-            having = {kind: ", ".join(key for key, probe in PROBES.items() if probe.kind == kind) for kind in SETTINGS}
-            raise DataError(
-                f"--set {setting} changes nothing",
-                got=", ".join(names),
-                expected="; ".join(f"{' or '.join(SETTINGS[kind])} of {probes}" for kind, probes in having.items()),
-                remedy="remove it, or name another probe",
-            )
 
 
 class Head(Protocol):
@@ -213,7 +214,7 @@ def fit_logistic(
     mean, scale = np.zeros(dimension), np.ones(dimension)
     if standardise:
         mean, scale = features.mean(axis=0), features.std(axis=0)
-        scale[scale < 1e-12] = 1.0  # a feature that never changes tells nothing
+        scale[scale < 1e-12] = 1.0  # a feature that never changes
         features = (features - mean) / scale
     labels, weights = np.repeat(positive, n_views), np.full(n_crops * n_views, 1 / n_views)
     model = LogisticRegression(solver="lbfgs", max_iter=MOST_STEPS, warm_start=True)

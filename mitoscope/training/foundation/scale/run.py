@@ -26,6 +26,7 @@ from mitoscope.training.foundation.probe.heads import (
     configure_probe,
     fit_head,
     has_setting,
+    list_settings,
 )
 from mitoscope.training.foundation.probe.store import Embeddings
 from mitoscope.training.foundation.scale.measure import Scored, score
@@ -116,8 +117,7 @@ def _check_settings(plan: Plan, source: Source) -> None:
             raise DataError(
                 f"--set {setting} changes no method of this study",
                 got=", ".join(plan.methods),
-                expected="c or standardise beside probe or probe-uni; neighbours beside knn; or a setting of a fit, "
-                "beside a preset",
+                expected=f"{list_settings()}; or a setting of a fit, beside a preset",
                 remedy="remove it, or name another --method",
             )
 
