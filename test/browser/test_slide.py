@@ -25,33 +25,19 @@ pytestmark = [
 HOSTILE = "<img src=x onerror=alert(1)>.tif"
 
 
-def make(folder: Path, pixels: np.ndarray, networks: tuple[Detector, Classifier]) -> Path:
-    """The page of a slide."""
-    options = {"resolution": (40000, 40000), "resolutionunit": "CENTIMETER"}
-    tifffile.imwrite(folder / HOSTILE, pixels, photometric="rgb", tile=(64, 64), **options)
-    analyse(folder / HOSTILE, folder / "out", *networks, Settings(None, None, 0.05))
-    return folder / "out" / "report.html"
-
-
 @pytest.fixture
 def page(
+    request: pytest.FixtureRequest,
     drawn: np.ndarray,  # noqa: F811 - the fixture
-    truth: tuple[Detector, Classifier],  # noqa: F811 - the fixture
     watched: Callable[[Path], AbstractContextManager[Page]],
     tmp_path: Path,
 ) -> Iterator[Page]:
-    with watched(make(tmp_path, drawn, truth)) as page:
-        yield page
-
-
-@pytest.fixture
-def unsure_page(
-    drawn: np.ndarray,  # noqa: F811 - the fixture
-    unsure: tuple[Detector, Classifier],  # noqa: F811 - the fixture
-    watched: Callable[[Path], AbstractContextManager[Page]],
-    tmp_path: Path,
-) -> Iterator[Page]:
-    with watched(make(tmp_path, drawn, unsure)) as page:
+    """The page of the drawn slide, by the networks that a test names, or by `truth`."""
+    networks: tuple[Detector, Classifier] = request.getfixturevalue(getattr(request, "param", "truth"))
+    options = {"resolution": (40000, 40000), "resolutionunit": "CENTIMETER"}
+    tifffile.imwrite(tmp_path / HOSTILE, drawn, photometric="rgb", tile=(64, 64), **options)
+    analyse(tmp_path / HOSTILE, tmp_path / "out", *networks, Settings(None, None, 0.05))
+    with watched(tmp_path / "out" / "report.html") as page:
         yield page
 
 
@@ -94,8 +80,8 @@ def test_the_hotspots_view_shows_the_outlines_and_so_do_the_others(page: Page) -
         assert page.evaluate(COUNT_YELLOW) > 100, name
 
 
-def test_a_point_below_the_threshold_is_named_so_and_shown_on_the_slide(unsure_page: Page) -> None:
-    page = unsure_page
+@pytest.mark.parametrize("page", ["unsure"], indirect=True)
+def test_a_point_below_the_threshold_is_named_so_and_shown_on_the_slide(page: Page) -> None:
     expect(page.locator("#count")).to_have_text(f"{len(FIGURES) - N_ATYPICAL} of {len(FIGURES)} crops")
     expect(page.locator("#cards .what").first).to_have_text("normal mitotic figure")
     page.locator("#by-kind").select_option(label="below the threshold")
