@@ -40,7 +40,7 @@ class Kind:
     Attributes:
         name: In the legend.
         colour: As CSS has it, such as ``#c4005a``.
-        shape: ``"circle"``, ``"square"`` or ``"cross"``, so that colour alone tells nothing.
+        shape: ``"circle"``, ``"square"`` or ``"cross"``, so that kinds differ not by colour alone.
         shown: Whether the page shows it before it is asked to.
     """
 
