@@ -17,6 +17,7 @@ PRECISIONS = ("fp16", "bf16")
 MEMBER_LIMIT = 100
 LARGEST = 1e6  # of a calibration's numbers
 LONGEST_NAME = 200  # characters of a name that the log shows
+BUNDLE_NAME = re.compile(r"[\w.-]+")  # export.sh names a file by it
 FILE_NAME = re.compile(r"[\w-][\w.-]*\.safetensors", re.ASCII)
 
 
@@ -192,7 +193,7 @@ class Bundle:
         texts = (self.name, self.architecture, self.threshold.rule, self.threshold.fitted_on, *self.classes)
         if not all(isinstance(text, str) and text.isprintable() and len(text) <= LONGEST_NAME for text in texts):
             raise unusable("the bundle's names", texts, "short printable words")
-        if not re.fullmatch(r"[\w.-]+", self.name):  # export.sh names a file by it
+        if not BUNDLE_NAME.fullmatch(self.name):
             raise unusable("the bundle's name", repr(self.name), "letters, digits, and any of _.-")
         if self.task not in TASKS or not 1 <= len(set(self.classes)) == len(self.classes):
             raise unusable("the bundle's task", (self.task, self.classes), f"one of {TASKS}, and different classes")

@@ -9,7 +9,6 @@ import json
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from mitoscope.files import read_file, read_json
 MANIFEST = "manifest.json"
 CHECKSUM = "checksum"  # of the manifest itself; optional
 MANIFEST_BYTES = 1 << 20
-MEMBER_BYTES = 8 << 30  # the largest foundation model in fp32 has 4.5 GB
+MEMBER_BYTES = 32 << 30  # the largest foundation model in fp32, DINOv3-7B, has 27 GB
 
 
 def read_bundle(folder: Path) -> Bundle:
@@ -96,32 +95,44 @@ def read_base(bundle: Bundle, base: Path | None = None) -> bytes | None:
         return None
     if bundle.base.file is not None:
         return _read(bundle.folder / bundle.base.file, bundle.base.sha256)
-    return _read_given_base(bundle.base, base)
+    return _read_given_base(bundle.base, bundle.architecture, base)
 
 
-def _read_given_base(wanted: Base, given: Path | None) -> bytes:
+def _read_given_base(wanted: Base, architecture: str, given: Path | None) -> bytes:
     """Read the user's own copy of a base that the bundle does not hold."""
     for path in sorted(given.glob("*.safetensors")) if given and given.is_dir() else [given] if given else []:
-        with suppress(WeightsError):
-            return _read(path, wanted.sha256)
+        try:
+            content, digest = _hash(path)
+        except OSError as error:
+            raise WeightsError(
+                f"the base {path} cannot be read", got=error, expected="a readable file", remedy="correct --base"
+            ) from error
+        if digest == wanted.sha256:
+            return content
     raise WeightsError(
         f"the bundle lacks its base {wanted.name or 'network'} (licence {wanted.licence})",
         got=f"no file with its hash in {str(given)!r}" if given else "no --base",
         expected=f"a .safetensors file with sha256 {wanted.sha256}",
-        remedy="get it from its publisher and name the file or its folder with --base",
+        remedy="name the file that its members were trained on, or its folder, with --base; published weights are "
+        f"written by mitoscope train base {architecture} --out BASE.safetensors",
     )
 
 
 def _read(path: Path, sha256: str) -> bytes:
     """Read a file and check its hash."""
     try:
-        content = read_file(path, MEMBER_BYTES)
+        content, digest = _hash(path)
     except OSError as error:
         raise fault(f"{path} cannot be read", got=error, expected="a readable file") from error
-    digest = hashlib.sha256(content).hexdigest()
     if digest != sha256:
         raise fault(f"{path} was altered or swapped", got=f"sha256 {digest}", expected=f"sha256 {sha256}")
     return content
+
+
+def _hash(path: Path) -> tuple[bytes, str]:
+    """A file's bytes, and their SHA-256."""
+    content = read_file(path, MEMBER_BYTES)
+    return content, hashlib.sha256(content).hexdigest()
 
 
 def read_ahead(bundle: Bundle) -> Iterator[bytes]:

@@ -16,6 +16,7 @@ from mitoscope.networks.rtmdet import NARROW, SIZES, STRIDES, RTMDet, merge_norm
 
 DetectorNetwork = RTMDet | fcos.FCOS
 BACKBONE = "backbone."
+BESIDE = ("mask_token",)  # what published files hold beside a network: DINOv2's, for its training alone
 RUNTIMES = (efficientvit.find_runtime, efficientnet.find_runtime)  # families that inference runs without timm
 
 
@@ -40,7 +41,7 @@ def build_network(architecture: str, size_px: int, *, pretrained: bool = False) 
 
     Raises:
         WeightsError: The architecture is unknown, or the pre-trained weights cannot be loaded. Those of
-            a foundation model are loaded by `mitoscope.training.foundation.weights`, so that their hash is known.
+            a foundation model are loaded by `mitoscope.training.bases.weights`, so that their hash is known.
     """
     if architecture in FOUNDATION:
         return _build_foundation(FOUNDATION[architecture], size_px)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from mitoscope.bundle.checks import RESTORE
 from mitoscope.errors import WeightsError
+from mitoscope.networks.build import BESIDE
 
 A, B = ".lora_a", ".lora_b"  # appended to the layer's name
 Factors = tuple[Tensor, Tensor]  # (rank, in) and (out, rank)
@@ -74,7 +75,7 @@ def merge_adapter(base: Mapping[str, Tensor], adapter: Mapping[str, Tensor], nam
         WeightsError: See `split_adapter`.
     """
     factors, whole = split_adapter(base, adapter, name)
-    merged = {**base, **whole}
+    merged = {name: tensor for name, tensor in base.items() if name not in BESIDE} | whole
     for layer, (a, b) in factors.items():
         weight = base[f"{layer}.weight"]
         merged[f"{layer}.weight"] = weight.float() + (b.float() @ a.float()).view_as(weight)

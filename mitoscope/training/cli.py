@@ -99,7 +99,7 @@ def _settings(options: argparse.Namespace) -> list[str]:
     """The settings, with the base's file among them."""
     if options.base is None:
         return list(options.set)
-    from mitoscope.training.foundation.weights import find_weights
+    from mitoscope.training.bases.weights import find_weights
     from mitoscope.training.presets import name_architecture
 
     path = find_weights(name_architecture(options.preset, options.set), options.base)

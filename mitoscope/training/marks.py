@@ -61,18 +61,29 @@ def claimed(run: Path, mark: Mapping[str, Any]) -> Iterator[None]:
     Raises:
         DataError: The folder belongs to another fit, or another process works in it.
     """
-    run.mkdir(parents=True, exist_ok=True)
-    with (run / "lock").open("w") as lock:
+    with locked(run):
+        _write_started(run, mark)
+        yield
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Lock a folder, which is made if need be, for one process.
+
+    Raises:
+        DataError: Another process works in it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "lock").open("w") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise DataError(
-                f"{run} is in use",
-                got="another fit that works in it",
-                expected="one fit a folder",
+                f"{folder} is in use",
+                got="another process that works in it",
+                expected="one process a folder",
                 remedy="wait for it, or stop it",
             ) from error
-        _write_started(run, mark)
         yield
 
 

@@ -12,12 +12,12 @@ from typing import Any
 from mitoscope.errors import DataError
 from mitoscope.networks.foundation import FOUNDATION
 from mitoscope.settings import override
+from mitoscope.training.bases.pretrained import PACKAGES
+from mitoscope.training.bases.weights import find_weights
 from mitoscope.training.classify.settings import PRESETS as CLASSIFY_PRESETS
 from mitoscope.training.classify.settings import ClassifySettings
 from mitoscope.training.detect.settings import PRESETS as DETECT_PRESETS
 from mitoscope.training.detect.settings import DetectSettings
-from mitoscope.training.foundation.weights import find_weights
-from mitoscope.training.pretrained import PACKAGES
 from mitoscope.training.settings import FitConfig, TaskSettings, hash_settings
 
 PARTS: dict[str, type[TaskSettings]] = {part.task: part for part in (ClassifySettings, DetectSettings)}
@@ -35,14 +35,9 @@ def configure(preset: str, settings: Sequence[str]) -> FitConfig[Any]:
         DataError: The preset, a key or a value is unknown.
         WeightsError: The hub refuses, or cannot be reached.
     """
-    config = _preset(preset)
-    chosen = override(config, [setting for setting in settings if setting.startswith("architecture=")])
-    known = FOUNDATION.get(chosen.architecture)
-    if known and chosen.architecture != config.architecture:
-        config = replace(config, part=replace(config.part, input=known.input))
-    config = override(config, settings)
+    config = _change(preset, settings)
     method = getattr(config.part, "method", "full")
-    if (known or method != "full") and config.pretrained and not config.init and config.architecture not in PACKAGES:
+    if needs_base(preset, settings):
         config = replace(config, init=str(find_weights(config.architecture)))
     if method != "full" and not config.pretrained and not config.init:
         raise DataError(
@@ -52,6 +47,23 @@ def configure(preset: str, settings: Sequence[str]) -> FitConfig[Any]:
             remedy="name a file with --base, or use --set pretrained=true",
         )
     return config
+
+
+def needs_base(preset: str, settings: Sequence[str]) -> bool:
+    """Whether a preset with changes starts from a base that no package holds: from ``--base``, else from the hub."""
+    config = _change(preset, settings)
+    is_base = config.architecture in FOUNDATION or getattr(config.part, "method", "full") != "full"
+    return is_base and config.pretrained and not config.init and config.architecture not in PACKAGES
+
+
+def _change(preset: str, settings: Sequence[str]) -> FitConfig[Any]:
+    """A preset with changes; a foundation model brings its own input."""
+    config = _preset(preset)
+    chosen = override(config, [setting for setting in settings if setting.startswith("architecture=")])
+    known = FOUNDATION.get(chosen.architecture)
+    if known and chosen.architecture != config.architecture:
+        config = replace(config, part=replace(config.part, input=known.input))
+    return override(config, settings)
 
 
 def name_architecture(preset: str, settings: Sequence[str]) -> str:

@@ -33,8 +33,8 @@ class FitConfig(Generic[Part]):
     Attributes:
         part: The task's own settings. On the command line and in JSON they are beside the common ones.
         architecture: timm's name.
-        pretrained: Start from ImageNet weights: of a registry package (`mitoscope.training.pretrained.PACKAGES`), else
-            of timm's model hub.
+        pretrained: Start from ImageNet weights: of a registry package, see
+            `mitoscope.training.bases.pretrained.PACKAGES`, else of timm's model hub.
         init: A .safetensors or .pth file to start the backbone from instead; empty: none.
         epochs: Passes over as many samples as the training folds hold.
         batch_size: Samples per step.

@@ -79,6 +79,12 @@ def test_a_module_imports_only_what_is_below_it(module: str) -> None:
     assert {find_room(name) for name in find_imports(MODULES[module])} - {room} <= BELOW[room]
 
 
+def test_the_training_of_a_classifier_does_not_know_the_studies_of_foundation_models() -> None:
+    below = {name for name in MODULES if name.startswith(("mitoscope.training.classify", "mitoscope.training.bases"))}
+    found = {name for module in below for name in find_imports(MODULES[module])}
+    assert {name for name in found if name.startswith("mitoscope.training.foundation")} == set()
+
+
 def test_no_import_leads_back_to_where_it_began() -> None:
     graph = {name: find_imports(path) - {name} for name, path in MODULES.items()}
     while leaves := [name for name, targets in graph.items() if not targets & graph.keys()]:

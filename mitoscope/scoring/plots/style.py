@@ -131,6 +131,13 @@ def check_picture(groups: Sequence[object], path: Path) -> None:
         )
 
 
+def delete_pictures(folder: Path, name: str) -> None:
+    """Delete the numbered pictures NAME-1.svg, NAME-2.svg, … of a former run."""
+    for path in folder.glob(f"{name}-*.svg"):
+        if path.stem.removeprefix(f"{name}-").isdecimal():
+            path.unlink()
+
+
 def save_picture(figure: Figure, path: Path) -> None:
     """Write beside the file first, then rename: a reader sees the old picture or the new, never a part."""
     path.parent.mkdir(parents=True, exist_ok=True)

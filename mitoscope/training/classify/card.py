@@ -7,10 +7,10 @@ from mitoscope.bundle.manifest import Bundle
 from mitoscope.markdown import render_table
 from mitoscope.networks.build import name_backbone
 from mitoscope.networks.foundation import FOUNDATION, may_be_passed_on
+from mitoscope.training.bases.pretrained import PACKAGES
+from mitoscope.training.bases.weights import find_licence, find_source
 from mitoscope.training.classify.tables import COLUMNS, Results, overview_rows
-from mitoscope.training.foundation.weights import find_licence, find_source
 from mitoscope.training.presets import fill_defaults
-from mitoscope.training.pretrained import PACKAGES
 
 CARD = """# {name}
 

@@ -113,7 +113,7 @@ def write_results(out: Path, results: dict[str, Results], tables: str, more: Map
 def _write_misses(name: str, study: Study[CropData], what: str, p_atypical: np.ndarray, rule: str, out: Path) -> str:
     """Write misses.json and misses.md for one hold-out, p_atypical float64 (N,); returns the tables."""
     data, folds = study.data, study.folds
-    bundle = describe_bundle(study, read_out_of_fold(study), rule, study.folder.name, study.folder)
+    bundle = describe_bundle(study, read_out_of_fold(study), rule, "unpublished", study.folder)
     reference = data.rows_of([image_id for ids in folds.folds for image_id in ids])
     held_out = data.rows_of(list(folds.held_out[what]))
     misses = describe_misses(data, held_out, reference, load_classifier(study, bundle), p_atypical)
@@ -138,7 +138,7 @@ def _evaluate_all(studies: dict[str, Study[CropData]], rule: str) -> dict[str, t
 def _evaluate(study: Study[CropData], rule: str) -> tuple[Results, dict[str, np.ndarray]]:
     """One study's metrics and provenance, and the ensemble's P(atypical) of the crops of each hold-out."""
     predictions = read_out_of_fold(study)
-    classifier = load_classifier(study, describe_bundle(study, predictions, rule, study.folder.name, study.folder))
+    classifier = load_classifier(study, describe_bundle(study, predictions, rule, "unpublished", study.folder))
     p_members = predict_held_out(study.data, study.folds, classifier)
     record = {key: value for key, value in study.record.items() if key != "data"}  # a path of this machine
     results = summarise(study.data, study.folds, classifier, predictions, p_members)

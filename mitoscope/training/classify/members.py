@@ -21,9 +21,9 @@ from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.platt import fit_platt
 from mitoscope.scoring.metrics.thresholds import THRESHOLD_RULES
 from mitoscope.scoring.predictions import call_atypical
+from mitoscope.training.bases.weights import describe_base, find_weights, read_base_weights
 from mitoscope.training.classify.out_of_fold import OutOfFold
 from mitoscope.training.data.table import CropData
-from mitoscope.training.foundation.weights import describe_base, find_weights, read_base_weights
 from mitoscope.training.presets import fill_defaults
 from mitoscope.training.study.study import Study
 
@@ -68,6 +68,7 @@ def describe_bundle(study: Study[CropData], predictions: OutOfFold, rule: str, n
             "config": config,
             "fold_seconds": study.record["fold_seconds"],
             "folds_sha256": study.folds.sha256,
+            "folds_seed": study.folds.seed,
             "data": [
                 {"name": name, "crops": int(count), "licence": LICENCES.get(str(name), "see its publisher")}
                 for name, count in sources.items()

@@ -13,12 +13,12 @@ from mitoscope.classify.preprocess import preprocess
 from mitoscope.errors import DataError
 from mitoscope.networks.build import embed
 from mitoscope.training.augment import augment
+from mitoscope.training.bases.pretrained import start_network
+from mitoscope.training.bases.weights import describe_base, find_weights
+from mitoscope.training.classify.adapters.average import make_average
+from mitoscope.training.classify.adapters.lora import choose_trained, keep_statistics, read_adapter
 from mitoscope.training.classify.settings import ClassifyConfig
 from mitoscope.training.data.table import SUBCLASSES
-from mitoscope.training.foundation.average import make_average
-from mitoscope.training.foundation.lora import choose_trained, keep_statistics, read_adapter
-from mitoscope.training.foundation.weights import describe_base, find_weights
-from mitoscope.training.pretrained import start_network
 from mitoscope.training.steps import check_loss, make_optimiser, seed_epoch
 from mitoscope.training.task import MemberModule
 

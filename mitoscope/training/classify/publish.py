@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
-from mitoscope.bundle.manifest import PRECISIONS, Bundle
+from mitoscope.bundle.manifest import BUNDLE_NAME, PRECISIONS, Bundle
 from mitoscope.bundle.members import State, parse_member, write_bundle
 from mitoscope.bundle.read import read_base, read_bundle, read_content
 from mitoscope.classify.classifier import Classifier
@@ -20,6 +20,7 @@ from mitoscope.markdown import render_table
 from mitoscope.networks.foundation import FREE_LICENCES, may_be_passed_on
 from mitoscope.networks.lora import merge_adapter
 from mitoscope.progress import progress
+from mitoscope.training.bases.weights import SAFETENSORS
 from mitoscope.training.classify.card import find_origin, render_card
 from mitoscope.training.classify.evaluate import predict_held_out, summarise
 from mitoscope.training.classify.members import StudyBase, describe_bundle, find_base, read_states
@@ -27,7 +28,6 @@ from mitoscope.training.classify.out_of_fold import OutOfFold, predict_out_of_fo
 from mitoscope.training.classify.tables import COLUMNS, overview_rows
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds, split
-from mitoscope.training.foundation.weights import SAFETENSORS
 from mitoscope.training.presets import fill_defaults
 from mitoscope.training.study.study import Study
 
@@ -60,11 +60,12 @@ def publish(
 
     Raises:
         DataError: A member as written predicts something else of its validation fold than it did when it was fitted;
-            the study has no base to embed or to merge; its members were trained on another one; or its classes are not
-            normal and atypical.
+            the study has no base to embed or to merge; its members were trained on another one; its classes are not
+            normal and atypical; or the folder's name cannot be a bundle's.
         WeightsError: The folder holds something else than a bundle, or the base's licence forbids to pass it on.
     """
     check_classes(study.data, study.folder)
+    check_name(out)
     shared = find_base(study, base)
     if (embed_base or merge) and (shared is None or embed_base == merge):
         raise DataError(
@@ -102,6 +103,21 @@ def check_classes(data: CropData, what: Path | str) -> None:
             got=f"the classes {', '.join(data.classes)}",
             expected=f"{', '.join(CLASS_NAMES)}: a bundle tells these apart",
             remedy="evaluate it only; mitoscope detect finds the mitotic figures of an image",
+        )
+
+
+def check_name(out: Path) -> None:
+    """Refuse a folder whose name cannot be a bundle's.
+
+    Raises:
+        DataError: It has other characters.
+    """
+    if not BUNDLE_NAME.fullmatch(out.resolve().name):
+        raise DataError(
+            f"{out} cannot be a bundle's folder",
+            got=repr(out.resolve().name),
+            expected="a name of letters, digits, and any of _.-",
+            remedy="name another folder",
         )
 
 
@@ -161,7 +177,7 @@ def republish(folder: Path, data: CropData, hold_out: list[str], out: Path, base
         WeightsError: The bundle cannot be read, or ``out`` holds something else than a bundle.
     """
     bundle = read_bundle(folder)
-    folds = split(data, hold_out)
+    folds = split(data, hold_out, bundle.training.get("folds_seed", 0))
     if folds.sha256 != bundle.training.get("folds_sha256"):
         raise DataError(
             f"{folder} was trained on other folds",

@@ -11,12 +11,12 @@ from mitoscope.bundle.manifest import Bundle, Member, Threshold
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.orientation import choose_orientations
 from mitoscope.networks.device import choose_device
+from mitoscope.training.bases.weights import find_weights, read_base_weights
 from mitoscope.training.classify.batches import CropDataset, training_batches, validation_batches
 from mitoscope.training.classify.module import FoldModule
 from mitoscope.training.classify.settings import ClassifyConfig
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds
-from mitoscope.training.foundation.weights import find_weights, read_base_weights
 from mitoscope.training.task import MemberFit
 
 

@@ -15,12 +15,12 @@ from mitoscope.networks.views import normalise
 from mitoscope.scoring.detection.regions import Group, Region
 from mitoscope.scoring.detection.sweep import sweep_regions
 from mitoscope.training.augment import augment
+from mitoscope.training.bases.pretrained import start_detector
 from mitoscope.training.detect.batches import Batch, Figures
 from mitoscope.training.detect.candidates import find_candidates, merge
 from mitoscope.training.detect.loss import find_loss
 from mitoscope.training.detect.mosaic import make_mosaics
 from mitoscope.training.detect.settings import DetectConfig
-from mitoscope.training.pretrained import start_detector
 from mitoscope.training.steps import check_loss, make_optimiser, seed_epoch
 from mitoscope.training.task import MemberModule
 

@@ -7,8 +7,8 @@ from mitoscope.bundle.inputs import InputSpec
 from mitoscope.errors import DataError
 from mitoscope.settings import check_ranges
 from mitoscope.training.augment import AugmentConfig
+from mitoscope.training.bases.pretrained import PACKAGED_MEAN, PACKAGED_STD
 from mitoscope.training.folds import WHOLE
-from mitoscope.training.pretrained import PACKAGED_MEAN, PACKAGED_STD
 from mitoscope.training.settings import FitConfig
 
 

@@ -1,1 +1,1 @@
-"""Foundation models: their weights, and embeddings by them."""
+"""Foundation models: embeddings by them, probes, and studies of many runs."""

@@ -13,9 +13,9 @@ Commands = Any  # argparse's own type is private
 def _embed(options: argparse.Namespace) -> None:
     from mitoscope.networks.device import check_precision, choose_device
     from mitoscope.settings import override
+    from mitoscope.training.bases.weights import own_input
     from mitoscope.training.foundation.embedder import build_embedder
     from mitoscope.training.foundation.probe.store import embed
-    from mitoscope.training.foundation.weights import own_input
 
     data = _read_crops(options.data)
     device = choose_device(options.device)
@@ -30,12 +30,10 @@ def _embed(options: argparse.Namespace) -> None:
 
 
 def _probe(options: argparse.Namespace) -> None:
-    from mitoscope.networks.device import choose_device
     from mitoscope.training.folds import split
-    from mitoscope.training.foundation.embedder import build_embedder
     from mitoscope.training.foundation.probe.heads import configure_probes
-    from mitoscope.training.foundation.probe.publish import publish_probe
-    from mitoscope.training.foundation.probe.run import evaluate_probes, fit_probe, spec_of
+    from mitoscope.training.foundation.probe.publish import find_probe_base, publish_probe
+    from mitoscope.training.foundation.probe.run import evaluate_probes, fit_probe
     from mitoscope.training.foundation.probe.store import read_embeddings
 
     if options.publish and len(options.probe) > 1:
@@ -48,16 +46,19 @@ def _probe(options: argparse.Namespace) -> None:
     settings = configure_probes(options.probe, options.set)
     data = _read_crops(options.data)
     embeddings = read_embeddings(options.embeddings, data)
+    base = None
+    if options.publish:
+        ((name, probe),) = settings.items()
+        stored, out = options.embed_base, options.publish
+        base = find_probe_base(name, probe, data, embeddings, options.base, out, embed_base=stored)
     folds = split(data, options.hold_out, options.seed)
     probes = [fit_probe(name, each, data, folds, embeddings) for name, each in settings.items()]
     print(evaluate_probes(probes, data, folds, embeddings, options.threshold_rule, options.out))
     print(f"wrote {options.out}")
-    if options.publish:
-        name, spec = embeddings.record["made_by"]["network"], spec_of(embeddings)
-        embedder = build_embedder(name, options.base, input=spec, device=choose_device("auto"))
-        rule, out = options.threshold_rule, options.publish
-        print(publish_probe(probes[0], data, folds, embeddings, embedder, rule, out, embed_base=options.embed_base))
-        print(f"wrote {options.publish}")
+    if base:
+        rule = options.threshold_rule
+        print(publish_probe(probes[0], data, folds, embeddings, base, rule, out, embed_base=stored))
+        print(f"wrote {out}")
 
 
 def _scale(options: argparse.Namespace) -> None:
@@ -80,7 +81,7 @@ def _scale(options: argparse.Namespace) -> None:
     )
     data = _read_crops(options.data)
     embeddings = read_embeddings(options.embeddings, data) if options.embeddings else None
-    source = Source(options.data, data, embeddings, tuple(options.set))
+    source = Source(options.data, data, embeddings, tuple(options.set), options.base)
     scored = run_plan(plan, source, options.out, choose_launcher(options))
     more = {"settings": options.set} | ({"embeddings": embeddings.record} if embeddings else {})
     print(write_study(plan, scored, options.out, more))
@@ -88,7 +89,7 @@ def _scale(options: argparse.Namespace) -> None:
 
 
 def _base(options: argparse.Namespace) -> None:
-    from mitoscope.training.foundation.weights import find_weights, write_base
+    from mitoscope.training.bases.weights import find_weights, write_base
 
     base = write_base(options.name, find_weights(options.name, options.base), options.out)
     print(f"wrote {options.out}: {base.name}, licence {base.licence}, sha256 {base.sha256}")
@@ -170,6 +171,8 @@ def _add_scale(commands: Commands) -> None:
     scale.add_argument("--method", nargs="+", default=["probe"], metavar="NAME",
                        help="probes (probe, probe-uni, knn) and presets of fit (%(default)s)")  # fmt: skip
     scale.add_argument("--embeddings", type=Path, metavar="DIR", help="written by embed; for probes")
+    scale.add_argument("--base", type=Path, metavar="FILE|DIR",
+                       help="the weights of presets with a frozen base (default: the hub's, or its cache)")  # fmt: skip
     scale.add_argument("--fractions", type=float, nargs="+", default=[1.0], metavar="F",
                        help="shares of the training crops, such as .001 .01 .1 .25 .5 1 (%(default)s)")  # fmt: skip
     scale.add_argument("--seeds", type=whole_number, nargs="+", default=[42, 43, 44, 45, 46], metavar="N")

@@ -12,8 +12,8 @@ from mitoscope.bundle.manifest import Base
 from mitoscope.classify.preprocess import preprocess
 from mitoscope.networks.build import build_network, embed
 from mitoscope.networks.device import DTYPES
-from mitoscope.training.foundation.weights import describe_base, find_weights, own_input, read_base_weights
-from mitoscope.training.pretrained import load_backbone
+from mitoscope.training.bases.pretrained import load_backbone
+from mitoscope.training.bases.weights import describe_base, find_weights, own_input, read_base_weights
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def build_embedder(
     Args:
         name: A foundation model, see `mitoscope.networks.foundation.FOUNDATION`; or a timm name, whose embedding is
             what enters its classifier.
-        base: See `mitoscope.training.foundation.weights.find_weights`.
+        base: See `mitoscope.training.bases.weights.find_weights`.
         input: How crops become its input; None: as it was trained, see `own_input`.
         device: As `mitoscope.networks.device.choose_device` gives it.
         precision: As `mitoscope.networks.device.choose_precision` gives it.

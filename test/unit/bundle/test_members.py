@@ -134,7 +134,6 @@ class TestABaseThatTheBundleLacks:
         ("named", "got"),
         [
             (None, "no --base"),
-            ("elsewhere", "no file with its hash in '.*elsewhere'"),
             ("given/another.safetensors", "no file with its hash in '.*another.safetensors'"),
             ("adapters", "no file with its hash in '.*adapters'"),
         ],
@@ -143,6 +142,10 @@ class TestABaseThatTheBundleLacks:
         reason = rf"lacks its base someone/Network \(licence CC-BY-NC-ND-4.0\): got {got}, "
         with pytest.raises(WeightsError, match=f"{reason}expected .*sha256 {bundle.base.sha256}; .* with --base"):
             read_base(bundle, tmp_path / named if named else None)
+
+    def test_one_that_cannot_be_read_says_why(self, bundle: Bundle, tmp_path: Path) -> None:
+        with pytest.raises(WeightsError, match=r"base .*elsewhere cannot be read: got .*No such file.*correct --base"):
+            read_base(bundle, tmp_path / "elsewhere")
 
     def test_one_that_is_not_needed_is_refused(self, bundle: Bundle, given: Path) -> None:
         whole = replace(bundle, base=None, members=(Member("fold0.safetensors", ""),))

@@ -247,9 +247,9 @@ def check_classes(positive: np.ndarray, what: str) -> None:
 
 
 def _fit_neighbours(settings: ProbeSettings, embeddings: np.ndarray, positive: np.ndarray) -> NeighbourHead:
-    """See `ProbeSettings`; fewer neighbours where there are fewer crops."""
+    """See `ProbeSettings`; fewer neighbours where there are fewer crops. Each view of a crop is a neighbour."""
     mean = embeddings.mean(axis=(0, 1))
-    count = min(settings.neighbours, len(embeddings))
+    count = min(settings.neighbours, len(embeddings)) * embeddings.shape[1]
     labels = np.repeat(positive, embeddings.shape[1])
     return NeighbourHead(mean, KNeighborsClassifier(n_neighbors=count).fit(_directions(embeddings, mean), labels))
 

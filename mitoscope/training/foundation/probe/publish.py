@@ -8,16 +8,64 @@ import torch
 from torch import Tensor
 
 from mitoscope.errors import DataError
-from mitoscope.networks.build import name_head
+from mitoscope.networks.build import build_network, name_head
+from mitoscope.training.bases.weights import describe_base, find_weights
 from mitoscope.training.classify.members import StudyBase
-from mitoscope.training.classify.publish import BASE_FILE, check_base, check_classes, write_checked
+from mitoscope.training.classify.publish import BASE_FILE, check_base, check_classes, check_name, write_checked
 from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds
-from mitoscope.training.foundation.embedder import Embedder
-from mitoscope.training.foundation.probe.heads import LinearHead
+from mitoscope.training.foundation.probe.heads import LinearHead, ProbeSettings
 from mitoscope.training.foundation.probe.run import Probe, describe_probe
 from mitoscope.training.foundation.probe.store import Embeddings
-from mitoscope.training.foundation.weights import read_base_weights
+
+
+def find_probe_base(
+    name: str,
+    settings: ProbeSettings,
+    data: CropData,
+    embeddings: Embeddings,
+    base: Path | None,
+    out: Path,
+    *,
+    embed_base: bool,
+) -> StudyBase:
+    """Find the network that made the embeddings, and refuse what cannot be published, before anything is fitted.
+
+    Args:
+        name: The probe's.
+        settings: The probe's.
+        data: The crops.
+        embeddings: Of the crops.
+        base: The network's weights, see `mitoscope.training.bases.weights.find_weights`.
+        out: The bundle's folder.
+        embed_base: Whether the bundle is to hold the weights.
+
+    Raises:
+        DataError: The probe is not linear, its classes are not normal and atypical, the weights are others, or the
+            folder's name cannot be a bundle's.
+        WeightsError: The base's licence forbids to pass it on, or inference cannot read its file.
+    """
+    check_classes(data, name)
+    check_name(out)
+    if settings.kind == "knn":
+        raise DataError(
+            f"{name} cannot be published",
+            got="nearest neighbours",
+            expected="a logistic regression, which is a layer of a network",
+            remedy="publish another --probe",
+        )
+    made_by = embeddings.record["made_by"]
+    path = find_weights(made_by["network"], base)
+    found = StudyBase(describe_base(made_by["network"], path), path, made_by["network"])
+    if found.base.sha256 != made_by["base_sha256"]:
+        raise DataError(
+            "the embeddings were made by other weights",
+            got=f"sha256 {found.base.sha256} of {path}",
+            expected=made_by["base_sha256"],
+            remedy="name those weights with --base, or run mitoscope train embed again",
+        )
+    check_base(found, out, stored=embed_base)
+    return found
 
 
 def publish_probe(
@@ -25,7 +73,7 @@ def publish_probe(
     data: CropData,
     folds: Folds,
     embeddings: Embeddings,
-    embedder: Embedder,
+    base: StudyBase,
     rule: str,
     out: Path,
     *,
@@ -38,7 +86,7 @@ def publish_probe(
         data: The crops.
         folds: The split.
         embeddings: Of the crops.
-        embedder: The network that made them.
+        base: As `find_probe_base` returns it.
         rule: Places the threshold, see `mitoscope.training.classify.publish.publish`.
         out: The bundle's folder.
         embed_base: Store the base in the bundle. Otherwise the manifest names it by its hash.
@@ -47,36 +95,17 @@ def publish_probe(
         The card's table, in Markdown.
 
     Raises:
-        DataError: The probe is not linear, its classes are not normal and atypical, the network is another one, or the
-            bundle predicts something else than the probe.
-        WeightsError: The base's licence forbids to pass it on, or inference cannot read its file.
+        DataError: The bundle predicts something else than the probe.
     """
-    check_classes(data, probe.name)
-    heads = [head for head in probe.heads if isinstance(head, LinearHead)]
-    made_by = embeddings.record["made_by"]
-    if len(heads) < len(probe.heads):
-        raise DataError(
-            f"{probe.name} cannot be published",
-            got="nearest neighbours",
-            expected="a logistic regression, which is a layer of a network",
-            remedy="publish another --probe",
-        )
-    if embedder.base.sha256 != made_by["base_sha256"]:
-        raise DataError(
-            "the embeddings were made by other weights",
-            got=f"sha256 {embedder.base.sha256}",
-            expected=made_by["base_sha256"],
-            remedy="name those weights with --base, or run mitoscope train embed again",
-        )
-    check_base(StudyBase(embedder.base, embedder.path, embedder.name), out, stored=embed_base)
-    described = describe_probe(probe, data, folds, embeddings, rule, out.resolve())
-    layer = name_head(embedder.network)
-    states = [_state(head, layer) for head in heads]
+    out = out.resolve()  # "." has no name
+    described = describe_probe(probe, data, folds, embeddings, rule, out.name, out)
+    with torch.device("meta"):
+        layer = name_head(build_network(base.name, described.input.size_px))
+    states = [_state(head, layer) for head in probe.heads if isinstance(head, LinearHead)]
     if not embed_base:
-        return write_checked(described, states, data, folds, probe.predictions, base=embedder.path)
-    base = read_base_weights(embedder.name, embedder.path)
-    own = {name: tensor for name, tensor in base.items() if not name.startswith(f"{layer}.")}
-    stored = replace(described, base=replace(embedder.base, file=BASE_FILE))
+        return write_checked(described, states, data, folds, probe.predictions, base=base.path)
+    own = {name: tensor for name, tensor in base.read().items() if not name.startswith(f"{layer}.")}
+    stored = replace(described, base=replace(base.base, file=BASE_FILE))
     return write_checked(stored, states, data, folds, probe.predictions, own)
 
 

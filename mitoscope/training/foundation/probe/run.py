@@ -7,13 +7,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from mitoscope.bundle.inputs import InputSpec
 from mitoscope.bundle.manifest import Base, Bundle
 from mitoscope.classify.classifier import Classifier
 from mitoscope.progress import progress
 from mitoscope.provenance import list_versions, read_commit
 from mitoscope.scoring.metrics.groups import Group
 from mitoscope.scoring.plots import plot_roc_curves
+from mitoscope.scoring.plots.style import delete_pictures
+from mitoscope.training.bases.weights import find_source
 from mitoscope.training.classify.evaluate import summarise, write_results
 from mitoscope.training.classify.members import describe_bundle
 from mitoscope.training.classify.out_of_fold import OutOfFold
@@ -22,7 +23,6 @@ from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds
 from mitoscope.training.foundation.probe.heads import Head, LinearHead, ProbeSettings, Split, fit_head
 from mitoscope.training.foundation.probe.store import Embeddings
-from mitoscope.training.foundation.weights import find_source
 from mitoscope.training.study.study import Study
 
 
@@ -73,13 +73,9 @@ def _inner_splits(parts: list[np.ndarray]) -> list[Split]:
     return [(np.concatenate([p for k, p in enumerate(parts) if k != n]), part) for n, part in enumerate(parts)]
 
 
-def spec_of(embeddings: Embeddings) -> InputSpec:
-    """What the network saw."""
-    values = embeddings.record["made_by"]["input"]
-    return InputSpec(**{**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])})
-
-
-def describe_probe(probe: Probe, data: CropData, folds: Folds, embeddings: Embeddings, rule: str, out: Path) -> Bundle:
+def describe_probe(
+    probe: Probe, data: CropData, folds: Folds, embeddings: Embeddings, rule: str, name: str, out: Path
+) -> Bundle:
     """The manifest of a probe's bundle: heads on the network that made the embeddings; nothing is written.
 
     Args:
@@ -88,7 +84,8 @@ def describe_probe(probe: Probe, data: CropData, folds: Folds, embeddings: Embed
         folds: The split.
         embeddings: Of the crops.
         rule: See `mitoscope.training.classify.members.describe_bundle`.
-        out: The bundle's folder.
+        name: The bundle's, after the architecture's.
+        out: Its folder.
     """
     made_by = embeddings.record["made_by"]
     config = {
@@ -105,7 +102,7 @@ def describe_probe(probe: Probe, data: CropData, folds: Folds, embeddings: Embed
         "fold_seconds": [],
         "members": len(probe.heads),
     }
-    bundle = describe_bundle(Study(out, record, data, folds), probe.predictions, rule, out.name, out)
+    bundle = describe_bundle(Study(out, record, data, folds), probe.predictions, rule, name, out)
     seen = tuple(range(made_by["orientations"]))
     members = tuple(replace(member, kind="adapter", orientations=seen) for member in bundle.members)
     base = Base(made_by["base_sha256"], made_by["licence"], name=find_source(made_by["network"]))
@@ -123,7 +120,7 @@ def evaluate_probes(
     results: dict[str, Results] = {}
     curves: dict[str, list[Group]] = {}
     for probe in probes:
-        bundle = describe_probe(probe, data, folds, embeddings, rule, out)
+        bundle = describe_probe(probe, data, folds, embeddings, rule, probe.name, out)
         classifier = Classifier(bundle, (), torch.device("cpu"), "fp32")  # its networks are the embeddings
         results[probe.name] = summarise(data, folds, classifier, probe.predictions, probe.p_held_out) | {
             "device": embeddings.record["made_by"]["precision"],
@@ -144,6 +141,7 @@ def evaluate_probes(
         "versions": list_versions("scikit-learn", "numpy", "torch"),
     }
     write_results(out, results, tables, more)
+    delete_pictures(out, "roc")
     for number, groups in enumerate(curves.values()):
         if not all(group.is_one_case for group in groups):
             plot_roc_curves(groups, out / f"roc-{number + 1}.svg")

@@ -112,7 +112,8 @@ def embed(data: CropData, embedder: Embedder, out: Path, orientations: int = 0) 
         if len(rows) or not (out / RECORD).is_file():
             seconds = {"crops_embedded": len(rows), "seconds": round(time.monotonic() - start, 1)}
             code = {"commit": read_commit(), "versions": list_versions("torch", "timm"), "machine": describe_machine()}
-            write_json(out / RECORD, {"made_by": made_by, **seconds, **code})
+            runs = read_object(out / RECORD, f"delete {out}").get("runs", []) if (out / RECORD).is_file() else []
+            write_json(out / RECORD, {"made_by": made_by, "runs": [*runs, seconds | code]})
     return len(rows)
 
 

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from mitoscope.files import write_json, write_text
 from mitoscope.markdown import render_share, render_table
 from mitoscope.provenance import describe_machine, list_versions, read_commit
-from mitoscope.scoring.plots.style import PALETTE, STYLE, save_picture
+from mitoscope.scoring.plots.style import PALETTE, STYLE, delete_pictures, save_picture
 from mitoscope.training.foundation.scale.measure import (
     ENOUGH,
     METRICS,
@@ -62,12 +62,16 @@ def write_study(plan: Plan, scored: Sequence[Scored], out: Path, more: dict[str,
     }  # fmt: skip
     write_json(out / "scale.json", record)
     write_text(out / "tables.md", tables)
+    for name in ("curve", "points"):
+        delete_pictures(out, name)
     for number, crops in enumerate(dict.fromkeys(point.crops for point in points)):
         own = [point for point in points if point.crops == crops]
         if len(plan.fractions) > 1:
             plot_curves(own, out / f"curve-{number + 1}.svg", crops)
         elif len(own) <= MOST_ROWS:
             plot_points(own, out / f"points-{number + 1}.svg", crops)
+        else:
+            print(f"no picture of {crops}: {len(own)} rows are more than {MOST_ROWS}; see tables.md")
     return tables
 
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,6 +16,7 @@ from mitoscope.errors import DataError
 from mitoscope.files import read_object, write_json, write_text
 from mitoscope.progress import progress
 from mitoscope.provenance import read_commit
+from mitoscope.training.bases.weights import find_weights
 from mitoscope.training.classify.task import predict_rows
 from mitoscope.training.data.table import CropData
 from mitoscope.training.fit import check_task
@@ -31,7 +33,8 @@ from mitoscope.training.foundation.probe.heads import (
 from mitoscope.training.foundation.probe.store import Embeddings
 from mitoscope.training.foundation.scale.measure import Scored, score
 from mitoscope.training.foundation.scale.trials import VALIDATION, Plan, Trial, draw
-from mitoscope.training.presets import configure
+from mitoscope.training.marks import locked
+from mitoscope.training.presets import configure, name_architecture, needs_base
 from mitoscope.training.settings import FitConfig
 from mitoscope.training.study.launch import FitJob
 
@@ -49,12 +52,14 @@ class Source:
         data: Its crops.
         embeddings: Of them; None where no probe is asked for.
         settings: ``key=value`` changes: those of a probe to every probe that has them, others to every preset of a fit.
+        base: The weights of the presets that `needs_base`: a file or a folder; None: the hub's.
     """
 
     folder: Path
     data: CropData
     embeddings: Embeddings | None
     settings: tuple[str, ...] = ()
+    base: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -87,10 +92,32 @@ def run_plan(plan: Plan, source: Source, out: Path, launch: Launch) -> list[Scor
 
     Raises:
         DataError: Before anything is run: a fraction leaves a class empty, a method is unknown, no method has a
-            setting, or a trial's folder holds another trial. Later: a fit failed.
+            setting, a trial's folder holds another trial, or another process works in ``out``. Later: a fit failed.
     """
     _check_settings(plan, source)
-    works = [_prepare(trial, plan, source, out) for trial in plan.list_trials(source.data.table)]
+    trials = plan.list_trials(source.data.table)
+    _check_names(trials)
+    works = [_prepare(trial, plan, source, out) for trial in trials]
+    with locked(out):
+        _run(works, source, launch)
+    return [each for work in works for each in _score(work, source.data)]
+
+
+def _check_names(trials: Sequence[Trial]) -> None:
+    """Refuse two trials whose names differ only in characters that a folder's name cannot hold."""
+    counts = Counter(trial.name for trial in trials)
+    name, count = counts.most_common(1)[0]
+    if count > 1:
+        raise DataError(
+            "two trials of this study would use one folder",
+            got=f"{count} called {name}",
+            expected="names that differ in letters, digits or . - = _",
+            remedy="rename the values of the column, or name other fractions",
+        )
+
+
+def _run(works: Sequence[Work], source: Source, launch: Launch) -> None:
+    """Run what is not finished."""
     todo = [work for work in works if not _is_done(work)]
     if len(todo) < len(works):
         print(f"{len(works) - len(todo)} of {len(works)} trials are finished: nothing to do for them")
@@ -107,7 +134,6 @@ def run_plan(plan: Plan, source: Source, out: Path, launch: Launch) -> list[Scor
             write_text(work.folder / PREDICTIONS, table.to_csv(index=False))
             write_json(work.folder / TRIAL, {"mark": work.mark, "commit": read_commit(), "learned": learned})
             bar.update()
-    return [each for work in works for each in _score(work, source.data)]
 
 
 def _check_settings(plan: Plan, source: Source) -> None:
@@ -120,6 +146,14 @@ def _check_settings(plan: Plan, source: Source) -> None:
                 expected=f"{list_settings()}; or a setting of a fit, beside a preset",
                 remedy="remove it, or name another --method",
             )
+    presets = [method for method in plan.methods if method not in PROBES]
+    if source.base and not any(needs_base(preset, _common(preset, source)) for preset in presets):
+        raise DataError(
+            f"--base {source.base} is used by no method of this study",
+            got=", ".join(plan.methods),
+            expected="a preset that trains on a frozen base, such as virchow-lora-r8",
+            remedy="remove it, or name another --method",
+        )
 
 
 def _changes(method: str, setting: str) -> bool:
@@ -127,10 +161,20 @@ def _changes(method: str, setting: str) -> bool:
     return has_setting(method, setting) if method in PROBES else setting.partition("=")[0] not in OF_PROBES
 
 
+def _common(method: str, source: Source) -> list[str]:
+    """The study's changes to a method."""
+    return [setting for setting in source.settings if _changes(method, setting)]
+
+
 def _settings(trial: Trial, source: Source) -> tuple[str, ...]:
-    """All changes to a trial's method: the study's, its own, and the seed of a fit."""
-    common = [setting for setting in source.settings if _changes(trial.method, setting)]
-    return (*common, *trial.settings, *(() if trial.method in PROBES else (f"seed={trial.seed}",)))
+    """All changes to a trial's method: the study's, its own, and of a fit the base's file and the seed."""
+    settings = [*_common(trial.method, source), *trial.settings]
+    if trial.method in PROBES:
+        return tuple(settings)
+    if source.base and needs_base(trial.method, settings):
+        path = find_weights(name_architecture(trial.method, settings), source.base)
+        settings.append(f"init={path.resolve()}")
+    return (*settings, f"seed={trial.seed}")
 
 
 def _prepare(trial: Trial, plan: Plan, source: Source, out: Path) -> Work:
@@ -194,10 +238,10 @@ def _predict_fit(work: Work, source: Source) -> tuple[pd.DataFrame, dict[str, An
     assert isinstance(work.method, FitConfig)
     data, run = source.data, work.folder / "fit"
     state = safetensors.torch.load_file(run / "member.safetensors")
-    tables = []
-    for name, rows in _sets(work, data).items():
-        p = predict_rows(work.method, state, data, rows, 0)["p_atypical"].to_numpy()
-        tables.append(_table(name, data, rows, p))
+    sets = _sets(work, data)
+    p = predict_rows(work.method, state, data, np.concatenate(list(sets.values())), 0)["p_atypical"].to_numpy()
+    parts = np.split(p, np.cumsum([len(rows) for rows in sets.values()])[:-1])
+    tables = [_table(name, data, rows, part) for (name, rows), part in zip(sets.items(), parts, strict=True)]
     return pd.concat(tables), {"fit": read_object(run / "done.json", f"delete {run}")}
 
 

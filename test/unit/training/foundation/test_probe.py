@@ -16,7 +16,7 @@ from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import Folds, split
 from mitoscope.training.foundation.embedder import Embedder
 from mitoscope.training.foundation.probe.heads import configure_probe
-from mitoscope.training.foundation.probe.publish import publish_probe
+from mitoscope.training.foundation.probe.publish import find_probe_base, publish_probe
 from mitoscope.training.foundation.probe.run import Probe, fit_probe
 from mitoscope.training.foundation.probe.store import Embeddings
 
@@ -72,38 +72,53 @@ def test_the_command_writes_metrics_and_a_bundle_that_inference_runs(
     assert np.ptp(p_members) > 0.01
 
 
-def test_what_cannot_be_published_is_one_clear_line(
-    data: CropData, folds: Folds, probe: Probe, embeddings: Embeddings, embedder: Embedder, tmp_path: Path
+def test_what_cannot_be_published_is_refused_before_anything_is_fitted(
+    data: CropData, embeddings: Embeddings, base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    neighbours = fit_probe("knn", configure_probe("knn", ["neighbours=3"]), data, folds, embeddings)
+    out, linear = tmp_path / "bundle", configure_probe("probe", [])
     with pytest.raises(DataError, match="knn cannot be published: got nearest neighbours"):
-        publish_probe(neighbours, data, folds, embeddings, embedder, "one_half", tmp_path / "bundle")
-    guarded = replace(embedder, base=replace(embedder.base, licence="cc-by-nc-nd-4.0"))
-    with pytest.raises(WeightsError, match="may not hold the weights of .*: got the licence cc-by-nc-nd-4.0"):
-        publish_probe(probe, data, folds, embeddings, guarded, "one_half", tmp_path / "bundle", embed_base=True)
-    other = replace(embedder, base=replace(embedder.base, sha256="0" * 64))
-    with pytest.raises(DataError, match="the embeddings were made by other weights: got sha256 0000"):
-        publish_probe(probe, data, folds, embeddings, other, "one_half", tmp_path / "bundle")
+        find_probe_base("knn", configure_probe("knn", []), data, embeddings, base, out, embed_base=False)
+    with monkeypatch.context() as patch:
+        patch.setattr("mitoscope.training.bases.weights.find_licence", lambda _: "cc-by-nc-nd-4.0")
+        with pytest.raises(WeightsError, match="may not hold the weights of .*: got the licence cc-by-nc-nd-4.0"):
+            find_probe_base("probe", linear, data, embeddings, base, out, embed_base=True)
+    other = replace(embeddings, record={"made_by": {**embeddings.record["made_by"], "base_sha256": "0" * 64}})
+    with pytest.raises(DataError, match="the embeddings were made by other weights: got sha256 .* expected 0000"):
+        find_probe_base("probe", linear, data, other, base, out, embed_base=False)
+    with pytest.raises(DataError, match="my bundle cannot be a bundle's folder: got 'my bundle'"):
+        find_probe_base("probe", linear, data, embeddings, base, tmp_path / "my bundle", embed_base=False)
     figures = data.table.assign(label=data.table["label"].map({"atypical": FIGURE, "normal": HARD_NEGATIVE}))
     with pytest.raises(DataError, match="probe cannot be published: got the classes hard negative, mitotic figure"):
-        publish_probe(
-            probe, CropData(figures, data.crops), folds, embeddings, embedder, "one_half", tmp_path / "bundle"
-        )
-    assert not (tmp_path / "bundle").exists()
+        find_probe_base("probe", linear, CropData(figures, data.crops), embeddings, base, out, embed_base=False)
 
 
 def test_what_to_do_about_a_head_that_predicts_something_else(
-    data: CropData, folds: Folds, probe: Probe, embeddings: Embeddings, embedder: Embedder, tmp_path: Path
+    data: CropData, folds: Folds, probe: Probe, embeddings: Embeddings, base: Path, tmp_path: Path
 ) -> None:
     moved = replace(probe, predictions=replace(probe.predictions, p_atypical=probe.predictions.p_atypical + 0.01))
-    free = replace(embedder, base=replace(embedder.base, licence="mit"))
+    out = tmp_path / "bundle"
+    found = find_probe_base("probe", probe.settings, data, embeddings, base, out, embed_base=False)
     for stored, remedy in (
         (True, "publish without --embed-base: a base is stored in fp16"),
         (False, "run mitoscope train embed into another folder with --precision fp32"),
     ):
         with pytest.raises(DataError, match=f"fold0.safetensors changed when it was written: got .*; {remedy}"):
-            publish_probe(moved, data, folds, embeddings, free, "one_half", tmp_path / "bundle", embed_base=stored)
-    assert not (tmp_path / "bundle").exists()
+            publish_probe(moved, data, folds, embeddings, found, "one_half", out, embed_base=stored)
+    assert not out.exists()
+
+
+def test_another_split_is_published_again_and_results_may_have_any_name(
+    data_folder: Path, embeddings_folder: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bundle, results = str(tmp_path / "tiny"), tmp_path / "my results"
+    results.mkdir()
+    (results / "roc-1.svg").write_text("of a former run, which held something out")
+    command = ["train", "probe", "--data", str(data_folder), "--embeddings", str(embeddings_folder), "--seed", "3"]
+    command += ["--set", "c=0.01", "--out", str(results), "--publish", bundle, "--base", str(base)]
+    assert main(command) == 0, capsys.readouterr().err
+    assert {path.name for path in results.iterdir()} == {"figures.json", "tables.md"}
+    again = ["train", "publish", "--bundle", bundle, "--data", str(data_folder), "--out", bundle, "--base", str(base)]
+    assert main(again) == 0, capsys.readouterr().err
 
 
 def test_bad_options_are_one_clear_line(

@@ -15,6 +15,8 @@ from mitoscope.training.foundation.scale.measure import Point, find_enough, scor
 from mitoscope.training.foundation.scale.report import render_gap, render_leak
 from mitoscope.training.foundation.scale.run import Source, run_plan
 from mitoscope.training.foundation.scale.trials import TEST, Plan, Trial, draw
+from mitoscope.training.marks import locked
+from mitoscope.training.study.launch import FitJob
 
 HOLD_OUT = ("source=other",)
 
@@ -206,6 +208,53 @@ def test_the_interval_holds_the_mean_and_the_least_fraction_is_found() -> None:
     assert [find_enough(curve, metric) for metric in ("roc_auc", "balanced_accuracy")] == [0.5, 0.5]
     assert find_enough(curve[:2], "roc_auc") is None
     assert find_enough(curve_of({0.1: 3.0, 0.5: 0.5, 1.0: 3.0}), "roc_auc") == 1.0
+
+
+def test_a_leak_and_a_gap_are_above_zero_where_they_should_be() -> None:
+    qualities = {("case", "test"): 1.0, ("case", "cohort=x"): 0.2, ("random", "test"): 3.0, ("random", "cohort=x"): 0.2}
+    points = summarise_seeds([
+        each
+        for (split, crops), quality in qualities.items()
+        for each in score(
+            Trial("probe", split=split, left_out="cohort=x"), 10,
+            predictions(quality, 1).replace({"crops": {"test": crops}}),
+        )
+    ])  # fmt: skip
+    auc = {(point.trial.split, point.crops): point.mean["roc_auc"] for point in points}
+    leak, gap = auc["random", "test"] - auc["case", "test"], auc["case", "test"] - auc["case", "cohort=x"]
+    assert min(leak, gap) > 0.1
+    assert f"| probe | cohort=x | 1 | test | +{leak:.3f} [" in render_leak(points)
+    assert f"| probe | cohort=x | case | 1 | +{gap:.3f} [" in render_gap(points)
+
+
+def test_two_trials_never_share_a_folder(data: CropData, embeddings: Embeddings, tmp_path: Path) -> None:
+    table = data.table.assign(ward=["A B", "A-B"] * (len(data.table) // 2))
+    plan = Plan(("probe-uni",), leave_one_out="ward")
+    with pytest.raises(DataError, match="two trials of this study would use one folder: got 2 called .*ward=A-B"):
+        run_plan(plan, Source(tmp_path, CropData(table, data.crops), embeddings), tmp_path / "study", lambda _: None)
+    assert Trial("probe", fraction=0.1234567).name != Trial("probe", fraction=0.1234568).name
+
+
+def test_one_process_works_in_a_study(data: CropData, embeddings: Embeddings, tmp_path: Path) -> None:
+    plan = Plan(("probe-uni",), hold_out=HOLD_OUT)
+    with locked(tmp_path), pytest.raises(DataError, match="is in use: got another process"):
+        run_plan(plan, Source(tmp_path, data, embeddings), tmp_path, lambda _: None)
+
+
+def test_a_base_goes_to_the_presets_that_keep_one_frozen(data: CropData, base: Path, tmp_path: Path) -> None:
+    settings = ("architecture=test_resnet", "input.size_px=64", "epochs=1", "ema_decay=0", "lora.modules=conv_pw")
+    found: dict[str, list[str]] = {}
+
+    def launch(jobs: list[FitJob]) -> None:
+        found.update({job.preset: [word for word in job.settings if word.startswith("init=")] for job in jobs})
+        raise DataError("stopped", got="", expected="", remedy="")
+
+    source = Source(tmp_path, data, None, settings, base)
+    with pytest.raises(DataError, match="stopped"):
+        run_plan(Plan(("virchow-lora-r8", "smoke"), hold_out=HOLD_OUT), source, tmp_path / "study", launch)
+    assert found == {"virchow-lora-r8": [f"init={base}"], "smoke": []}
+    with pytest.raises(DataError, match="--base .* is used by no method of this study: got smoke"):
+        run_plan(Plan(("smoke",)), source, tmp_path / "none", launch)
 
 
 def test_leaks_and_gaps_are_shown_by_what_is_left_out_share_and_split() -> None:

