@@ -1,7 +1,9 @@
 """Settings as frozen dataclasses: their ranges, and ``key=value`` from the command line."""
 
 import dataclasses
+import inspect
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -28,9 +30,16 @@ def check_ranges(config: object, rules: dict[str, bool], what: str, option: str)
             raise DataError(
                 f"{what} {name} is out of range",
                 got=getattr(config, name),
-                expected=f"a value as {type(config).__name__} in {type(config).__module__.replace('.', '/')}.py says",
+                expected=_describe(type(config), name),
                 remedy=f"correct {option}{name}=…",
             )
+
+
+def _describe(config: type, name: str) -> str:
+    """What the docstring of a dataclass says of a setting."""
+    found = re.search(rf"^    {name}: (.+(?:\n {{8}}.+)*)", inspect.getdoc(config) or "", re.MULTILINE)
+    where = f"a value as {config.__name__} in {config.__module__.replace('.', '/')}.py says"
+    return f"a value that fits: {' '.join(found[1].rstrip('.').replace('``', '').split())}" if found else where
 
 
 def override(config: Config, settings: Sequence[str], option: str = "--set") -> Config:

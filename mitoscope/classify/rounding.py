@@ -1,34 +1,46 @@
 """Measure how far a coarser precision changes a bundle's probabilities; ``auto`` takes only harmless ones."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mitoscope.bundle.manifest import Rounding
 from mitoscope.bundle.read import read_ahead, read_bundle
 from mitoscope.classify.classifier import Classifier
+from mitoscope.networks.device import choose_device
 
 MOST_CROPS = 400  # a share flipped of 0.5 % is two of them
 
 
-def measure_rounding(folder: Path, crops: np.ndarray, precision: str, base: Path | None = None) -> Rounding:
-    """Compare a precision with fp32 on the CPU, on some of the crops, evenly spread.
+def measure_roundings(
+    folder: Path,
+    crops: np.ndarray,
+    precisions: Sequence[str],
+    base: Path | None = None,
+    update: Callable[[], None] = lambda: None,
+) -> dict[str, Rounding]:
+    """Compare precisions with fp32, on some of the crops, evenly spread.
 
-    The CPU computes fp16 too, slowly. A GPU rounds in the same way, except for the order of its sums.
+    On the GPU where there is one. A CPU computes fp16 too, slowly: it rounds in the same way, except for the order of
+    the sums.
 
     Args:
         folder: The bundle's folder.
         crops: uint8 (N, 128, 128, 3), N at least 1.
-        precision: ``"fp16"`` or ``"bf16"``.
+        precisions: Of ``"fp16"`` and ``"bf16"``.
         base: The base network of a bundle of adapters that does not hold it: its file or folder.
+        update: Called after each precision, fp32 first.
+
+    Returns:
+        What was measured, by precision.
     """
-    some, bundle = crops[:: -(-len(crops) // MOST_CROPS)], read_bundle(folder)
-    full, rounded = (
-        Classifier.place(bundle, read_ahead(bundle), torch.device("cpu"), name, base).predict_proba(some)
-        for name in ("fp32", precision)
-    )
-    return compare_probabilities(full, rounded, bundle.threshold.value)
+    some, bundle, device = crops[:: -(-len(crops) // MOST_CROPS)], read_bundle(folder), choose_device("auto")
+    p = {}
+    for name in ("fp32", *precisions):
+        p[name] = Classifier.place(bundle, read_ahead(bundle), device, name, base).predict_proba(some)
+        update()
+    return {name: compare_probabilities(p["fp32"], p[name], bundle.threshold.value) for name in precisions}
 
 
 def compare_probabilities(full: np.ndarray, rounded: np.ndarray, threshold: float) -> Rounding:

@@ -260,7 +260,8 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
             "--preset",
             default="lite",
             metavar="NAME",
-            help="lite, l2, detector-lite, or an ablation such as lite-no-stain; see docs/train.md (%(default)s)",
+            help="lite, l2, detector-lite, virchow-lora-r8, …, or an ablation such as lite-no-stain: see docs/train.md "
+            "(%(default)s)",
         )
         command.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="change one setting")
         command.add_argument("--base", type=Path, metavar="FILE|DIR",

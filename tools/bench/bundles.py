@@ -18,7 +18,7 @@ from mitoscope.bundle.manifest import PRECISIONS, Bundle, Member, Threshold
 from mitoscope.bundle.members import parse_member, write_bundle
 from mitoscope.bundle.read import read_ahead
 from mitoscope.classify.preprocess import preprocess
-from mitoscope.classify.rounding import measure_rounding
+from mitoscope.classify.rounding import measure_roundings
 from mitoscope.images.crops import READERS, read_crops
 from mitoscope.images.stain import measure_crops
 from mitoscope.networks.build import build_network
@@ -76,7 +76,7 @@ def make_bundle(
     threshold = Threshold(0.5, "one_half", "nothing", 0)
     bundle = Bundle(out, f"{architecture}-random", architecture, spec, threshold, members)
     written = write_bundle(bundle, states)
-    rounding = {name: measure_rounding(out, crops, name) for name in precisions}
+    rounding = measure_roundings(out, crops, precisions) if precisions else {}
     return write_bundle(replace(bundle, rounding=rounding), states) if rounding else written
 
 

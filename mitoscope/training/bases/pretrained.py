@@ -227,5 +227,5 @@ def _unusable(path: Path, got: str) -> DataError:
         f"the starting weights in {path} cannot be read",
         got=got,
         expected="a .safetensors file, or a .pth or .bin file with a state dict alone",
-        remedy="correct --set init=…",
+        remedy="download it again, or name another file with --base or --set init=…",
     )

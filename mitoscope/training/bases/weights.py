@@ -56,6 +56,13 @@ def find_weights(name: str, base: Path | None = None) -> Path:
     return found[0]
 
 
+def is_published(name: str, path: Path) -> bool:
+    """Whether a file is that of a package or of the hub's cache, not one that a user named."""
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return _is_packaged(name, path) or path.resolve().is_relative_to(Path(HF_HUB_CACHE).resolve())
+
+
 def read_base_weights(name: str, path: Path) -> dict[str, Tensor]:
     """The tensors of a file that `find_weights` found, by timm's names."""
     return (packaged_weights(name) or {}) if _is_packaged(name, path) else read_weights(path)
@@ -165,7 +172,7 @@ def _download(name: str) -> Path:
 
     hub = _hub(name)
     if not hub:
-        raise _no_file(name, None, "a name without weights on timm's hub")
+        raise _no_file(name, None, "a name that is not in docs/foundation.md, and without weights on timm's hub")
     problem: Exception | None = None
     for file in HUB_FILES:
         try:
@@ -179,8 +186,8 @@ def _download(name: str) -> Path:
         f"the weights of {name} cannot be downloaded",
         got=f"{type(problem).__name__}: {problem}",
         expected=f"access to {hub}",
-        remedy=f"accept its licence at https://huggingface.co/{hub} and run `hf auth login` once, or name a file on "
-        "disk with --base",
+        remedy=f"check the connection; if the network is gated, accept its licence at https://huggingface.co/{hub} and "
+        "run `hf auth login` once; or name a file on disk with --base",
     ) from problem
 
 

@@ -152,5 +152,6 @@ def describe_rounding(bundle: Bundle, what: str) -> str:
 def _describe_training(bundle: Bundle) -> str:
     """How long training took, where that is recorded, and by which commit."""
     seconds = bundle.training.get("fold_seconds")
-    took = f"Training took {sum(seconds) / 60:.0f} minutes of all processes together. " if seconds else ""
+    minutes = max(1, round(sum(seconds) / 60)) if seconds else 0
+    took = f"Training took {minutes} minute{'s' * (minutes > 1)} of all processes together. " if seconds else ""
     return f"{took}Trained by commit {bundle.training['commit']}."

@@ -12,7 +12,7 @@ from mitoscope.bundle.members import State, parse_member, write_bundle
 from mitoscope.bundle.read import read_base, read_bundle, read_content
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.outliers import describe_crops
-from mitoscope.classify.rounding import measure_rounding
+from mitoscope.classify.rounding import measure_roundings
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import DataError, WeightsError
 from mitoscope.images.stain import measure_crops
@@ -20,7 +20,7 @@ from mitoscope.markdown import render_table
 from mitoscope.networks.foundation import FREE_LICENCES, may_be_passed_on
 from mitoscope.networks.lora import merge_adapter
 from mitoscope.progress import progress
-from mitoscope.training.bases.weights import SAFETENSORS
+from mitoscope.training.bases.weights import SAFETENSORS, is_published
 from mitoscope.training.classify.card import find_origin, render_card
 from mitoscope.training.classify.evaluate import predict_held_out, summarise
 from mitoscope.training.classify.members import StudyBase, describe_bundle, find_base, read_states
@@ -149,6 +149,9 @@ def check_base(shared: StudyBase, out: Path, *, stored: bool) -> None:
             remedy="publish without --embed-base and --merge-adapters, and give the base with --base where the "
             "bundle is used",
         )
+    if stored and not is_published(shared.name, shared.path):
+        print(f"warning   {shared.path} is stored as {shared.base.name}, under its licence {licence}; if it is a "
+              "file of your own, its own licence counts", flush=True)  # fmt: skip
     if not stored and shared.path.suffix != SAFETENSORS:
         raise WeightsError(
             f"the base of {out} cannot be read by inference",
@@ -220,7 +223,7 @@ def write_checked(
         WeightsError: The folder holds something else than a bundle.
     """
     crops = data.crops[predictions.rows]
-    steps = 2 + len(PRECISIONS)
+    steps = 3 + len(PRECISIONS)  # the crops out of fold, some in each precision, and what was held out
     # An older bundle is replaced only by one that passed its trial.
     with TemporaryDirectory() as scratch, progress(steps, unit="steps", what="publishing") as bar:
         trial = write_bundle(replace(described, folder=Path(scratch) / described.folder.name), states, own).folder
@@ -228,10 +231,7 @@ def write_checked(
         written = predict_out_of_fold(classifier, data, folds)
         _check_members(described, written, predictions)
         bar.update()
-        rounding = {}
-        for precision in PRECISIONS:
-            rounding[precision] = measure_rounding(trial, crops, precision, base)
-            bar.update()
+        rounding = measure_roundings(trial, crops, PRECISIONS, base, bar.update)
         results = summarise(data, folds, classifier, written, predict_held_out(data, folds, classifier))
         bar.update()
     bundle = replace(described, rounding=rounding, training_crops=describe_crops(measure_crops(crops)))

@@ -26,7 +26,7 @@ def _embed(options: argparse.Namespace) -> None:
     spec = override(own_input(options.network), options.set)
     embedder = build_embedder(options.network, options.base, input=spec, device=device, precision=precision)
     n_new = embed(data, embedder, options.out, options.orientations)
-    print(f"embedded {n_new:,} of {len(data.table):,} crops; the others were in {options.out}")
+    print(f"embedded {n_new:,} of {len(data.table):,} crops into {options.out}; what was there is not done again")
 
 
 def _probe(options: argparse.Namespace) -> None:
@@ -115,7 +115,7 @@ def add_foundation_commands(commands: Commands) -> None:
     """Add the commands to the parser of `mitoscope train`."""
     base = commands.add_parser("base", help="a foundation model's weights → one .safetensors file")
     base.add_argument("name", help="such as virchow, uni2-h or a timm name; see docs/foundation.md")
-    base.add_argument("--base", type=Path, metavar="FILE|DIR", help="its weights (default: the hub's, or its cache)")
+    base.add_argument("--base", type=Path, metavar="FILE|DIR", help="its weights (default: a package's, or the hub's)")
     base.add_argument("--out", type=Path, required=True, metavar="PATH")
     base.set_defaults(command=_base)
 
@@ -172,7 +172,8 @@ def _add_scale(commands: Commands) -> None:
                        help="probes (probe, probe-uni, knn) and presets of fit (%(default)s)")  # fmt: skip
     scale.add_argument("--embeddings", type=Path, metavar="DIR", help="written by embed; for probes")
     scale.add_argument("--base", type=Path, metavar="FILE|DIR",
-                       help="the weights of presets with a frozen base (default: the hub's, or its cache)")  # fmt: skip
+                       help="the weights of presets with a frozen base, such as virchow-lora-r8 "
+                            "(default: a package's, or the hub's)")  # fmt: skip
     scale.add_argument("--fractions", type=float, nargs="+", default=[1.0], metavar="F",
                        help="shares of the training crops, such as .001 .01 .1 .25 .5 1 (%(default)s)")  # fmt: skip
     scale.add_argument("--seeds", type=whole_number, nargs="+", default=[42, 43, 44, 45, 46], metavar="N")

@@ -11,7 +11,7 @@ from mitoscope.bundle.members import parse_member
 from mitoscope.bundle.read import read_bundle, read_content
 from mitoscope.classify import rounding
 from mitoscope.classify.classifier import Classifier
-from mitoscope.classify.rounding import measure_rounding
+from mitoscope.classify.rounding import measure_roundings
 from tools.bench.bundles import make_bundle
 
 CPU = torch.device("cpu")
@@ -84,7 +84,7 @@ def test_the_rounding_is_that_of_the_ensemble_s_probabilities(
 ) -> None:
     monkeypatch.setattr(rounding, "MOST_CROPS", 17)
     many = np.tile(stack, (3, 1, 1, 1))  # 48 crops, of which every third is measured
-    measured = measure_rounding(tiny_bundle, many, "bf16")
+    measured = measure_roundings(tiny_bundle, many, ["bf16"])["bf16"]
     assert measured.n_crops == 16 <= rounding.MOST_CROPS
     bundle = read_bundle(tiny_bundle)
     states = [parse_member(read_content(bundle, member), member.file) for member in bundle.members]

@@ -134,7 +134,7 @@ def test_a_pickle_that_holds_code_is_refused(tmp_path: Path) -> None:
 
 def test_a_gated_or_missing_network_is_one_line_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    remedy = "paige-ai/Virchow and run `hf auth login` once, or name a file on disk with --base"
+    remedy = "paige-ai/Virchow and run `hf auth login` once; or name a file on disk with --base"
     with pytest.raises(WeightsError, match=f"weights of virchow cannot be downloaded.*{remedy}") as error:
         build_embedder("virchow")
     assert "\n" not in str(error.value)
