@@ -15,11 +15,23 @@ from mitoscope.training.presets import hash_as_version_1, hash_recorded
 
 STARTED, CONFIG, DONE = "started.json", "config.json", "done.json"
 MARKED = ("mark", "commits")  # what both hold
+WORDS = {
+    "config_sha256": "settings",
+    "method_sha256": "settings or embeddings",
+    "embedder_sha256": "network, weights, input or precision",
+    "data_sha256": "data",
+    "folds_sha256": "folds or hold-outs",
+}  # of what a mark holds
 
 
 def fold_mark(config_sha256: str, data: Samples, folds: Folds, fold: int) -> dict[str, Any]:
     """Identity of a fit: only the same fit may resume it."""
     return {"config_sha256": config_sha256, "data_sha256": data.sha256, "folds_sha256": folds.sha256, "fold": fold}
+
+
+def name_differences(found: Mapping[str, Any], mark: Mapping[str, Any]) -> str:
+    """What differs between two marks, in words."""
+    return ", ".join(WORDS.get(key, key) for key in mark if found.get(key) != mark[key])
 
 
 def is_done(run: Path, mark: Mapping[str, Any]) -> bool:
@@ -95,8 +107,8 @@ def _write_started(run: Path, mark: Mapping[str, Any]) -> None:
         if not is_same(run, started["mark"], mark):
             raise DataError(
                 f"{run} belongs to other data, another fold, split or configuration",
-                got=started["mark"],
-                expected=str(mark),
+                got=f"other {name_differences(started['mark'], mark)}",
+                expected="those of the run in this folder",
                 remedy="name another --out, or delete that folder",
             )
         commits = started["commits"]

@@ -33,7 +33,7 @@ from mitoscope.training.foundation.probe.heads import (
 from mitoscope.training.foundation.probe.store import Embeddings
 from mitoscope.training.foundation.scale.measure import Scored, score
 from mitoscope.training.foundation.scale.trials import VALIDATION, Plan, Trial, draw
-from mitoscope.training.marks import locked
+from mitoscope.training.marks import locked, name_differences
 from mitoscope.training.presets import configure, name_architecture, needs_base
 from mitoscope.training.settings import FitConfig
 from mitoscope.training.study.launch import FitJob
@@ -209,8 +209,8 @@ def _is_done(work: Work) -> bool:
     if found != work.mark:
         raise DataError(
             f"{work.folder} belongs to other data, embeddings, settings or hold-outs",
-            got=found,
-            expected=str(work.mark),
+            got=f"other {name_differences(found, work.mark)}",
+            expected="those of the trial in this folder",
             remedy="name another --out, or delete that folder",
         )
     return (work.folder / PREDICTIONS).is_file()
