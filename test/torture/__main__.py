@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[Kind, int]] = {
     "inference_stopped": (stop_inference, 200),
     "predict_killed": (kill_predict, 100),
     "bundle_damaged": (damage_bundle, 500),
-    "slide_killed": (kill_slide, 50),
+    "slide_killed": (kill_slide, 75),
     "training_killed": (kill_training, 80),
     "repeated": (repeat, 20),
 }
