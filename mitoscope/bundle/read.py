@@ -102,7 +102,7 @@ def _read_given_base(wanted: Base, architecture: str, given: Path | None) -> byt
     """Read the user's own copy of a base that the bundle does not hold."""
     for path in sorted(given.glob("*.safetensors")) if given and given.is_dir() else [given] if given else []:
         try:
-            content, digest = _hash(path)
+            content, digest = _read_and_hash(path)
         except OSError as error:
             raise WeightsError(
                 f"the base {path} cannot be read", got=error, expected="a readable file", remedy="correct --base"
@@ -121,7 +121,7 @@ def _read_given_base(wanted: Base, architecture: str, given: Path | None) -> byt
 def _read(path: Path, sha256: str) -> bytes:
     """Read a file and check its hash."""
     try:
-        content, digest = _hash(path)
+        content, digest = _read_and_hash(path)
     except OSError as error:
         raise fault(f"{path} cannot be read", got=error, expected="a readable file") from error
     if digest != sha256:
@@ -129,7 +129,7 @@ def _read(path: Path, sha256: str) -> bytes:
     return content
 
 
-def _hash(path: Path) -> tuple[bytes, str]:
+def _read_and_hash(path: Path) -> tuple[bytes, str]:
     """A file's bytes, and their SHA-256."""
     content = read_file(path, MEMBER_BYTES)
     return content, hashlib.sha256(content).hexdigest()

@@ -99,11 +99,9 @@ def _settings(options: argparse.Namespace) -> list[str]:
     """The settings, with the base's file among them."""
     if options.base is None:
         return list(options.set)
-    from mitoscope.training.bases.weights import find_weights
-    from mitoscope.training.presets import name_architecture
+    from mitoscope.training.presets import add_base
 
-    path = find_weights(name_architecture(options.preset, options.set), options.base)
-    return [*options.set, f"init={path.resolve()}"]
+    return add_base(options.preset, options.set, options.base)
 
 
 def _run(options: argparse.Namespace) -> None:

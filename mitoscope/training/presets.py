@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from mitoscope.errors import DataError
@@ -37,7 +38,7 @@ def configure(preset: str, settings: Sequence[str]) -> FitConfig[Any]:
     """
     config = _change(preset, settings)
     method = getattr(config.part, "method", "full")
-    if needs_base(preset, settings):
+    if _needs_base(config):
         config = replace(config, init=str(find_weights(config.architecture)))
     if method != "full" and not config.pretrained and not config.init:
         raise DataError(
@@ -51,7 +52,22 @@ def configure(preset: str, settings: Sequence[str]) -> FitConfig[Any]:
 
 def needs_base(preset: str, settings: Sequence[str]) -> bool:
     """Whether a preset with changes starts from a base that no package holds: from ``--base``, else from the hub."""
-    config = _change(preset, settings)
+    return _needs_base(_change(preset, settings))
+
+
+def add_base(preset: str, settings: Sequence[str], base: Path) -> list[str]:
+    """The settings, and the file of the weights to start from among them.
+
+    Args:
+        preset: Of a fit.
+        settings: ``key=value`` changes to it.
+        base: See `mitoscope.training.bases.weights.find_weights`.
+    """
+    return [*settings, f"init={find_weights(name_architecture(preset, settings), base).resolve()}"]
+
+
+def _needs_base(config: FitConfig[Any]) -> bool:
+    """See `needs_base`."""
     is_base = config.architecture in FOUNDATION or getattr(config.part, "method", "full") != "full"
     return is_base and config.pretrained and not config.init and config.architecture not in PACKAGES
 

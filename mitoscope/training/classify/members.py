@@ -111,6 +111,12 @@ class StudyBase:
     path: Path
     name: str
 
+    @classmethod
+    def find(cls, name: str, given: Path | None) -> "StudyBase":
+        """Find a network's weights, see `mitoscope.training.bases.weights.find_weights`, and describe them."""
+        path = find_weights(name, given)
+        return cls(describe_base(name, path), path, name)
+
     def read(self) -> dict[str, Tensor]:
         """Its tensors, by timm's names."""
         return read_base_weights(self.name, self.path)
@@ -134,20 +140,19 @@ def find_base(study: Study[CropData], given: Path | None = None) -> StudyBase | 
     if config["method"] == "full":
         return None
     name, init = config["architecture"], study.record.get("init")
-    path = find_weights(name, given or (Path(init) if init else None))
-    base = describe_base(name, path)
+    found = StudyBase.find(name, given or (Path(init) if init else None))
     for fold in study.members:
         file = study.folder / f"fold{fold}" / "member.safetensors"
         with safetensors.safe_open(file, "pt") as tensors:
             trained = (tensors.metadata() or {}).get("base_sha256")
-        if trained != base.sha256:
+        if trained != found.base.sha256:
             raise DataError(
                 f"{file} is an adapter of another base",
-                got=f"{path} with sha256 {base.sha256}",
+                got=f"{found.path} with sha256 {found.base.sha256}",
                 expected=f"sha256 {trained}",
                 remedy="name with --base the file that the study was run with",
             )
-    return StudyBase(base, path, name)
+    return found
 
 
 def with_base(studies: Mapping[str, Study[Any]], given: Path | None) -> dict[str, Study[Any]]:

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from mitoscope.errors import DataError
 from mitoscope.networks.build import build_network, name_head
-from mitoscope.training.bases.weights import describe_base, find_weights
 from mitoscope.training.classify.members import StudyBase
 from mitoscope.training.classify.publish import BASE_FILE, check_base, check_classes, check_name, write_checked
 from mitoscope.training.data.table import CropData
@@ -55,12 +54,11 @@ def find_probe_base(
             remedy="publish another --probe",
         )
     made_by = embeddings.record["made_by"]
-    path = find_weights(made_by["network"], base)
-    found = StudyBase(describe_base(made_by["network"], path), path, made_by["network"])
+    found = StudyBase.find(made_by["network"], base)
     if found.base.sha256 != made_by["base_sha256"]:
         raise DataError(
             "the embeddings were made by other weights",
-            got=f"sha256 {found.base.sha256} of {path}",
+            got=f"sha256 {found.base.sha256} of {found.path}",
             expected=made_by["base_sha256"],
             remedy="name those weights with --base, or run mitoscope train embed again",
         )

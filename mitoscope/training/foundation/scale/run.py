@@ -16,7 +16,6 @@ from mitoscope.errors import DataError
 from mitoscope.files import read_object, write_json, write_text
 from mitoscope.progress import progress
 from mitoscope.provenance import read_commit
-from mitoscope.training.bases.weights import find_weights
 from mitoscope.training.classify.task import predict_rows
 from mitoscope.training.data.table import CropData
 from mitoscope.training.fit import check_task
@@ -34,7 +33,7 @@ from mitoscope.training.foundation.probe.store import Embeddings
 from mitoscope.training.foundation.scale.measure import Scored, score
 from mitoscope.training.foundation.scale.trials import VALIDATION, Plan, Trial, draw
 from mitoscope.training.marks import locked, name_differences
-from mitoscope.training.presets import configure, name_architecture, needs_base
+from mitoscope.training.presets import add_base, configure, needs_base
 from mitoscope.training.settings import FitConfig
 from mitoscope.training.study.launch import FitJob
 
@@ -137,7 +136,7 @@ def _run(works: Sequence[Work], source: Source, launch: Launch) -> None:
 
 
 def _check_settings(plan: Plan, source: Source) -> None:
-    """Refuse a setting that would change nothing."""
+    """Refuse a setting or a base that would change nothing."""
     for setting in source.settings:
         if not any(_changes(method, setting) for method in plan.methods):
             raise DataError(
@@ -172,8 +171,7 @@ def _settings(trial: Trial, source: Source) -> tuple[str, ...]:
     if trial.method in PROBES:
         return tuple(settings)
     if source.base and needs_base(trial.method, settings):
-        path = find_weights(name_architecture(trial.method, settings), source.base)
-        settings.append(f"init={path.resolve()}")
+        settings = add_base(trial.method, settings, source.base)
     return (*settings, f"seed={trial.seed}")
 
 
