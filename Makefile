@@ -96,7 +96,7 @@ ablations: data  ## one change to the recipe at a time; needs DATA=FOLDER
 
 # The same for the detector, with the organisers' kind of baseline, and one at twice the resolution, which has fields of its own. The last command
 # compares the sets of weights of the first study: raw, each average, all averages together, eight orientations.
-DETECTOR_ABLATIONS := detector-lite $(addprefix detector-lite-,any-patch no-look-alikes mosaic no-imagenet) fcos
+DETECTOR_ABLATIONS := detector-lite $(addprefix detector-lite-,any-patch no-look-alikes mosaic no-imagenet no-density) fcos
 detector-ablations: fields  ## one change to the detector's recipe at a time; needs DATA=FOLDER
 	for preset in $(DETECTOR_ABLATIONS); do \
 	    $(BIN)/mitoscope train run --data runs/fields --out runs/detector-ablations/$$preset --preset $$preset \

@@ -53,41 +53,66 @@ def override(config: Config, settings: Sequence[str], option: str = "--set") -> 
     Raises:
         DataError: A key is unknown or a value is not of its type.
     """
+    changes: dict[str, Any] = {}
     for setting in settings:
         path, _, text = setting.partition("=")
-        config = _replace(config, path.split("."), text, f"{option} {setting}")
-    return config
+        names = _find_names(config, path.split("."), f"{option} {setting}")
+        value, inner = _read_value(config, names, text, f"{option} {setting}"), changes
+        for outer in names[:-1]:
+            inner = inner.setdefault(outer, {})
+        inner[names[-1]] = value
+    return _replace(config, changes)
 
 
-def _replace(config: Any, path: list[str], text: str, setting: str) -> Any:  # noqa: ANN401 - any of the dataclasses
-    """A copy of a dataclass with one value, somewhere below, replaced."""
-    names = [item.name for item in dataclasses.fields(config)]
+def _replace(config: Any, changes: dict[str, Any]) -> Any:  # noqa: ANN401 - any of the dataclasses
+    """A copy of a dataclass with some values replaced, all at once: only together do they have to fit."""
+    return replace(
+        config,
+        **{
+            name: _replace(current, value) if dataclasses.is_dataclass(current := getattr(config, name)) else value
+            for name, value in changes.items()
+        },
+    )
+
+
+def _find_names(config: object, path: list[str], setting: str) -> list[str]:
+    """The fields from a dataclass down to a setting, ``part`` among them."""
+    names = [item.name for item in dataclasses.fields(config)]  # type: ignore[arg-type]  # a dataclass
+    of_task: list[str] = []
     if "part" in names:
         names.remove("part")
-        of_task = [item.name for item in dataclasses.fields(config.part)]
-        if path[0] in of_task:
-            return replace(config, part=_replace(config.part, path, text, setting))
-        names += of_task
-    if path[0] not in names:
+        of_task = [item.name for item in dataclasses.fields(config.part)]  # type: ignore[attr-defined]
+    if path[0] not in [*names, *of_task]:
         raise DataError(
-            f"{setting} names no setting", got=path[0], expected=", ".join(names), remedy="correct the name"
-        )
+            f"{setting} names no setting", got=path[0], expected=", ".join([*names, *of_task]),
+            remedy="correct the name",
+        )  # fmt: skip
+    if path[0] in of_task:
+        return ["part", *_find_names(config.part, path, setting)]  # type: ignore[attr-defined]
     current = getattr(config, path[0])
     if len(path) > 1 and dataclasses.is_dataclass(current):
-        return replace(config, **{path[0]: _replace(current, path[1:], text, setting)})
+        return [path[0], *_find_names(current, path[1:], setting)]
+    return path
+
+
+def _read_value(config: object, names: list[str], text: str, setting: str) -> Any:  # noqa: ANN401 - of the setting's type
+    """The value that a setting's text means."""
+    current = config
     try:
+        for name in names:
+            current = getattr(current, name)
         value = text if isinstance(current, str) else json.loads(text)
         if isinstance(current, float) and type(value) is int:
             value = float(value)
         if isinstance(current, tuple):
             value = tuple(value)
-        if len(path) > 1 or type(value) is not type(current):
+        if type(value) is not type(current):
             raise ValueError(text)
-    except (ValueError, TypeError) as error:
+    except (AttributeError, ValueError, TypeError) as error:
         raise DataError(
             f"{setting} has no usable value",
             got=text,
             expected=f"a {type(current).__name__} such as {json.dumps(current, default=str)}",
             remedy="correct the value",
         ) from error
-    return replace(config, **{path[0]: value})
+    return value

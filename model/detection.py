@@ -109,6 +109,7 @@ def score_region(
 def get_place() -> Callable[..., Any]:
     """The function that places a bundle."""
     from mitoscope.detect.detector import Detector  # here: it imports torch
+    from mitoscope.detect.task import check_finds_mitoses
 
     keep_freed_memory()
 
@@ -120,6 +121,7 @@ def get_place() -> Callable[..., Any]:
                 expected="a bundle of adapters, or no --base",
                 remedy=f"leave --base out, or {RESTORE}",
             )
+        check_finds_mitoses(bundle)
         return Detector.place(bundle, contents, device, precision)
 
     return place

@@ -9,20 +9,19 @@ from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 
-from mitoscope.detect.task import POINT_NAMES
-
-COLOURS = ([120, 120, 120], [200, 0, 80])  # RGB, of `POINT_NAMES`
+COLOURS = ([120, 120, 120], [200, 0, 80])  # RGB, below the threshold and from it on
 
 
-def encode_geojson(image: str, points: np.ndarray, threshold: float) -> dict[str, Any]:
+def encode_geojson(image: str, points: np.ndarray, threshold: float, name: str) -> dict[str, Any]:
     """Encode the points of one image.
 
     Args:
         image: Its name; the objects' identities follow from it, so that the same result is the same file.
         points: float64 (N, 3): x and y in pixels of level 0, and the probability.
-        threshold: A point is a mitotic figure from this probability on.
+        threshold: A point is of the detector's positive class from this probability on.
+        name: That class, such as ``"mitotic figure"``; points below the threshold are called ``"non-mitotic figure"``.
     """
-    features = []
+    names, features = (f"non-{name}", name), []
     for x, y, p in points.tolist():
         kind = int(p >= threshold)
         place = [round(x, 2), round(y, 2)]
@@ -33,7 +32,7 @@ def encode_geojson(image: str, points: np.ndarray, threshold: float) -> dict[str
                 "geometry": {"type": "Point", "coordinates": place},
                 "properties": {
                     "objectType": "annotation",
-                    "classification": {"name": POINT_NAMES[kind], "color": COLOURS[kind]},
+                    "classification": {"name": names[kind], "color": COLOURS[kind]},
                     "measurements": {"p_mitosis": round(p, 6)},
                 },
             }

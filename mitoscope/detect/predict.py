@@ -37,7 +37,7 @@ def predict(
     floor: float = FLOOR,
     tta: bool = False,
 ) -> None:
-    """Detect the mitotic figures of some images.
+    """Detect the mitotic figures of some images, or whatever cells a bundle's last class names.
 
     Writes OUT/detections.csv (`COLUMNS`, the most probable first in each image), OUT/IMAGE.geojson for QuPath, and
     OUT/detections.csv.json, which states the weights and each image's µm per px with its source. An image without
@@ -68,14 +68,17 @@ def predict(
         # Opened again, so that no image's pixels are kept while the others are read.
         found = [detector.detect(open_slide(path, mpp), floor=floor, update=bar.update) for path in images]
     rows = [row for slide, points in zip(slides, found, strict=True) for row in _encode_rows(slide, points)]
+    name = detector.bundle.classes[-1]
     for slide, points in zip(slides, found, strict=True):
-        write_json(out / f"{slide.path.name}.geojson", encode_geojson(slide.path.name, points, detector.threshold))
+        write_json(
+            out / f"{slide.path.name}.geojson", encode_geojson(slide.path.name, points, detector.threshold, name)
+        )
     text = _encode_csv(rows)
     digest = hashlib.sha256(text.encode()).hexdigest()
     write_json(out / RECORD_NAME, {**_record(detector, slides, found, floor, tta), "csv_sha256": digest})
     write_text(out / CSV_NAME, text)
     n_figures = sum(int((points[:, 2] >= detector.threshold).sum()) for points in found)
-    print(f"wrote {out / CSV_NAME}: {n_figures:,} mitotic figures, {len(rows) - n_figures:,} less probable points")
+    print(f"wrote {out / CSV_NAME}: {n_figures:,} {name}s, {len(rows) - n_figures:,} less probable points")
 
 
 def _check(images: list[Path], floor: float) -> None:
@@ -124,6 +127,7 @@ def _record(
         ],
         "bundle": {
             "name": bundle.name,
+            "class": bundle.classes[-1],
             "manifest_sha256": hash_file(bundle.folder / MANIFEST),
             "threshold": bundle.threshold.value,
             "rule": bundle.threshold.rule,

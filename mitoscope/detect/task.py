@@ -26,3 +26,18 @@ def check_task(bundle: Bundle) -> None:
             expected=f"task detect, size_px a multiple of {STEP_PX} from {LEAST_PX} on, full members, no calibration",
             remedy=RESTORE,
         )
+
+
+def check_finds_mitoses(bundle: Bundle) -> None:
+    """Refuse a detector of other cells where mitotic figures are counted.
+
+    Raises:
+        WeightsError: Its positive class is another one.
+    """
+    if bundle.classes[-1] != POINT_NAMES[1]:
+        raise WeightsError(
+            f"the bundle {bundle.name!r} does not find mitotic figures",
+            got=f"a detector of the class {bundle.classes[-1]}",
+            expected=POINT_NAMES[1],
+            remedy="name another bundle; for other cells, run `mitoscope detect`",
+        )

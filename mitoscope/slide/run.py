@@ -10,6 +10,7 @@ from typing import Any
 
 from mitoscope.classify.classifier import Classifier
 from mitoscope.detect.detector import Detector
+from mitoscope.detect.task import check_finds_mitoses
 from mitoscope.errors import DataError, InputError, one_line
 from mitoscope.files import write_text
 from mitoscope.memory import keep_freed_memory
@@ -67,6 +68,7 @@ def run_slides(
     keep_freed_memory()
     check_slides(slides, out, floor, region)
     finder = Detector.load(detector, device=device, precision=precision)
+    check_finds_mitoses(finder.bundle)
     judge = Classifier.load(classifier, device=device, precision=precision)
     floor = finder.threshold / 2 if floor is None else floor
     if floor > finder.threshold:

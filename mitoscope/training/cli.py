@@ -14,6 +14,8 @@ from mitoscope.training.study.options import add_launcher, choose_launcher, whol
 if TYPE_CHECKING:
     from mitoscope.training.data.field_sources.layout import LabelledFields
 
+REPEATED = ("yolo", "truth")  # options of prepare for one data set each time
+
 
 def _prepare(options: argparse.Namespace) -> None:
     # Imported here and below, so that a command does not wait for what only another one needs.
@@ -22,7 +24,7 @@ def _prepare(options: argparse.Namespace) -> None:
     from mitoscope.training.data.prepare import prepare
     from mitoscope.training.data.sources import READERS
 
-    if fields := [read(paths) for name, read in FIELD_READERS.items() if (paths := getattr(options, name))]:
+    if fields := [read(paths) for name, read in FIELD_READERS.items() for paths in _list_given(options, name)]:
         _prepare_fields(fields, options)
         return
     if options.figures:
@@ -43,6 +45,12 @@ def _prepare(options: argparse.Namespace) -> None:
     table = prepare(sources, options.out, options.rois, labels_only=options.labels_only)
     print(format_counts(table))
     print(f"wrote {'the labels of ' if options.labels_only else ''}{len(table):,} crops to {options.out}")
+
+
+def _list_given(options: argparse.Namespace, name: str) -> list[list[Path]]:
+    """The paths of each time that an option was given; most can be given once."""
+    given = getattr(options, name) or []
+    return given if name in REPEATED else [given] if given else []
 
 
 def _prepare_fields(fields: "list[LabelledFields]", options: argparse.Namespace) -> None:
@@ -71,8 +79,8 @@ def _prepare_fields(fields: "list[LabelledFields]", options: argparse.Namespace)
         return
     if crops := [read(paths).rows() for name, read in READERS.items() if (paths := getattr(options, name))]:
         fields = [*fields, make_sheets(pd.concat(crops, ignore_index=True), options.out / "sheets")]
-    if options.mined:
-        fields = add_mined(fields, options.mined)
+    for table in options.mined:
+        fields = add_mined(fields, table)
     mpp = configure(options.preset, options.set).part.input.mpp
     data = prepare_fields(fields, options.out, mpp, options.mpp)
     print(format_field_counts(data))
@@ -187,9 +195,12 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     fields.add_argument("--mitos14", type=Path, nargs=1, metavar="DIR", help="images/ and annotations.csv")
     fields.add_argument("--icpr12", type=Path, nargs=1, metavar="DIR", help="images/ and annotations.csv")
     fields.add_argument("--midogpp", type=Path, nargs=2, metavar=("JSON", "DIR"), help="MIDOGpp.json and its TIFFs")
-    fields.add_argument("--yolo", type=Path, nargs=1, metavar="DIR", help="images with YOLO's text files beside them")
-    fields.add_argument("--truth", type=Path, nargs=2, metavar=("CSV", "DIR"), help="truth.csv and its images")
-    fields.add_argument("--mined", type=Path, metavar="CSV", help="hard negatives in these fields, from mine --study")
+    fields.add_argument("--yolo", type=Path, nargs=1, action="append", metavar="DIR",
+                        help="images with YOLO's text files beside them; may be repeated")  # fmt: skip
+    fields.add_argument("--truth", type=Path, nargs=2, action="append", metavar=("CSV", "DIR"),
+                        help="truth.csv and its images; may be repeated")  # fmt: skip
+    fields.add_argument("--mined", type=Path, action="append", default=[], metavar="CSV",
+                        help="hard negatives in these fields, from mine --study; may be repeated")  # fmt: skip
     fields.add_argument("--figures", action="store_true",
                         help="cut crops of the labelled points instead: mitotic figure or look-alike")  # fmt: skip
     fields.add_argument("--mpp", type=float, metavar="X",

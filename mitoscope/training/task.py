@@ -35,7 +35,8 @@ class MemberFit:
         training: Batches of one epoch.
         validation: Batches of the validation fold; None: the last epoch is kept, whatever the settings say.
         score: The logged metric that chooses the best epoch and stops early.
-        predict: Published tensors → the table validation.csv, by the code that inference runs.
+        predict: Published tensors → the table validation.csv, by the code that inference runs (a detector's by
+            training's tiles, without overlap).
         mode: Of the score: ``"max"`` where higher is better, else ``"min"``.
     """
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from mitoscope.bundle.read import read_bundle
 from mitoscope.cli import main
-from mitoscope.errors import MitoscopeError
+from mitoscope.errors import MitoscopeError, WeightsError
 from mitoscope.networks.build import build_detector
 from mitoscope.sockets import POINTS_NAME, REGION_SLUG
 from mitoscope.training.detect.module import DetectModule
@@ -25,6 +25,7 @@ from mitoscope.training.detect.results.mine import mine_study
 from mitoscope.training.fit import fit_member
 from mitoscope.training.study.launch import FitJob
 from mitoscope.training.study.study import Recipe, read_study, run_study
+from model import detection
 from model.detection import IMAGES_FOLDER
 
 DENSITY = ("input.density_mean=[0.2,0.35,0.25]", "input.density_std=[0.1,0.15,0.1]")
@@ -201,7 +202,9 @@ def test_the_containers_entry_detects_with_it(bundle: Path, folder: Path, make_c
     assert main(["check", str(tmp_path / "output" / POINTS_NAME), "--region", str(region)]) == 0
 
 
-def test_the_same_commands_train_a_detector_of_two_other_cells(folder: Path, tmp_path: Path) -> None:
+def test_the_same_commands_train_a_detector_of_two_other_cells(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """The classes are labels of the truth; the last one is what the published detector finds."""
     table = (folder / "truth.csv").read_text()
     table = table.replace("mitotic figure", "lymphocyte").replace("hard negative", "plasma cell")
@@ -226,6 +229,15 @@ def test_the_same_commands_train_a_detector_of_two_other_cells(folder: Path, tmp
     far = np.hypot(*(own - best[["x_px", "y_px"]].astype(float)).T.to_numpy())
     assert own.index[far.argmin()] == "plasma cell"
     assert far.min() < 15  # 7.5 µm
+    objects = json.loads((tmp_path / "found" / "10.png.geojson").read_text())["features"]
+    named = {each["properties"]["classification"]["name"] for each in objects}
+    assert "plasma cell" in named <= {"plasma cell", "non-plasma cell"}
+    assert re.search(r"detections.csv: \d+ plasma cells, ", capsys.readouterr().out)
+    slide = ["slide", image, "--mpp", "0.5", "--detector", str(tmp_path / "cells-1"), "--out", str(tmp_path / "slide")]
+    assert main(slide) == 1
+    assert "'test-resnet-cells-1' does not find mitotic figures: got a detector of" in capsys.readouterr().err
+    with pytest.raises(WeightsError, match="does not find mitotic figures"):  # nor does the container take it
+        detection.get_place()(described, iter([]), None, "fp32", None)
 
 
 def read_page(path: Path) -> dict[str, Any]:
@@ -234,7 +246,9 @@ def read_page(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_tissue_without_mitosis_gives_hard_negatives_and_a_page(bundle: Path, folder: Path, tmp_path: Path) -> None:
+def test_tissue_without_mitosis_gives_hard_negatives_and_a_page(
+    bundle: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Every field of the test holds a figure, so the detector certainly finds something."""
     out = tmp_path / "mined"
     start = ["train", "mine", "--tissue", str(folder / "images"), "--mpp", "0.5", "--weights", str(bundle)]
@@ -247,6 +261,11 @@ def test_tissue_without_mitosis_gives_hard_negatives_and_a_page(bundle: Path, fo
     named = ["--truth", str(out / "truth.csv"), str(folder / "images"), "--mpp", "0.5", "--preset", "detector-smoke"]
     assert main(["train", "prepare", *named, "--out", str(tmp_path / "data")]) == 0
     assert len(pd.read_csv(tmp_path / "data" / "points.csv")) == len(table)
+    (tmp_path / "tissue").mkdir()
+    shutil.copy(folder / "images" / "0.png", tmp_path / "tissue")
+    without_mpp = ["--tissue", str(tmp_path / "tissue"), "--weights", str(bundle), "--out", str(tmp_path / "assumed")]
+    assert main(["train", "mine", *without_mpp]) == 0
+    assert "warning: 0.png: " in capsys.readouterr().err
 
 
 def test_labelled_fields_give_candidates_outside_of_every_label(study: Path, folder: Path, tmp_path: Path) -> None:
@@ -340,7 +359,9 @@ def test_options_of_the_other_task_and_unknown_members_are_refused(
         ("lite", (), "the data were prepared for another task: got data to detect, and a preset to classify"),
         ("detector-smoke", ("input.mpp=0.25",), "prepared for another preset: got 0.5 µm per pixel, expected 0.25"),
         ("detector-smoke", ('classes=["lymphocyte"]',), "expected points of lymphocyte"),
-        ("detector-smoke", ("input.size_px=100",), "the setting input is out of range"),
+        ("detector-smoke", ("input.size_px=100", "input.crop_px=100"), "the setting input is out of range"),
+        ("detector-smoke", ("input.size_px=64",), "the setting input is out of range"),
+        ("detector-smoke", ("tile_px=192",), "the tiles are too small for inference: got 192 px, expected 224"),
         ("detector-smoke", ("input.density_std=[0.3,0.3,0.3]",), "the network's input cannot be used"),
     ],
 )

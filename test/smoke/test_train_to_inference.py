@@ -21,6 +21,7 @@ from PIL import Image
 from mitoscope.bundle.manifest import Base
 from mitoscope.bundle.members import parse_member, write_bundle
 from mitoscope.bundle.read import read_bundle, read_content
+from mitoscope.classify import rounding
 from mitoscope.classify.calibrate import calibrate
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.outliers import describe_crops
@@ -55,6 +56,7 @@ def _same_sums() -> Iterator[None]:
     torch.set_num_threads(1)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CUDA_VISIBLE_DEVICES", "")
+        patch.setattr(rounding, "MOST_CROPS", 14)  # a CPU computes fp16 slowly
         yield
     torch.set_num_threads(before)
 
@@ -161,12 +163,12 @@ def test_each_member_sees_a_crop_as_it_was_validated(study: Path, bundle: Path, 
 
 
 def test_the_published_bundle_says_what_each_precision_changes(study: Path, bundle: Path, data: CropData) -> None:
-    crops = data.crops[read_out_of_fold(read_study(study)).rows]
+    crops = data.crops[read_out_of_fold(read_study(study)).rows][::5]
     full, rounded = (
         Classifier.load(bundle, device="cpu", precision=name).predict_proba(crops) for name in ("fp32", "bf16")
     )
     measured, threshold = read_bundle(bundle).rounding, read_bundle(bundle).threshold.value
-    assert measured["bf16"].n_crops == measured["fp16"].n_crops == len(crops) == 70
+    assert measured["bf16"].n_crops == measured["fp16"].n_crops == len(crops) == 14
     assert measured["bf16"].largest_change == pytest.approx(np.abs(full - rounded).max(), abs=1e-9)
     assert measured["bf16"].flipped == ((full >= threshold) != (rounded >= threshold)).mean()
     assert 0 < measured["fp16"].largest_change < measured["bf16"].largest_change < 0.1

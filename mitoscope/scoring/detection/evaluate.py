@@ -58,8 +58,10 @@ def evaluate_detections(
     [regions] = join_truth([detections], truth, mpp)
     described = detections.describe()
     inputs = {"detections": described, "truth": describe_file(truth_csv), "mpp": mpp}
-    without = sorted(set(detections.table["image"]) - set(truth["image"]))
-    return _evaluate(regions, described["threshold"], {**inputs, "images_without_truth": without}, out, seed)
+    inputs["images_without_truth"] = sorted(set(detections.table["image"]) - set(truth["image"]))
+    known = truth["image"] if detections.searched is None else detections.searched
+    inputs["images_not_searched"] = sorted(set(truth["image"]) - set(known))
+    return _evaluate(regions, described["threshold"], inputs, out, seed)
 
 
 def evaluate_regions(predictions_json: Path, ground_truth_json: Path, out: Path, seed: int = 0) -> str:
@@ -88,6 +90,7 @@ def evaluate_regions(predictions_json: Path, ground_truth_json: Path, out: Path,
         },
         "truth": describe_file(ground_truth_json),
         "images_without_truth": [],
+        "images_not_searched": [],
     }
     threshold = None if value is None else {"value": value, "origin": FROM_NAMES}
     return _evaluate(regions, threshold, inputs, out, seed)

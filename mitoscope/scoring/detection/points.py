@@ -40,7 +40,7 @@ def check_points(output_json: Path, region: Path, *, weights: Path | None = None
         InputError: The region cannot be read.
         WeightsError: There is no usable bundle.
     """
-    size_mm = _read_size_mm(region)
+    box_mm = _read_box_mm(region)
     threshold = None if weights is None else read_bundle(find_bundle(weights)).threshold.value
     faults = list(find_folder_faults(output_json, POINTS_NAME))
     try:
@@ -50,7 +50,7 @@ def check_points(output_json: Path, region: Path, *, weights: Path | None = None
     points = content.get("points") if isinstance(content, dict) else None
     if not isinstance(points, list):
         return conclude([f"got {quote(content)}, expected an object with a list of points", *faults])
-    faults = [*_find_frame_faults(content), *_find_point_faults(points, size_mm), *faults]
+    faults = [*_find_frame_faults(content), *_find_point_faults(points, box_mm), *faults]
     if not faults:
         n_called = sum(point["name"] == CALLED for point in points)
         print(f"{len(points)} points, {n_called} of them called mitotic figures")
@@ -58,8 +58,8 @@ def check_points(output_json: Path, region: Path, *, weights: Path | None = None
     return conclude(faults)
 
 
-def _read_size_mm(region: Path) -> tuple[float, float]:
-    """Width and height in mm, from the file's header."""
+def _read_box_mm(region: Path) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where the region starts and ends in x, and in y, in mm, from the file's header."""
     import SimpleITK  # here: only the check of a region needs it
 
     reader: Any = SimpleITK.ImageFileReader()  # type: ignore[no-untyped-call]
@@ -68,7 +68,7 @@ def _read_size_mm(region: Path) -> tuple[float, float]:
         if not region.is_file():
             raise OSError("no such file")
         reader.ReadImageInformation()
-        (width, height), (x_mm, y_mm) = reader.GetSize()[:2], reader.GetSpacing()[:2]
+        size, spacing, origin = (get()[:2] for get in (reader.GetSize, reader.GetSpacing, reader.GetOrigin))
     except (OSError, RuntimeError, ValueError) as error:
         raise InputError(
             f"the region {region.name!r} cannot be read",
@@ -76,7 +76,8 @@ def _read_size_mm(region: Path) -> tuple[float, float]:
             expected="a TIFF or MHA file",
             remedy="give the file that the container read",
         ) from error
-    return width * x_mm, height * y_mm
+    x, y = ((start, start + n * mm) for start, n, mm in zip(origin, size, spacing, strict=True))
+    return x, y
 
 
 def _find_frame_faults(content: dict[str, Any]) -> Iterator[str]:
@@ -88,8 +89,8 @@ def _find_frame_faults(content: dict[str, Any]) -> Iterator[str]:
         yield f"got the keys {quote(unknown)}, expected none but {', '.join((*FIXED, 'points'))}"
 
 
-def _find_point_faults(points: list[Any], size_mm: tuple[float, float]) -> Iterator[str]:
-    """Find the faults of each point."""
+def _find_point_faults(points: list[Any], box_mm: tuple[tuple[float, float], ...]) -> Iterator[str]:
+    """Find the faults of each point; the box as `_read_box_mm` gives it."""
     for number, point in enumerate(points, start=1):
         if expected := find_point_fault(point):
             yield f"point {number}: got {quote(point)}, expected {expected}"
@@ -100,11 +101,10 @@ def _find_point_faults(points: list[Any], size_mm: tuple[float, float]) -> Itera
             yield f"point {number}: got {quote(point['point'])}, expected floats"
         if point["point"][2] != 0:
             yield f"point {number}: got z {quote(point['point'][2])}, expected 0.0"
-        for axis, at, size in zip("xy", point["point"], size_mm, strict=False):
-            if at > size + REACH_MM:
-                where = f"expected {size:g} mm at most, the region's size"
-                pixels = "; without resolution tags, a pixel counts as 1 mm" if size > MOST_MM else ""
-                yield f"point {number}: got {axis} {at:g}, {where}{pixels}"
+        for axis, at, (low, high) in zip("xy", point["point"], box_mm, strict=False):
+            if not low - REACH_MM <= at <= high + REACH_MM:
+                pixels = "; without resolution tags, a pixel counts as 1 mm" if high > MOST_MM else ""
+                yield f"point {number}: got {axis} {at:g}, expected {low:g} to {high:g} mm, as the region lies{pixels}"
 
 
 def _find_name_faults(points: list[dict[str, Any]], threshold: float | None) -> Iterator[str]:

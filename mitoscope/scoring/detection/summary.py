@@ -86,13 +86,16 @@ def _prices(rows: Sequence[tuple[str, Metrics]]) -> str:
 
 def _notes(results: Metrics, rows: Sequence[tuple[str, Metrics]]) -> str:
     """What the tables leave out."""
-    without, notes = results["inputs"]["images_without_truth"], []
-    if without:
-        names = f"{', '.join(without[:3])}{' …' if len(without) > 3 else ''}"
-        notes.append(
-            f"- **{len(without):,} images have detections, but no row in the truth: all their detections count as "
-            f"false alarms.** They are {names}."
-        )
+    inputs, notes = results["inputs"], []
+    for images, fault in (
+        (inputs["images_without_truth"], "have detections, but no row in the truth: all their detections count as "
+                                         "false alarms"),
+        (inputs["images_not_searched"], "of the truth were not searched, as detections.csv.json says: all their "
+                                        "figures count as missed"),
+    ):  # fmt: skip
+        if images:
+            names = f"{', '.join(images[:3])}{' …' if len(images) > 3 else ''}"
+            notes.append(f"- **{len(images):,} images {fault}.** They are {names}.")
     for name, row in rows:
         if row["n_hard_negatives"]:
             share = f"{row['n_hard_negatives_called']:,} of {row['n_hard_negatives']:,}"

@@ -1,6 +1,6 @@
 """detections.csv and truth.csv: what a detector found in images, and what is there."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from mitoscope.tables import check_filled, check_words, parse_numbers, read_csv,
 FIGURE, HARD_NEGATIVE = LABELS = ("mitotic figure", "hard negative")
 PIXELS = ["x_px", "y_px"]
 MICROMETRES = ["x_um", "y_um"]
+REMEDY = "detect again, or give --threshold"
 EVERY_ROW = "the table: every row counts, since neither --threshold nor a record gives one"
 
 
@@ -31,12 +32,15 @@ class Detections:
         table: image (str), x_um, y_um, x_px, y_px and p_mitosis (float64), in the file's order; it may have no row.
         threshold: From it on, a row is called a mitotic figure.
         origin: Where the threshold comes from, for a reader.
+        searched: The images that were searched, also those without a point, as the file's record names them; None
+            where there is no record.
     """
 
     path: Path
     table: pd.DataFrame
     threshold: float
     origin: str
+    searched: tuple[str, ...] | None = None
 
     def describe(self) -> dict[str, Any]:
         """The file's name and SHA-256, and the threshold."""
@@ -51,7 +55,7 @@ def read_detections(path: Path, threshold: float | None = None) -> Detections:
         path: A CSV with ``image``, ``x_um``, ``y_um``, ``x_px``, ``y_px`` (pixels of level 0) and ``p_mitosis`` in
             [0, 1]. Other columns are left alone. The header alone is a result, too.
         threshold: In [0, 1]; None: that of the record beside the file (``bundle.threshold`` in detections.csv.json),
-            else the lowest probability in the file.
+            else the lowest probability in the file. Beside a given one, the record of another table is left alone.
 
     Raises:
         DataError: The file is no such table, it was changed after its record was made, or the threshold is unusable.
@@ -60,18 +64,25 @@ def read_detections(path: Path, threshold: float | None = None) -> Detections:
     for name in (*MICROMETRES, *PIXELS):
         table[name] = parse_numbers(path, table, name, "image")
     table["p_mitosis"] = parse_numbers(path, table, "p_mitosis", "image", shares=True)
+    record = _read_record(path) if record_of(path).is_file() else None
+    searched = None
+    if record and (threshold is None or record["csv_sha256"] == hash_file(path)):
+        check_unchanged(path, record["csv_sha256"])
+        searched = tuple(str(each["image"]) for each in record.get("images", ()))
     if threshold is not None:
-        return Detections(path, table, check_threshold(threshold), "--threshold")
-    if record_of(path).is_file():
-        return Detections(path, table, _read_threshold(path), record_of(path).name)
+        return Detections(path, table, check_threshold(threshold), "--threshold", searched)
+    if record:
+        return Detections(path, table, _find_threshold(path, record), record_of(path).name, searched)
     return Detections(path, table, float(table["p_mitosis"].min()) if len(table) else 0.0, EVERY_ROW)
 
 
-def _read_threshold(path: Path) -> float:
+def _read_record(path: Path) -> dict[str, Any]:
+    """The record of a detections.csv."""
+    return read_object(record_of(path), REMEDY, ("bundle", "csv_sha256"))
+
+
+def _find_threshold(path: Path, record: Mapping[str, Any]) -> float:
     """The threshold in the record of a detections.csv."""
-    remedy = "detect again, or give --threshold"
-    record = read_object(record_of(path), remedy, ("bundle", "csv_sha256"))
-    check_unchanged(path, record["csv_sha256"])
     try:
         return check_threshold(float(record["bundle"]["threshold"]))
     except (KeyError, TypeError, ValueError) as error:
@@ -79,7 +90,7 @@ def _read_threshold(path: Path) -> float:
             f"{record_of(path)} holds no threshold",
             got=f"{type(error).__name__} {error}",
             expected="a number in bundle.threshold",
-            remedy=remedy,
+            remedy=REMEDY,
         ) from error
 
 
@@ -128,14 +139,15 @@ def join_truth(detections: Sequence[Detections], truth: pd.DataFrame, mpp: float
         mpp: µm per pixel of every image; None: that of each image's detections.
 
     Returns:
-        For each table a region for each image of all files, in the same order: first those of the truth. An image that
-        the truth does not name holds no figure.
+        For each table a region for each image of all files and their records, in the same order: first those of the
+        truth. An image that the truth does not name holds no figure.
 
     Raises:
         DataError: The files have no image in common, or the scale of an image is not known.
     """
     tables = [each.table for each in detections]
-    images = list(dict.fromkeys([*truth["image"], *(image for table in tables for image in table["image"])]))
+    searched = [image for each in detections for image in [*each.table["image"], *(each.searched or ())]]
+    images = list(dict.fromkeys([*truth["image"], *searched]))
     for each in detections:
         if len(each.table) and not set(each.table["image"]) & set(truth["image"]):
             raise DataError(

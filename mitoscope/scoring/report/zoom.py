@@ -85,7 +85,7 @@ class Pyramid:
     levels: tuple[tuple[str, ...], ...]
 
 
-def cut_pyramid(slide: Slide, mpp: float, update: Callable[[int], object] = id) -> Pyramid:
+def cut_pyramid(slide: Slide, mpp: float, update: Callable[[int], object] = lambda n_done: None) -> Pyramid:
     """Read an image and cut it into tiles.
 
     The finest level is read tile by tile, the next coarser one is kept in memory: 3 bytes for four pixels.

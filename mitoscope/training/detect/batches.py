@@ -47,9 +47,12 @@ class Fields:
         self.data, self.tables = data, tables
 
     def read(self, row: int, left: int, top: int, side_px: int) -> np.ndarray:
-        """A square of a field, without what lies outside of it: uint8 (H, W, 3)."""
+        """A square of a field, with glass outside of it: uint8 (side_px, side_px, 3)."""
+        square = np.full((side_px, side_px, 3), BEYOND, np.uint8)
         seen = self.data.field(row)[max(top, 0) : top + side_px, max(left, 0) : left + side_px]
-        return apply_table(seen, self.tables[row]) if self.tables else seen
+        y, x = max(-top, 0), max(-left, 0)
+        square[y : y + seen.shape[0], x : x + seen.shape[1]] = seen
+        return apply_table(square, self.tables[row]) if self.tables else square
 
 
 def find_tables(data: FieldData, rows: np.ndarray, spec: InputSpec) -> dict[int, np.ndarray] | None:
@@ -130,13 +133,11 @@ def _cut(
 ) -> Batch:
     """Squares of fields with a margin around, and the figures in them."""
     whole_px = side_px + 2 * margin_px
-    windows = np.full((len(places), whole_px, whole_px, 3), BEYOND, np.uint8)
+    windows = np.empty((len(places), whole_px, whole_px, 3), np.uint8)
     inside = []
     for number, (row, patch_left, patch_top) in enumerate(places):
         left, top = patch_left - margin_px, patch_top - margin_px
-        seen = fields.read(row, left, top, whole_px)
-        y, x = max(-top, 0), max(-left, 0)
-        windows[number, y : y + seen.shape[0], x : x + seen.shape[1]] = seen
+        windows[number] = fields.read(row, left, top, whole_px)
         inside += [(number, *figure) for figure in figures.within(row, left, top, whole_px)]
     return {
         "windows": torch.from_numpy(windows),

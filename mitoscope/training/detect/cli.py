@@ -10,8 +10,6 @@ from mitoscope.training.study.options import whole_number
 if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
 
-LEAST = 0.25
-
 
 def _mine(options: argparse.Namespace) -> None:
     # Imported here, so that a command does not wait for what only another one needs.
@@ -44,15 +42,14 @@ def add_mine(commands: "Commands") -> None:
     source.add_argument("--study", type=Path, metavar="DIR",
                         help="a finished study: its labelled fields, each by the network that never saw its "
                              "slide")  # fmt: skip
-    source.add_argument("--tissue", type=Path, nargs="+", metavar="PATH",
-                        help="images, or folders of them, of tissue that holds no mitosis")  # fmt: skip
+    source.add_argument("--tissue", type=Path, metavar="DIR", help="images of tissue that holds no mitosis")
     mine.add_argument("--weights", type=Path, metavar="DIR",
                       help="with --tissue: the detector (default: the one that comes with mitoscope)")  # fmt: skip
     mine.add_argument("--mpp", type=float, metavar="X",
                       help="with --tissue: µm per pixel (default: from the files' tags)")  # fmt: skip
     mine.add_argument("--state", metavar="NAME", help="with --study: which weights, see evaluate's table")
     mine.add_argument("--data", type=Path, metavar="DIR", help="with --study: its data, if they were moved")
-    mine.add_argument("--least", type=float, default=LEAST, metavar="P",
+    mine.add_argument("--least", type=float, default=0.25, metavar="P",
                       help="least probability of a candidate (%(default)s)")  # fmt: skip
     mine.add_argument("--out", type=Path, required=True, metavar="DIR", help="gets truth.csv and review.html")
     mine.set_defaults(command=_mine)

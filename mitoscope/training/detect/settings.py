@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 from mitoscope.bundle.inputs import InputSpec
+from mitoscope.detect.tiles import STEP_PX
 from mitoscope.errors import DataError
 from mitoscope.settings import check_ranges
 from mitoscope.training.augment import AugmentConfig
@@ -20,9 +21,10 @@ class DetectSettings:
     `mitoscope.networks.build.build_detector` takes; ``init`` is a whole detector.
 
     Attributes:
-        input: What the network sees in training: ``crop_px`` and ``size_px`` are the patch's side, ``mpp`` is that of
-            the prepared fields.
-        tile_px: Largest side of the tiles in validation and of the published bundle, a multiple of 32; 0: the patch's.
+        input: What the network sees in training: ``crop_px`` and ``size_px`` are both the patch's side, a multiple of
+            32; ``mpp`` is that of the prepared fields.
+        tile_px: Largest side of the tiles in validation and of the published bundle, a multiple of 32 from 224 on; 0:
+            the patch's.
         augment: Strengths of the augmentation.
         classes: Labels of the points that are to be found. Points of other labels are look-alikes.
         box_um: Side of the square around a point that is learned as its box.
@@ -54,8 +56,8 @@ class DetectSettings:
 
     def __post_init__(self) -> None:
         rules = {
-            "input": self.input.crop_px == self.input.size_px and self.input.size_px % 32 == 0,
-            "tile_px": self.tile_px >= 0 and self.tile_px % 32 == 0,
+            "input": self.input.crop_px == self.input.size_px and self.input.size_px % STEP_PX == 0,
+            "tile_px": self.tile_px >= 0 and self.tile_px % STEP_PX == 0,
             "classes": 1 <= len(set(self.classes)) == len(self.classes),
             "box_um": self.box_um > 0,
             "patches_per_epoch": self.patches_per_epoch >= 2,
@@ -172,6 +174,7 @@ def _ablations(base: DetectConfig) -> dict[str, DetectConfig]:
         "no-look-alikes": replace(base, part=replace(part, look_alike_share=0.0)),
         "mosaic": replace(base, part=replace(part, mosaic=0.5)),
         "no-imagenet": replace(base, pretrained=False),
+        "no-density": replace(base, part=replace(part, input=replace(part.input, density_mean=(), density_std=()))),
         "fine": replace(base, part=replace(part, input=fine)),
     }
 

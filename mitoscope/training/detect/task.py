@@ -7,6 +7,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from mitoscope.detect.tiles import LEAST_PX
 from mitoscope.errors import DataError
 from mitoscope.networks.build import build_detector
 from mitoscope.networks.device import choose_device
@@ -31,7 +32,7 @@ def make_member(config: DetectConfig, data: FieldData, folds: Folds, fold: int) 
         fold: Which member; `mitoscope.training.folds.WHOLE` trains to the last epoch and is not validated.
 
     Raises:
-        DataError: The fields were prepared for another resolution, or hold no such figures.
+        DataError: The fields were prepared for another resolution, or hold no such figures; or the tiles are too small.
     """
     if abs(data.mpp / config.part.input.mpp - 1) > 1e-6:
         raise DataError(
@@ -39,6 +40,13 @@ def make_member(config: DetectConfig, data: FieldData, folds: Folds, fold: int) 
             got=f"{data.mpp:g} µm per pixel",
             expected=f"{config.part.input.mpp:g}",
             remedy="run prepare again with this --preset and --set input.mpp=…",
+        )
+    if config.part.tile.size_px < LEAST_PX:
+        raise DataError(
+            "the tiles are too small for inference",
+            got=f"{config.part.tile.size_px} px",
+            expected=f"{LEAST_PX} px or more",
+            remedy=f"add --set tile_px={LEAST_PX}; the patches may be smaller",
         )
     seed = config.seed + fold
     trained, validated = data.rows_of(folds.train_ids(fold)), data.rows_of(folds.validation_ids(fold))

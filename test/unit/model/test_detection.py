@@ -91,7 +91,7 @@ def test_the_places_are_those_that_simpleitk_gives(score, make_case, region, tin
     check_places(score(case)[3], found, region_of(case))
 
 
-def test_an_mhas_places_count_from_its_origin(score, make_case, region, tiny_detector):
+def test_an_mhas_places_count_from_its_origin(score, make_case, region, tiny_detector, tmp_path):
     case = make_case("socket", REGION_SLUG)
     path = case / IMAGES_FOLDER / "region.mha"
     image = sitk.GetImageFromArray(region, isVector=True)
@@ -100,6 +100,7 @@ def test_an_mhas_places_count_from_its_origin(score, make_case, region, tiny_det
     sitk.WriteImage(image, str(path), useCompression=True)
     found = Detector.load(tiny_detector, device="cpu").detect(open_slide(path))
     check_places(score(case)[3], found, path)
+    assert check_points(tmp_path / "output" / POINTS_NAME, path) == 0
 
 
 def check_places(written: dict, found: np.ndarray, path: Path) -> None:

@@ -43,6 +43,13 @@ def test_common_and_nested_settings_are_set_by_flat_names() -> None:
     assert (config.part.augment.zoom, config.part.focal_gamma) == (0.0, 2.0)
 
 
+def test_settings_that_only_fit_together_are_set_together() -> None:
+    changes = ["input.size_px=512", "input.density_mean=[]", "input.crop_px=512", "input.density_std=[]"]
+    for order in (changes, changes[::-1]):
+        spec = override(PRESETS["detector-lite"], order).part.input
+        assert (spec.size_px, spec.crop_px, spec.density_mean, spec.density_std) == (512, 512, (), ())
+
+
 def test_no_setting_of_a_task_has_the_name_of_a_common_one() -> None:
     common = {item.name for item in fields(FitConfig)} | {"task"}
     for part in (ClassifySettings, DetectSettings):
@@ -92,6 +99,7 @@ def test_a_change_anywhere_changes_the_hash(change: str) -> None:
         ("augment=3", "has no usable value"),
         ("epochs=true", "has no usable value"),
         ("epochs.foo=3", "has no usable value"),
+        ("input.foo=3", "names no setting: got foo, expected .*crop_px"),
         ("augment.noise=-5", "augment.noise is out of range"),
         ("input.size_px=8", "the network's input cannot be used"),
         ("learning_rate=5", "learning_rate is out of range"),

@@ -11,8 +11,7 @@ from mitoscope.detect.detector import Detector
 from mitoscope.files import write_json, write_text
 from mitoscope.progress import progress
 from mitoscope.provenance import describe_command
-from mitoscope.scoring.detection.evaluate import describe_group
-from mitoscope.scoring.detection.plots import plot_froc_curves, plot_precision_recall_curves, plot_sweeps
+from mitoscope.scoring.detection.evaluate import PICTURES, describe_group
 from mitoscope.scoring.detection.regions import Group, Region, make_groups
 from mitoscope.scoring.detection.sweep import sweep_regions
 from mitoscope.scoring.plots.style import MOST_GROUPS
@@ -38,11 +37,6 @@ from mitoscope.training.detect.results.threshold import (
 from mitoscope.training.folds import Folds
 
 SEED = 0  # of the intervals
-PICTURES = {
-    "froc.svg": plot_froc_curves,
-    "precision_recall.svg": plot_precision_recall_curves,
-    "sweep.svg": plot_sweeps,
-}
 
 
 def evaluate_run(studies: Mapping[str, DetectStudy], out: Path, *, tta: bool = False) -> str:
@@ -121,7 +115,7 @@ def _summarise_state(regions: Sequence[Region]) -> Results:
 
 
 def summarise(
-    data: FieldData, folds: Folds, detector: Detector, found: Found, update: Update = id
+    data: FieldData, folds: Folds, detector: Detector, found: Found, update: Update = lambda n_done: None
 ) -> tuple[Bundle, Results]:
     """The metrics of a study or a bundle.
 
@@ -183,7 +177,7 @@ def _judge_held_out(data: FieldData, rows: np.ndarray, detector: Detector, thres
     for member, network in zip(detector.bundle.members, members, strict=True):
         bundle = replace(detector.bundle, members=(member,))
         singles.append(judge(Detector(bundle, [network], detector.device, detector.precision), update))
-    together = judge(detector, id) if len(members) > 1 else singles[0]
+    together = judge(detector, lambda n_done: None) if len(members) > 1 else singles[0]
     return {
         "ensemble": describe_group(together, SEED),
         "n_networks": len(members),

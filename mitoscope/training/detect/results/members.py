@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from mitoscope.bundle.inputs import InputSpec
 from mitoscope.bundle.manifest import Bundle, Member, Threshold
-from mitoscope.detect.detector import Detector
+from mitoscope.detect.detector import FLOOR, Detector
+from mitoscope.detect.task import check_task
 from mitoscope.errors import DataError
 from mitoscope.networks.build import restore_detector
 from mitoscope.networks.device import choose_device
@@ -128,7 +129,12 @@ def name_licence(source: str) -> str:
 
 
 def load_detector(bundle: Bundle, states: Sequence[Mapping[str, Tensor]], *, tta: bool = False) -> Detector:
-    """A detector of tensors in memory, in fp32, on the GPU when there is one."""
+    """A detector of tensors in memory, in fp32, on the GPU when there is one.
+
+    Raises:
+        WeightsError: See `mitoscope.detect.task.check_task`.
+    """
+    check_task(bundle)
 
     def restore(state: Mapping[str, Tensor], path: str) -> nn.Module:
         return restore_detector(bundle.architecture, len(bundle.classes), state, path)
@@ -137,7 +143,9 @@ def load_detector(bundle: Bundle, states: Sequence[Mapping[str, Tensor]], *, tta
     return Detector(bundle, place_members(bundle, states, restore, device, "fp32"), device, "fp32", tta=tta)
 
 
-def predict_out_of_fold(study: DetectStudy, folds: Sequence[int], state: str, update: Update = id) -> Found:
+def predict_out_of_fold(
+    study: DetectStudy, folds: Sequence[int], state: str, update: Update = lambda n_done: None, floor: float = FLOOR
+) -> Found:
     """What the network of each fold finds in the fields that it was not trained on, by the code of inference.
 
     Args:
@@ -145,6 +153,7 @@ def predict_out_of_fold(study: DetectStudy, folds: Sequence[int], state: str, up
         folds: Which of its folds.
         state: One of `list_trials`.
         update: Called with 1 after each field.
+        floor: The least probability of a point.
     """
     several = [name for name in list_states(study) if name != RAW]
     names = several if state == AVERAGES else [MEMBER if state == TTA else state]
@@ -156,5 +165,5 @@ def predict_out_of_fold(study: DetectStudy, folds: Sequence[int], state: str, up
         detector = load_detector(
             replace(bundle, members=members), [read_state(study, fold, name) for name in names], tta=state == TTA
         )
-        parts.append(find_points(detector, study.data, rows, fold, update))
+        parts.append(find_points(detector, study.data, rows, fold, update, floor))
     return join_found(parts)

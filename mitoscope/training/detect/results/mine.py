@@ -4,7 +4,8 @@ Marzahl et al., *A bag of tricks for real-time mitotic figure detection*, 2025 (
 .25 on in tissue without mitoses, such as necrosis and debris.
 """
 
-from collections.abc import Iterator, Sequence
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,18 +14,18 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from mitoscope.detect.detector import Detector
-from mitoscope.errors import DataError
+from mitoscope.errors import DataError, one_line
 from mitoscope.files import write_text
-from mitoscope.images.slide import READERS, Mpp, Slide, open_slide
+from mitoscope.images.slide import Mpp, Slide, open_slide
 from mitoscope.progress import progress
 from mitoscope.provenance import read_commit
 from mitoscope.scoring.detection.tables import HARD_NEGATIVE
-from mitoscope.scoring.report.detections import list_images, read_crop
+from mitoscope.scoring.report.detections import read_crop
 from mitoscope.scoring.report.page import encode_image, render
+from mitoscope.training.data.field_sources.layout import list_images
 from mitoscope.training.detect.results.members import MEMBER, DetectStudy, check_state, predict_out_of_fold
 from mitoscope.training.detect.results.regions import FieldSource
 
-LEAST = 0.25  # probability of a candidate
 CLEAR_UM = 12.5  # from every label: the side of a box that is learned
 COLUMNS = ["image", "x_px", "y_px", "label", "domain", "case", "p_mitosis"]
 SCRIPTS = ("elements.js", "pages.js", "review.js")
@@ -54,7 +55,7 @@ class Candidate:
     case: str | None = None
 
 
-def mine_study(study: DetectStudy, out: Path, least: float = LEAST, state: str = MEMBER) -> int:
+def mine_study(study: DetectStudy, out: Path, least: float, state: str = MEMBER) -> int:
     """Mine the labelled fields of a study, each by the one network that was not trained on its slide.
 
     Writes OUT/truth.csv, whose images are named as in the study's data (``MITOS14/H04_00Bb.jpg``) for
@@ -77,7 +78,7 @@ def mine_study(study: DetectStudy, out: Path, least: float = LEAST, state: str =
     data = study.data
     n_fields = sum(len(study.folds.folds[fold]) for fold in study.members)
     with progress(n_fields, unit="fields", what="mining") as bar:
-        found = predict_out_of_fold(study, study.members, state, bar.update)
+        found = predict_out_of_fold(study, study.members, state, bar.update, least)
     size, candidates = Mpp(data.mpp, data.mpp, "given"), []
     labels = data.points_of(found.rows)
     for row, points in zip(found.rows.tolist(), found.points, strict=True):
@@ -86,22 +87,20 @@ def mine_study(study: DetectStudy, out: Path, least: float = LEAST, state: str =
         own = labels.loc[labels["row"] == row, ["x_px", "y_px"]].to_numpy(np.float64)
         scale = data.mpp / float(field["read_mpp"])
         known = {name: field[name] if isinstance(field[name], str) else None for name in ("domain", "case")}
-        for x, y, p in keep_clear(points[points[:, 2] >= least], own, CLEAR_UM / data.mpp).tolist():
+        for x, y, p in keep_clear(points, own, CLEAR_UM / data.mpp).tolist():
             crop = read_crop(slide, x, y)
             candidates.append(Candidate(field["image_id"], x * scale, y * scale, p, crop, **known))
     _write(candidates, out, f"the study {study.folder.resolve().name}, out of fold", least)
     return len(candidates)
 
 
-def mine_tissue(
-    images: Sequence[Path], out: Path, weights: Path | None, least: float = LEAST, mpp: float | None = None
-) -> int:
+def mine_tissue(folder: Path, out: Path, weights: Path | None, least: float, mpp: float | None = None) -> int:
     """Mine images of tissue that holds no mitosis: every candidate is wrong.
 
     Writes OUT/truth.csv for ``prepare --truth OUT/truth.csv FOLDER``, and OUT/review.html.
 
     Args:
-        images: Files or folders.
+        folder: Of images, as ``prepare --truth`` reads them.
         out: The folder.
         weights: The detector's bundle; None: see `Detector.load`.
         least: Probability of a candidate, in (0, 1).
@@ -114,11 +113,13 @@ def mine_tissue(
         MitoscopeError: ``least`` is out of range, or an image or the bundle cannot be used.
     """
     _check(least)
-    files = list_images(images, [path.name for path in _list_files(images)])
+    files = list_images(folder, "--tissue")
     detector, candidates = Detector.load(weights), []
     with progress(len(files), unit="images", what="mining") as bar:
         for name, path in files.items():
             slide = open_slide(path, mpp)
+            for note in slide.notes:
+                print(one_line(f"warning: {name}: {note}"), file=sys.stderr)
             for x, y, p in detector.detect(slide, floor=least).tolist():
                 candidates.append(Candidate(name, x, y, p, read_crop(slide, x, y)))
             bar.update()
@@ -132,13 +133,6 @@ def keep_clear(points: np.ndarray, labels: np.ndarray, distance: float) -> np.nd
         return points
     far, _ = cKDTree(labels).query(points[:, :2])
     return np.asarray(points[far > distance])
-
-
-def _list_files(images: Sequence[Path]) -> Iterator[Path]:
-    """All images in the folders."""
-    for path in images:
-        if path.is_dir():
-            yield from sorted(each for each in path.iterdir() if each.suffix.lower() in READERS)
 
 
 def _check(least: float) -> None:

@@ -39,7 +39,7 @@ class Found:
     Attributes:
         rows: int64 (N,), the fields' rows in the data.
         fold: int64 (N,), of the network that looked; -1 where all did.
-        points: For each field float64 (P, 3): x and y in its pixels, and the probability, from `FLOOR` on.
+        points: For each field float64 (P, 3): x and y in its pixels, and the probability, from the floor on.
     """
 
     rows: np.ndarray
@@ -52,7 +52,14 @@ class Found:
         return Found(self.rows[chosen], self.fold[chosen], [self.points[number] for number in chosen])
 
 
-def find_points(detector: Detector, data: FieldData, rows: np.ndarray, fold: int = -1, update: Update = id) -> Found:
+def find_points(
+    detector: Detector,
+    data: FieldData,
+    rows: np.ndarray,
+    fold: int = -1,
+    update: Update = lambda n_done: None,
+    floor: float = FLOOR,
+) -> Found:
     """Look for figures in some fields.
 
     Args:
@@ -61,11 +68,12 @@ def find_points(detector: Detector, data: FieldData, rows: np.ndarray, fold: int
         rows: int64 (N,), which of them.
         fold: Of the detector's one network; -1: none.
         update: Called with 1 after each field.
+        floor: The least probability of a point.
     """
     points, size = [], Mpp(data.mpp, data.mpp, "given")
     for row in rows:
         field = Slide(Path(data.table["image_id"].iloc[row]), FieldSource(data.field(int(row))), size, ())
-        points.append(detector.detect(field, floor=FLOOR))
+        points.append(detector.detect(field, floor=floor))
         update(1)
     return Found(rows, np.full(len(rows), fold), points)
 

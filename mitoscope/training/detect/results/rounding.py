@@ -22,7 +22,7 @@ def choose_fields(rows: np.ndarray) -> np.ndarray:
 
 
 def measure_roundings(
-    folder: Path, threshold: float, data: FieldData, rows: np.ndarray, update: Update = id
+    folder: Path, threshold: float, data: FieldData, rows: np.ndarray, update: Update = lambda n_done: None
 ) -> dict[str, Rounding]:
     """Compare each precision with fp32, on the CPU.
 

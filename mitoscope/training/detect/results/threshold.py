@@ -51,6 +51,11 @@ def fit_threshold(regions: Sequence[Region]) -> float:
             expected="points above the floor of detection",
             remedy="train longer",
         )
+    return _place(curve)
+
+
+def _place(curve: Curve) -> float:
+    """See `fit_threshold`."""
     best = _best(curve.f1_score)
     return float(curve.threshold[max(best - 1, 0) : best + 1].mean())
 
@@ -69,34 +74,32 @@ def price_threshold(regions: Sequence[Region]) -> tuple[float | None, dict[str, 
         case. None, and no price, where there is one case only or nothing was found.
     """
     cases = split_cases(regions)
-    everything = trace_sweep(Group("all", regions, None))
-    if len(cases) < 2 or not len(everything.threshold):
+    if len(cases) < 2 or not any(len(region.p_mitosis) for region in regions):
         return None, {}
     n_found = n_called = n_true = 0
-    total = sum(len(region.figures_mm) for region in regions)
     prices = {}
     for name, own in cases.items():
-        curve = trace_sweep(Group(name, own, None), everything.threshold)
+        others = trace_sweep(Group("others", [each for each in regions if str(each.case) != name], None))
+        fitted = _place(others) if len(others.threshold) else 1.0  # where nothing else was found
+        judged = trace_sweep(Group(name, own, None), np.array([fitted]))
         n_own = sum(len(region.figures_mm) for region in own)
-        others, _, _ = compute_rates(everything.n_found - curve.n_found, everything.n_called - curve.n_called,
-                                     total - n_own)  # fmt: skip
-        fitted = _best(others)
-        n_found += int(curve.n_found[fitted])
-        n_called += int(curve.n_called[fitted])
+        n_found += int(judged.n_found[0])
+        n_called += int(judged.n_called[0])
         n_true += n_own
         if n_own:
-            prices[name] = _price(curve, fitted, n_own)
+            prices[name] = _price(trace_sweep(Group(name, own, None)), judged, n_own)
     return float(compute_rates(np.array(n_found), np.array(n_called), n_true)[0]), prices
 
 
-def _price(curve: Curve, fitted: int, n_figures: int) -> Price:
-    """One case's price."""
-    best = _best(curve.f1_score)
-    got, highest = float(curve.f1_score[fitted]), float(curve.f1_score[best])
+def _price(curve: Curve, judged: Curve, n_figures: int) -> Price:
+    """One case's price, from its whole curve, and from the one threshold at which it is judged."""
+    fitted, got = float(judged.threshold[0]), float(judged.f1_score[0])
+    found = len(curve.threshold) > 0
+    highest = float(curve.f1_score.max()) if found else got
     return Price(
-        threshold=float(curve.threshold[fitted]),
+        threshold=fitted,
         f1_score=got,
-        best_threshold=float(curve.threshold[best]),
+        best_threshold=_place(curve) if found else fitted,
         best_f1_score=highest,
         price_points=100 * (highest - got),
         n_figures=n_figures,

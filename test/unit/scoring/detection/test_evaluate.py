@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,19 @@ def test_images_without_a_row_in_the_truth_are_named_and_their_detections_are_fa
     assert after["pooled"]["n_called"] == before["pooled"]["n_called"] + 1
     assert after["pooled"]["n_regions"] == before["pooled"]["n_regions"] + 1
     assert after["pooled"]["recall"] == before["pooled"]["recall"]
+
+
+def test_the_record_of_the_detections_says_which_images_were_searched(tables: Path) -> None:
+    before, _ = evaluate(tables)
+    path = tables / "detections.csv"
+    images = [{"image": name} for name in [*sorted(set(pd.read_csv(path)["image"]))[1:], "blank.tiff"]]
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_name("detections.csv.json").write_text(
+        json.dumps({"csv_sha256": digest, "bundle": {"threshold": 0.4}, "images": images})
+    )
+    after, summary = evaluate(tables)
+    assert after["pooled"]["n_regions"] == before["pooled"]["n_regions"] + 1  # blank.tiff holds nothing
+    assert "**1 images of the truth were not searched, as detections.csv.json says: all their figures " in summary
 
 
 def test_no_detection_is_a_result(tables: Path) -> None:

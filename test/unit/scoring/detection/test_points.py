@@ -55,7 +55,7 @@ def set_first(**values: object) -> Change:
         (set_first(point=[0.02, 0.03, 0]), "point 1: got [0.02, 0.03, 0], expected floats"),
         (set_first(point=[0.02, 0.03, 1.0]), "point 1: got z 1.0, expected 0.0"),
         (set_first(point=[80.0, 120.0, 0.0]), "expected mm, 10 at most: these look like pixels"),
-        (set_first(point=[0.02, 0.08, 0.0]), "point 1: got y 0.08, expected 0.05 mm at most, the region's size"),
+        (set_first(point=[0.02, 0.08, 0.0]), "point 1: got y 0.08, expected 0 to 0.05 mm, as the region lies"),
         (
             set_first(probability=0.2),
             "no threshold explains the names: got a non-mitotic figure of probability 0.300000",

@@ -64,6 +64,18 @@ def test_the_threshold_is_the_users_else_the_records_else_every_row_counts(detec
         read_detections(detections_csv)
 
 
+def test_the_record_names_the_images_that_were_searched(detections_csv: Path, truth_csv: Path) -> None:
+    images = [{"image": name} for name in ("a.tif", "b.tif", "empty.tif")]
+    digest = hashlib.sha256(detections_csv.read_bytes()).hexdigest()
+    record = {"csv_sha256": digest, "bundle": {"threshold": 0.55}, "images": images}
+    detections_csv.with_name("detections.csv.json").write_text(json.dumps(record))
+    for threshold in (None, 0.5):
+        [regions] = join_truth([read_detections(detections_csv, threshold)], read_truth(truth_csv), None)
+        assert [region.image for region in regions] == ["a.tif", "b.tif", "c.tif", "empty.tif"]
+    detections_csv.write_text(ROWS.replace("0.9", "0.8"))
+    assert read_detections(detections_csv, 0.5).searched is None  # it is the record of another table
+
+
 def test_a_file_without_a_row_is_a_result(detections_csv: Path, truth_csv: Path) -> None:
     detections_csv.write_text(HEAD)
     [regions] = join_truth([read_detections(detections_csv)], read_truth(truth_csv), None)

@@ -1,11 +1,20 @@
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import torch
+from torch import nn
 
 from mitoscope.bundle.inputs import InputSpec
+from mitoscope.bundle.manifest import Bundle, Member, Threshold
+from mitoscope.detect.detector import Detector
+from mitoscope.detect.tiles import Span, Tile
+from mitoscope.images.slide import Mpp, Slide
 from mitoscope.training.augment import AugmentConfig, augment
 from mitoscope.training.data.fields import FieldData
 from mitoscope.training.detect.batches import BEYOND, PatchDataset, TileDataset, training_batches
 from mitoscope.training.detect.module import move_figures
+from mitoscope.training.detect.results.regions import FieldSource
 from mitoscope.training.detect.settings import DetectSettings
 from mitoscope.training.settings import FitConfig
 
@@ -50,6 +59,26 @@ def test_a_patch_lies_inside_of_its_field_and_its_margin_may_be_glass(fields: Fi
     assert (windows == BEYOND).all(axis=3).any()
 
 
+def test_a_tile_that_is_larger_than_its_field_looks_as_in_inference(fields: FieldData) -> None:
+    spec = replace(SPEC, crop_px=256, size_px=256, density_mean=(0.2, 0.6, 0.3), density_std=(0.1, 0.2, 0.1))
+    [window] = TileDataset(fields, ROWS[:1], replace(SETTINGS, input=spec))[0]["windows"].numpy()
+    bundle = Bundle(
+        Path(),
+        "b",
+        "a",
+        spec,
+        Threshold(0.5, "fixed", "nothing", 0),
+        (Member("a.safetensors", ""),),
+        "detect",
+        ("mitotic figure",),
+    )
+    detector = Detector(bundle, [nn.Identity()], torch.device("cpu"), "fp32")
+    slide = Slide(Path("a1"), FieldSource(fields.field(0)), Mpp(0.5, 0.5, "given"), ())
+    size = Span(0, len(window), 0, len(window))
+    np.testing.assert_array_equal(window, detector.read(slide, Tile(size, size)))
+    assert window[-1, -1].tolist() != [BEYOND] * 3  # glass becomes darker or brighter, too
+
+
 def test_tiles_show_every_figure_of_a_field(fields: FieldData) -> None:
     tiles = TileDataset(fields, ROWS, SETTINGS)
     batch = tiles.__getitems__(list(range(len(tiles))))
@@ -68,7 +97,7 @@ def test_tiles_show_every_figure_of_a_field(fields: FieldData) -> None:
     np.testing.assert_array_equal(whole, fields.field(0)[:64, :64])
 
 
-def test_an_epoch_has_the_patches_that_the_settings_say(fields: FieldData) -> None:
+def test_an_epoch_has_whole_batches_of_the_patches_that_the_settings_say(fields: FieldData) -> None:
     config = FitConfig(DetectSettings(input=SPEC, patches_per_epoch=20), batch_size=8)
     loader = training_batches(PatchDataset(fields, ROWS, config.part), config, seed=0)
     assert [len(batch["windows"]) for batch in loader] == [8, 8]

@@ -31,7 +31,7 @@ def tissue(tmp_path: Path) -> Path:
 
 def test_a_threshold_that_is_no_probability_is_refused(tissue: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="--least cannot be used: got 1.5"):
-        mine_tissue([tissue], tmp_path / "mined", None, 1.5)
+        mine_tissue(tissue, tmp_path / "mined", None, 1.5)
 
 
 def test_what_does_not_fit_is_one_line(tissue: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -40,6 +40,8 @@ def test_what_does_not_fit_is_one_line(tissue: Path, tmp_path: Path, capsys: pyt
     assert "--state cannot be combined with --tissue: got raw" in capsys.readouterr().err
     assert main(["train", "mine", "--study", str(tmp_path), "--mpp", "0.25", *out]) == 1
     assert "--mpp cannot be combined with --study" in capsys.readouterr().err
+    assert main(["train", "mine", "--tissue", str(tmp_path / "none"), *out]) == 1
+    assert "none holds no image: got no such folder" in capsys.readouterr().err
 
 
 def test_mined_points_join_the_fields_that_they_were_found_in(tmp_path: Path) -> None:
