@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mitoscope.cli import main
 from mitoscope.errors import DataError
 from mitoscope.training.data.field_sources.layout import LabelledFields
 from mitoscope.training.data.field_sources.truth import read_truth
@@ -143,3 +144,14 @@ def test_fields_without_any_figure_train_every_member(source: Make, tmp_path: Pa
 
 def test_prepared_fields_with_figures_validate(prepared: FieldData) -> None:
     assert prepared.table["part"].isna().all()
+
+
+def test_a_repeated_option_adds_a_data_set(tmp_path: Path) -> None:
+    options = []
+    for seed, name in enumerate(("mine", "other")):
+        (tmp_path / name).mkdir()
+        picture(seed).save(tmp_path / name / "a.png")
+        (tmp_path / name / "truth.csv").write_text("image,x_px,y_px,label\na.png,30,20,mitotic figure\n")
+        options += ["--truth", str(tmp_path / name / "truth.csv"), str(tmp_path / name)]
+    assert main(["train", "prepare", *options, "--mpp", "0.5", "--out", str(tmp_path / "out")]) == 0
+    assert read_fields(tmp_path / "out").table["image_id"].tolist() == ["mine/a.png", "other/a.png"]
