@@ -72,9 +72,9 @@ fields: need-data $(VENV)/.dev
 
 detector-lite: fields  ## train weights/detector-lite again; needs DATA=FOLDER
 	@start=$$(date +%s); \
-	$(BIN)/mitoscope train run --data runs/fields --out $(DETECTOR) --preset detector-lite && \
+	$(BIN)/mitoscope train run --data runs/fields --out $(DETECTOR) --preset detector-lite --whole && \
 	$(BIN)/mitoscope train evaluate --study $(DETECTOR) --out docs/results/detection/lite && \
-	$(BIN)/mitoscope train publish --study $(DETECTOR) --out weights/detector-lite --members 2 3 && \
+	$(BIN)/mitoscope train publish --study $(DETECTOR) --out weights/detector-lite --whole && \
 	echo "make detector-lite took $$(( ($$(date +%s) - start) / 60 )) minutes"
 
 # The published AMi-Br benchmark's own split: train part → test part and AtNorM-Br.

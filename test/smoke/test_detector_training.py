@@ -313,6 +313,7 @@ def test_a_bundle_may_hold_one_network_of_all_folds(study: Path, folder: Path, t
     assert (member.file, member.fold, dict(member.metrics)) == ("whole.safetensors", None, {})
     both = read_bundle(folder / "tiny")  # the threshold is that of the networks of the folds
     assert described.threshold.value == pytest.approx(both.threshold.value, abs=0.01)
+    assert set(described.training["out_of_fold"]) == {"f1_score", "precision", "recall", "AP"}
     card = (out / "README.md").read_text()
     assert "One test_resnet network, trained on all folds, that finds" in card
     assert "no slide is left" in card

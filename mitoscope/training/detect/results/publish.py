@@ -1,14 +1,15 @@
 """A finished study of detectors → a weights bundle with its threshold, provenance and model card."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 
 from mitoscope.bundle.inputs import TrainingCrops
-from mitoscope.bundle.manifest import PRECISIONS, Bundle, Member
+from mitoscope.bundle.manifest import PRECISIONS, Bundle
 from mitoscope.bundle.members import write_bundle
 from mitoscope.classify.outliers import describe_crops
 from mitoscope.detect.detector import DARKEST_GLASS, Detector
@@ -34,7 +35,7 @@ from mitoscope.training.detect.results.members import (
 )
 from mitoscope.training.detect.results.regions import Found, Update, find_points, join_found, make_regions
 from mitoscope.training.detect.results.rounding import choose_fields, measure_roundings
-from mitoscope.training.detect.results.tables import COLUMNS, Results, overview_rows
+from mitoscope.training.detect.results.tables import COLUMNS, overview_rows
 from mitoscope.training.folds import WHOLE
 from mitoscope.training.study.study import name_fit
 
@@ -104,12 +105,15 @@ def publish(
         out_of_fold = join_found([found[fold] for fold in study.members])
         bundle, results = summarise(study.data, study.folds, detector, out_of_fold, bar.update)
         rounding = measure_roundings(trial.folder, bundle.threshold.value, study.data, looked_at, bar.update)
-    members = tuple(_judge(member, results) for member in described.members)
+    members = tuple(
+        replace(each, metrics=_pick(results["folds"].get(str(each.fold), {}))) for each in described.members
+    )
     bundle = replace(
         described,
         threshold=bundle.threshold,
         members=members,
         rounding=rounding,
+        training={**described.training, "out_of_fold": _pick(results["out_of_fold"])},
         training_crops=_describe_training(study, folds),
     )
     with_figures = _share_with_figures(study, folds)
@@ -140,10 +144,9 @@ def _check(data: FieldData, fitted: Found, written: Found, bundle: Bundle) -> No
         )
 
 
-def _judge(member: Member, results: Results) -> Member:
-    """A member with its out-of-fold metrics at the bundle's threshold."""
-    own = results["folds"].get(str(member.fold), {})  # none of one that all folds trained
-    return replace(member, metrics={key: own[key] for key in MEMBER_METRICS if own.get(key) is not None})
+def _pick(metrics: Mapping[str, Any]) -> dict[str, float]:
+    """What the manifest holds of some metrics; nothing of a member that all folds trained, which has none."""
+    return {key: metrics[key] for key in MEMBER_METRICS if metrics.get(key) is not None}
 
 
 def _share_with_figures(study: DetectStudy, folds: Sequence[int]) -> float:
