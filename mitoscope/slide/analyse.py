@@ -30,6 +30,7 @@ from mitoscope.slide.overview import read_overview
 from mitoscope.slide.region import read_region
 from mitoscope.slide.report.page import render_slide
 from mitoscope.slide.scan import Scan, scan
+from mitoscope.slide.suitability import describe_density, list_density_warnings
 from mitoscope.slide.tissue import Tissue, find_tissue
 
 SUMMARY, DETECTIONS, PAGE = "summary.json", "detections.csv", "report.html"
@@ -87,13 +88,17 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     overview = read_overview(slide)
     tissue = find_tissue(slide, overview) if settings.region is None else read_region(settings.region, slide)
     tissue_s = round(time.perf_counter() - started, 2)
-    with Journal(work / "tiles.jsonl", mark) as tiles, Journal(work / "figures.jsonl", mark) as crops:
+    measured = detector.measure(slide, tissue.mask, tissue.mpp)
+    density = describe_density(measured)
+    seen = mark | {"optical_density": density}  # other windows were unreadable: tiles must be looked at again
+    with Journal(work / "tiles.jsonl", seen) as tiles, Journal(work / "figures.jsonl", mark) as crops:
         scanned = scan(detector, slide, tissue, tiles, settings.floor)
         points = detector.merge(slide, scanned.candidates, settings.floor)
         figures = classify(classifier, slide, points[tissue.contains(points)], crops)
     thresholds = Thresholds(detector.threshold, classifier.threshold)
     summary = {
-        **_summarise(slide, tissue, figures, scanned, thresholds, settings),
+        **_summarise(slide, tissue, figures, scanned, thresholds, settings, list_density_warnings(measured)),
+        "optical_density": density,
         "detector": _describe_bundle(detector.bundle),
         "classifier": _describe_bundle(classifier.bundle),
         "mark": mark,
@@ -158,13 +163,19 @@ def _read_finished(out: Path, mark: Mapping[str, Any]) -> dict[str, Any] | None:
 
 
 def _summarise(
-    slide: Slide, tissue: Tissue, figures: Figures, scanned: Scan, thresholds: Thresholds, settings: Settings
+    slide: Slide,
+    tissue: Tissue,
+    figures: Figures,
+    scanned: Scan,
+    thresholds: Thresholds,
+    settings: Settings,
+    notes: list[str],
 ) -> dict[str, Any]:
     """What was found, for summary.json."""
     unread_mm2 = [fault.tissue_mm2 for fault in scanned.faults]
     read_mm2 = tissue.area_mm2 - sum(unread_mm2)
     counts = count(figures, tissue, thresholds, read_mm2)
-    warnings = [*slide.notes, *list_warnings(counts, figures, thresholds, unread_mm2)]
+    warnings = [*slide.notes, *notes, *list_warnings(counts, figures, thresholds, unread_mm2)]
     return {
         "format": FORMAT,
         "not_for": "clinical use",
