@@ -54,13 +54,13 @@ class Figures:
 
 
 def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: Journal) -> Figures:
-    """Classify the figures of a slide; those that the journal holds are not read again.
+    """Classify the figures of a slide; those that the journal holds, by their places, are not read again.
 
     Args:
         classifier: Normal or atypical.
         slide: The slide.
         points: float64 (N, 3), see `Figures`.
-        journal: Of this slide, these points and this classifier.
+        journal: Of this slide and this classifier.
 
     Raises:
         InputError: The slide's pixels are too large or too small for the classifier.
@@ -68,7 +68,8 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
     """
     slide.measure_scale(classifier.bundle.input.mpp)  # raises here, not for each crop
     wait_s = network_s = 0.0
-    waiting = [number for number in range(len(points)) if str(number) not in journal.done]
+    names = [_name(x, y) for x, y, _ in points.tolist()]
+    waiting = [number for number, name in enumerate(names) if name not in journal.done]
     with progress(len(points), unit="figures", what="classifying", done=len(points) - len(waiting)) as bar:
         ahead = ReadAhead(
             lambda batch: _read_crops(classifier, slide, points[batch]), _cut(classifier, waiting), READ_AHEAD
@@ -81,9 +82,9 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
             network_s += seconds
             for number, part in zip(numbers, parts, strict=True):
                 if part["p"] is not None:  # another start reads a damaged crop again
-                    journal.add(str(number), part)
+                    journal.add(names[number], part)
             bar.update(len(numbers))
-    parts = [journal.done.get(str(number), DAMAGED) for number in range(len(points))]
+    parts = [journal.done.get(name, DAMAGED) for name in names]
     blank = [float("nan")] * len(classifier.members)
     raw = np.array([part["p"] or blank for part in parts], float).reshape(-1, len(classifier.members)).T  # (M, N)
     knows_training = classifier.bundle.training_crops is not None
@@ -112,6 +113,11 @@ def read_crop(slide: Slide, x_px: float, y_px: float, mpp: float, interpolation:
     except InputError:
         slide.check_exists()
         return None
+
+
+def _name(x_px: float, y_px: float) -> str:
+    """A figure's name in the journal: its place, to the last bit. Its number may change from start to start."""
+    return f"{x_px!r},{y_px!r}"
 
 
 def _classify_batch(classifier: Classifier, crops: Sequence[np.ndarray | None]) -> tuple[list[dict[str, Any]], float]:
