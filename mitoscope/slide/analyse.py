@@ -59,7 +59,8 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     """Analyse a slide.
 
     Writes out/summary.json, detections.csv, qupath.geojson (or .gz) and report.html, all or none. What is done is kept
-    beside it, in .NAME.work, until then.
+    beside it, in .NAME.work, until then; and longer if something could not be read, so that the next start reads that
+    alone.
 
     Args:
         path: The slide.
@@ -113,7 +114,8 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
         write_text(new / PAGE, render_slide(slide, tissue, overview, figures, summary))
         summary["run"] |= _measure_run(scanned, figures, time.perf_counter() - started)
         write_json(new / SUMMARY, summary)
-    shutil.rmtree(work, ignore_errors=True)
+    if _is_whole(summary) or mark["commit"].endswith(CHANGES):
+        shutil.rmtree(work, ignore_errors=True)
     return summary | {"was_finished": False}
 
 
@@ -158,8 +160,12 @@ def _read_finished(out: Path, mark: Mapping[str, Any]) -> dict[str, Any] | None:
         summary = read_object(out / SUMMARY, "delete it", ("mark", "counts", "tiles"))
     except DataError:
         return None
-    is_whole = not summary["tiles"]["n_unread"] and not summary["counts"]["atypical"]["n_unclassified"]
-    return summary if summary["mark"] == mark and is_whole else None
+    return summary if summary["mark"] == mark and _is_whole(summary) else None
+
+
+def _is_whole(summary: Mapping[str, Any]) -> bool:
+    """Whether every tile and the crop of every mitotic figure could be read."""
+    return not summary["tiles"]["n_unread"] and not summary["counts"]["atypical"]["n_unclassified"]
 
 
 def _summarise(
