@@ -13,7 +13,7 @@ from mitoscope.images.slide import Mpp, Slide
 from mitoscope.scoring.report.page import render
 from mitoscope.scoring.report.zoom import Kind, Pyramid, cut_pyramid, describe_view, read_library
 from mitoscope.slide.counts import Thresholds, find_in_hotspot
-from mitoscope.slide.figures import Figures
+from mitoscope.slide.figures import MOST_CARDS, Figures
 from mitoscope.slide.hotspot import Rectangle
 from mitoscope.slide.overview import Overview
 from mitoscope.slide.report.accuracy import describe_accuracy
@@ -30,7 +30,6 @@ from mitoscope.slide.tissue import Tissue
 
 SCRIPTS = ("elements.js", "rows.js", "filters.js", "looks.js", "pages.js", "cards.js", "detail.js", "main.js",
            "zoom.js", "slide.js")  # fmt: skip
-MOST_CARDS = 5_000  # 32 MB of crops
 HOTSPOT_MPP = 0.5  # of its own view: some 3 MB
 KINDS = (
     Kind(f"{CLASS_NAMES[0]} {POINT_NAMES[1]}", "#0a64b4", "circle"),
@@ -48,7 +47,7 @@ def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figu
         slide: The pixels of the hotspot are read from it.
         tissue: Of it.
         overview: Of the slide.
-        figures: All points; the page shows `MOST_CARDS` of them at most, the most probable.
+        figures: All points; of the `MOST_CARDS` most probable, those whose crop could be read are cards.
         summary: As in summary.json.
 
     Returns:
@@ -58,7 +57,7 @@ def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figu
         InputError: The pixels of the hotspot are damaged.
     """
     thresholds, counts = Thresholds(**summary["thresholds"]), summary["counts"]
-    chosen = np.flatnonzero(~np.isnan(figures.p_atypical))[:MOST_CARDS]
+    chosen = np.flatnonzero(~np.isnan(figures.p_atypical[:MOST_CARDS]))
     kinds, rows = _find_kinds(figures, thresholds), np.full(len(figures.points), -1)
     rows[chosen] = np.arange(len(chosen))
     words = {

@@ -37,3 +37,18 @@ def test_figures_keep_their_own_crop_when_a_new_one_comes_before_them(
     assert (fresh.p_atypical >= truth[1].threshold).sum() == N_ATYPICAL
     assert (resumed.p_atypical == fresh.p_atypical).all() and (resumed.members == fresh.members).all()
     assert resumed.images == fresh.images
+
+
+def test_only_crops_that_the_page_can_show_are_kept_and_one_that_moves_up_is_read_again(
+    slide: Slide, truth: tuple[Detector, Classifier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "MOST_CARDS", 3)
+    with Journal(tmp_path / "figures.jsonl", {}) as journal:
+        found = classify(truth[1], slide, POINTS, journal)
+        assert sum(bool(part["image"]) for part in journal.done.values()) == 3
+    assert all(found.images[:3]) and found.images[3:] == [""] * (len(POINTS) - 3)
+    assert not np.isnan(found.p_atypical).any()
+    with Journal(tmp_path / "figures.jsonl", {}) as journal:
+        moved = classify(truth[1], slide, POINTS[2:], journal)
+    assert all(moved.images[:3]) and not any(moved.images[3:])
+    assert (moved.p_atypical == found.p_atypical[2:]).all() and moved.images[0] == found.images[2]
