@@ -12,6 +12,7 @@ from mitoscope.classify.classifier import Classifier
 from mitoscope.detect.detector import Detector
 from mitoscope.errors import DataError, InputError, one_line
 from mitoscope.files import write_text
+from mitoscope.images.slide import read_quickhash
 from mitoscope.memory import keep_freed_memory
 from mitoscope.slide.analyse import PAGE, Settings, analyse
 
@@ -98,11 +99,13 @@ def finish(table: Path, rows: Sequence[Mapping[str, Any]]) -> int:
 def check_slides(slides: Sequence[Path], out: Path, floor: float | None, region: Path | None) -> None:
     """Raise DataError for slides or settings that cannot be used together.
 
+    Files with one hash of openslide are one slide, such as those of a DICOM series: it would be counted for each.
     A slide's folder has the name of its file with its ending, since two files may differ in their endings alone.
     """
     name, count = Counter(path.name for path in slides).most_common(1)[0]
     if count > 1:
         raise DataError("two slides have the same name", got=name, expected="different names", remedy="rename one")
+    _check_distinct(slides)
     for folder in (out / path.name for path in slides):
         if folder.exists() and not folder.is_dir():
             raise DataError(
@@ -117,6 +120,21 @@ def check_slides(slides: Sequence[Path], out: Path, floor: float | None, region:
         raise DataError(
             "--region needs one slide", got=f"{len(slides)} slides", expected="one", remedy="run each by itself"
         )
+
+
+def _check_distinct(slides: Sequence[Path]) -> None:
+    """Refuse two files of one slide."""
+    known: dict[str, Path] = {}
+    for path in slides if len(slides) > 1 else ():
+        found = read_quickhash(path)
+        other = known.setdefault(found, path) if found else path
+        if other != path:
+            raise DataError(
+                "two files belong to one slide",
+                got=f"{other.name} and {path.name}",
+                expected="each slide once",
+                remedy="name one of them, and one file of each DICOM series",
+            )
 
 
 def _analyse_one(
