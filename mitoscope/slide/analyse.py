@@ -17,7 +17,7 @@ from mitoscope.bundle.read import MANIFEST
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.detect.detector import Detector
-from mitoscope.errors import DataError
+from mitoscope.errors import DataError, InputError
 from mitoscope.files import hash_file, read_object, write_json, write_text, written_folder
 from mitoscope.images.slide import Slide, open_slide
 from mitoscope.provenance import CHANGES, describe_machine, read_commit
@@ -77,6 +77,7 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
         OSError: The results cannot be written.
     """
     started = time.perf_counter()
+    _check_name(path)
     slide = open_slide(path, settings.mpp, may_assume=False)
     header = find_level_0(slide) if settings.dicom_ann else None  # raises before the work
     mark = _make_mark(slide, detector, classifier, settings)
@@ -117,6 +118,19 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     if _is_whole(summary) or mark["commit"].endswith(CHANGES):
         shutil.rmtree(work, ignore_errors=True)
     return summary | {"was_finished": False}
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a slide whose name cannot be written into results."""
+    try:
+        path.name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{path.name} cannot be named in the results",
+            got="a file name that is not UTF-8",
+            expected="UTF-8",
+            remedy="rename the file",
+        ) from None
 
 
 def _measure_run(scanned: Scan, figures: Figures, seconds: float) -> dict[str, float]:
