@@ -54,15 +54,17 @@ def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figu
         HTML.
 
     Raises:
-        InputError: The pixels of the hotspot are damaged.
+        InputError: The file is gone. Parts of the hotspot that are damaged are grey, and a warning says so.
     """
     thresholds, counts = Thresholds(**summary["thresholds"]), summary["counts"]
     chosen = np.flatnonzero(~np.isnan(figures.p_atypical[:MOST_CARDS]))
     kinds, rows = _find_kinds(figures, thresholds), np.full(len(figures.points), -1)
     rows[chosen] = np.arange(len(chosen))
+    views, warnings = _make_views(slide, tissue, paint_damaged(overview), figures, kinds, rows, counts["hotspot"])
     words = {
         **summary,
         **counts,
+        "warnings": [*summary["warnings"], *warnings],
         "accuracy": [describe_accuracy(task, summary[task]["members"]) for task in ("detector", "classifier")],
         "density_key": list_density_key(),
         "n_shown": len(chosen),
@@ -81,7 +83,7 @@ def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figu
     data = {
         **_list_rows(slide, figures, chosen, thresholds, counts["hotspot"]),
         "kind": kinds[chosen].tolist(),
-        "views": _make_views(slide, tissue, paint_damaged(overview), figures, kinds, rows, counts["hotspot"]),
+        "views": views,
         "kinds": [asdict(kind) for kind in KINDS],
         "outlines": [asdict(outline) for outline in list_outlines(tissue, counts)],
     }
@@ -132,8 +134,8 @@ def _make_views(
     kinds: np.ndarray,
     rows: np.ndarray,
     hotspot: dict[str, Any] | None,
-) -> list[dict[str, Any]]:
-    """The zoomable views: the slide, the density of its figures, and the hotspot. Rows are those of the cards."""
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The zoomable views: the slide, the density of its figures, and the hotspot, and warnings. Rows: of the cards."""
     points = figures.points
     texts = [_describe_point(*each) for each in zip(points.tolist(), figures.p_atypical.tolist(), strict=True)]
 
@@ -143,6 +145,7 @@ def _make_views(
         views.append(view | {"row": rows[chosen].tolist()})
 
     views: list[dict[str, Any]] = []
+    warnings = []
     tissue = enlarge(tissue, overview)
     density = draw_density(overview, tissue, points[kinds != BELOW, :2] * tissue.slide_mpp)
     for name, pixels in (("Whole slide", overview), ("Density of the mitotic figures", density)):
@@ -153,7 +156,12 @@ def _make_views(
         window = WindowSource.around(slide, Rectangle.from_summary(hotspot))
         pyramid = cut_pyramid(Slide(slide.path, window, slide.mpp, ()), HOTSPOT_MPP)
         describe("Hotspot", pyramid, np.flatnonzero(window.shows(points)), (window.left_px, window.top_px))
-    return views
+        if window.unread:
+            warnings.append(
+                f"{len(window.unread)} parts of the hotspot's picture could not be read, and are grey there: look at "
+                "them in another viewer"
+            )
+    return views, warnings
 
 
 def _describe_point(point: list[float], p_atypical: float) -> str:
