@@ -30,7 +30,7 @@ from mitoscope.slide.overview import read_overview
 from mitoscope.slide.region import read_region
 from mitoscope.slide.report.page import render_slide
 from mitoscope.slide.scan import Scan, scan
-from mitoscope.slide.suitability import describe_density, list_density_warnings
+from mitoscope.slide.suitability import describe_density, list_density_warnings, list_scale_warnings
 from mitoscope.slide.tissue import Tissue, find_tissue
 
 SUMMARY, DETECTIONS, PAGE = "summary.json", "detections.csv", "report.html"
@@ -79,7 +79,8 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     started = time.perf_counter()
     _check_name(path)
     slide = open_slide(path, settings.mpp, may_assume=False)
-    header = find_level_0(slide) if settings.dicom_ann else None  # raises before the work
+    notes = list_scale_warnings(slide, detector.bundle, classifier.bundle)  # raises before the work
+    header = find_level_0(slide) if settings.dicom_ann else None  # likewise
     mark = _make_mark(slide, detector, classifier, settings)
     work = out.with_name(f".{out.name}.work")
     if (finished := _read_finished(out, mark)) is not None:
@@ -91,6 +92,7 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     tissue = find_tissue(slide, overview) if settings.region is None else read_region(settings.region, slide)
     tissue_s = round(time.perf_counter() - started, 2)
     measured = detector.measure(slide, tissue.mask, tissue.mpp)
+    notes += list_density_warnings(measured)
     density = describe_density(measured)
     seen = mark | {"optical_density": density}  # other windows were unreadable: tiles must be looked at again
     with Journal(work / "tiles.jsonl", seen) as tiles, Journal(work / "figures.jsonl", mark) as crops:
@@ -99,7 +101,7 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
         figures = classify(classifier, slide, points[tissue.contains(points)], crops)
     thresholds = Thresholds(detector.threshold, classifier.threshold)
     summary = {
-        **_summarise(slide, tissue, figures, scanned, thresholds, settings, list_density_warnings(measured)),
+        **_summarise(slide, tissue, figures, scanned, thresholds, settings, notes),
         "optical_density": density,
         "detector": _describe_bundle(detector.bundle),
         "classifier": _describe_bundle(classifier.bundle),

@@ -12,9 +12,11 @@ from unit.detect.conftest import overwrite_block
 from mitoscope.classify.classifier import Classifier
 from mitoscope.detect.detector import Detector
 from mitoscope.detect.tiles import Tile
-from mitoscope.images.slide import Slide
+from mitoscope.errors import InputError
+from mitoscope.images.slide import Slide, open_slide
 from mitoscope.slide.analyse import Settings, analyse
 from mitoscope.slide.journal import Journal
+from mitoscope.slide.suitability import list_scale_warnings
 
 SETTINGS = Settings(None, None, 0.05)
 TILE_PX = 64
@@ -127,3 +129,33 @@ def test_tiles_that_were_seen_at_another_density_are_read_again(
     summary = analyse(path, tmp_path / "out", *normalising, SETTINGS)
     assert summary["optical_density"]["n_unread"] == 0
     assert len(seen) == summary["tiles"]["n_with_tissue"]  # by one density
+
+
+def test_a_slide_that_is_too_coarse_for_either_network_is_refused_before_its_tissue_is_sought(
+    section: np.ndarray, truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector, classifier = truth
+    spec = replace(detector.bundle.input, mpp=0.5)
+    coarse = Detector(replace(detector.bundle, input=spec), detector.members, detector.device, "fp32")
+    monkeypatch.setattr("mitoscope.slide.analyse.read_overview", lambda _: pytest.fail("too late"))
+    path = save(tmp_path / "a.tif", section)
+    for mpp, want in ((2.5, 0.25), (4.5, 0.5)):  # for the classifier alone, for both
+        with pytest.raises(InputError, match=f"cannot be resampled to {want:g} µm per px: got {mpp:g}"):
+            analyse(path, tmp_path / "out", coarse, classifier, replace(SETTINGS, mpp=mpp))
+
+
+def test_pixels_coarser_than_a_network_was_trained_on_are_a_warning(
+    section: np.ndarray, truth: Truth, tmp_path: Path
+) -> None:
+    slide, detector, classifier = save(tmp_path / "a.tif", section), truth[0].bundle, truth[1].bundle
+    detector = replace(detector, input=replace(detector.input, mpp=0.5))
+
+    def warn(mpp: float) -> list[str]:
+        return list_scale_warnings(open_slide(slide, mpp), detector, classifier)
+
+    assert warn(0.25) == warn(0.37) == []
+    assert [text.split(":")[0] for text in warn(0.5)] == [
+        "a pixel is 0.5 µm, and the classifier was trained on 0.25 µm"]  # fmt: skip
+    assert len(warn(0.74)) == 1 and len(warn(0.8)) == 2
+    summary = analyse(slide, tmp_path / "out", *truth, replace(SETTINGS, mpp=0.5))
+    assert sum(text.startswith("a pixel is 0.5 µm") for text in summary["warnings"]) == 2
