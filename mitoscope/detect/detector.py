@@ -17,7 +17,7 @@ from mitoscope.detect.points import keep_distinct, merge_points
 from mitoscope.detect.task import DEFAULTS, check_task
 from mitoscope.detect.tiles import Tile, plan_tiles
 from mitoscope.errors import DeviceError, InputError
-from mitoscope.images.density import apply_table, find_table
+from mitoscope.images.density import Measure, apply_table, make_table, measure_density, read_windows, spread
 from mitoscope.images.slide import Slide
 from mitoscope.networks.build import restore_detector
 from mitoscope.networks.device import DTYPES, choose_device, choose_precision
@@ -145,25 +145,56 @@ class Detector:
         """A box of an image, at the bundle's µm per px."""
         return slide.read(left, top, width, height, self.bundle.input.mpp, self.bundle.input.interpolation)
 
+    def measure(self, slide: Slide, mask: np.ndarray, mask_mpp: float) -> Measure | None:
+        """Measure the optical density of a slide in its tissue alone; `read` then uses it for all of the slide.
+
+        Without a call of it, `read` measures in windows that are spread over the whole image.
+
+        Args:
+            slide: The slide.
+            mask: bool (H, W), where its tissue is; the first pixel lies at the slide's upper left corner.
+            mask_mpp: µm per px of the mask.
+
+        Returns:
+            What was found; None if the bundle names no density, and `read` leaves pixels as they are.
+
+        Raises:
+            InputError: The file is gone, or see `plan`.
+        """
+        if not self.bundle.input.density_mean:
+            return None
+        scale = slide.measure_scale(self.bundle.input.mpp)
+        centres = spread(mask) * mask_mpp / np.multiply((slide.mpp.x, slide.mpp.y), scale)
+        with self._measuring:
+            return self._measure(slide, centres)
+
     def _find_table(self, slide: Slide) -> np.ndarray:
-        """What brings this image's tissue to the density of the training slides, measured once an image.
+        """What brings this image's tissue to the density of the training slides, measured once an image."""
+        with self._measuring:
+            if slide not in self._tables:
+                self._measure(slide)
+            return self._tables[slide]
+
+    def _measure(self, slide: Slide, centres: np.ndarray | None = None) -> Measure:
+        """Make a slide's table from its windows; see `mitoscope.images.density.read_windows` for their centres.
 
         Damaged windows are left out of the measure; a tile with damaged pixels is refused by `read`.
         """
+        spec, n_windows, n_unread = self.bundle.input, 0, 0
 
         def read_window(*box: int) -> np.ndarray:
+            nonlocal n_windows, n_unread
+            n_windows += 1
             try:
                 return self._read(slide, *box)
             except InputError:
+                slide.check_exists()
+                n_unread += 1
                 return np.empty((0, 0, 3), np.uint8)
 
-        with self._measuring:
-            if slide not in self._tables:
-                spec = self.bundle.input
-                self._tables[slide] = find_table(
-                    read_window, *slide.measure(spec.mpp), spec.density_mean, spec.density_std
-                )
-            return self._tables[slide]
+        density = measure_density(read_windows(read_window, *slide.measure(spec.mpp), centres))
+        self._tables[slide] = make_table(density, spec.density_mean, spec.density_std)
+        return Measure(density, n_windows, n_unread)
 
     def scan(self, tiles: Sequence[Tile], pixels: Sequence[np.ndarray], floor: float = FLOOR) -> list[np.ndarray]:
         """Find the candidates of some tiles.

@@ -5,10 +5,11 @@ colour are brought to fixed values, as Reinhard et al. did in another colour spa
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-SIDE_PX, PER_AXIS = 64, 16  # windows that are looked at: 16 x 16 of them, whatever the size of the image
+SIDE_PX, PER_AXIS = 64, 16  # windows that are looked at: 16 x 16 of them, whatever the size of the image or tissue
 GLASS = 220  # a pixel without a darker value is no tissue
 LEAST_PX = 1000  # of tissue, for a measure
 MOST = 2.0  # by how much densities are spread or narrowed
@@ -18,28 +19,69 @@ Density = tuple[np.ndarray, np.ndarray]  # mean and standard deviation by red, g
 Read = Callable[[int, int, int, int], np.ndarray]  # left, top, width and height in px → uint8 (height, width, 3), RGB
 
 
-def read_windows(read: Read, width_px: int, height_px: int) -> Iterable[np.ndarray]:
-    """Small windows spread evenly over an image, the same ones however it is cut into tiles.
+@dataclass(frozen=True)
+class Measure:
+    """What the windows of an image measured.
+
+    Attributes:
+        density: See `measure_density`.
+        n_windows: How many windows were looked at.
+        n_unread: Those that could not be read, and so were left out.
+    """
+
+    density: Density | None
+    n_windows: int
+    n_unread: int
+
+
+def spread(mask: np.ndarray) -> np.ndarray:
+    """Choose places in a mask, spread evenly over its area, always the same ones.
+
+    The mask's pixels are put in the order of a Z curve (Morton, 1966), in which neighbours stay together, and every
+    n-th is taken.
+
+    Args:
+        mask: bool (H, W).
+
+    Returns:
+        float64 (N, 2): x and y of their centres in pixels of the mask; as many as `read_windows` reads in a whole
+        image, or all pixels of a mask that has fewer.
+    """
+    cells = np.argwhere(mask)
+    order = np.zeros(len(cells), np.int64)
+    for bit in range(max(mask.shape).bit_length()):
+        order |= (cells[:, 0] >> bit & 1) << (2 * bit + 1) | (cells[:, 1] >> bit & 1) << (2 * bit)
+    n_chosen = min(PER_AXIS**2, len(cells))
+    chosen = np.argsort(order)[((np.arange(n_chosen) + 0.5) / max(n_chosen, 1) * len(cells)).astype(int)]
+    return cells[chosen, ::-1] + 0.5
+
+
+def read_windows(read: Read, width_px: int, height_px: int, centres: np.ndarray | None = None) -> Iterable[np.ndarray]:
+    """Small windows of an image, the same ones however it is cut into tiles.
 
     Args:
         read: Reads a box of the image.
         width_px: Of the image.
         height_px: Of the image.
+        centres: float (N, 2), x and y in px of the windows' centres; None: spread evenly over the image, `PER_AXIS`
+            along each axis.
 
     Yields:
         uint8 (H, W, 3), RGB; `SIDE_PX` a side where the image is that large.
     """
-    for row in range(PER_AXIS):
-        for column in range(PER_AXIS):
-            left, width = _place(column, width_px)
-            top, height = _place(row, height_px)
-            yield read(left, top, width, height)
+    if centres is None:
+        shares = (np.arange(PER_AXIS) + 0.5) / PER_AXIS
+        centres = np.array([(column * width_px, row * height_px) for row in shares for column in shares])
+    for x, y in centres.tolist():
+        left, width = _place(x, width_px)
+        top, height = _place(y, height_px)
+        yield read(left, top, width, height)
 
 
-def _place(number: int, size_px: int) -> tuple[int, int]:
-    """Start and length of a window along one axis."""
+def _place(centre_px: float, size_px: int) -> tuple[int, int]:
+    """Start and length of a window along one axis; it is moved into the image."""
     side = min(SIDE_PX, size_px)
-    return min(max(round((number + 0.5) / PER_AXIS * size_px - side / 2), 0), size_px - side), side
+    return min(max(round(centre_px - side / 2), 0), size_px - side), side
 
 
 def measure_density(windows: Iterable[np.ndarray]) -> Density | None:

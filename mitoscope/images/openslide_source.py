@@ -63,6 +63,13 @@ def detect_vendor(path: Path) -> str | None:
     return found
 
 
+def read_hash(path: Path) -> str | None:
+    """What openslide names a slide by, the same for each file of it; raises PixelError if it cannot be opened."""
+    with _open(path) as slide:
+        found: str | None = slide.properties.get(openslide.PROPERTY_NAME_QUICKHASH1)
+        return found
+
+
 def _open(path: Path) -> openslide.OpenSlide:
     """Open a slide; its pixels are not read."""
     try:

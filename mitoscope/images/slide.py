@@ -210,6 +210,22 @@ def open_slide(path: str | Path, mpp: float | None = None, *, may_assume: bool =
     return Slide(path, source, size, notes)
 
 
+def read_quickhash(path: Path) -> str | None:
+    """What openslide names a scanner's slide by: the same for every file of a DICOM series, and for a copy.
+
+    Returns:
+        None for other images, and for a file that openslide cannot open: `open_slide` raises the reason.
+    """
+    if path.suffix.lower() not in OPENSLIDE:
+        return None
+    try:
+        from mitoscope.images.openslide_source import read_hash
+
+        return read_hash(path)
+    except (ImportError, OSError, ValueError):
+        return None
+
+
 def read_origin_mm(path: Path) -> tuple[float, float]:
     """Where the centre of an image's first pixel lies, as ITK reads it: (0, 0), but for an MHA with an offset.
 

@@ -85,12 +85,13 @@ def launch_slides(
     rows: list[dict[str, Any]] = []
     for job in jobs:
         if job in failures:
-            rows.append(make_failed_row(job.slide, str(failures[job])))
+            rows.append(make_failed_row(job.slide, str(failures[job]), out / job.name))
             continue
         with job.result.open(newline="", encoding="utf-8") as file:
             (row,) = csv.DictReader(file)
         if row["state"] == WAITING:
-            row = make_failed_row(job.slide, f"its job ended early: read its log in {out / LOGS}")
+            reason = f"its job ended early: read its log in {out / LOGS}"
+            row = make_failed_row(job.slide, reason, out / job.name)
         rows.append(row)
     write_text(out / TABLE, encode_table(rows))
     for job in jobs:

@@ -17,7 +17,7 @@ from mitoscope.bundle.read import MANIFEST
 from mitoscope.classify.classifier import Classifier
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.detect.detector import Detector
-from mitoscope.errors import DataError
+from mitoscope.errors import DataError, InputError
 from mitoscope.files import hash_file, read_object, write_json, write_text, written_folder
 from mitoscope.images.slide import Slide, open_slide
 from mitoscope.provenance import CHANGES, describe_machine, read_commit
@@ -30,6 +30,7 @@ from mitoscope.slide.overview import read_overview
 from mitoscope.slide.region import read_region
 from mitoscope.slide.report.page import render_slide
 from mitoscope.slide.scan import Scan, scan
+from mitoscope.slide.suitability import describe_density, list_density_warnings, list_scale_warnings
 from mitoscope.slide.tissue import Tissue, find_tissue
 
 SUMMARY, DETECTIONS, PAGE = "summary.json", "detections.csv", "report.html"
@@ -58,7 +59,8 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     """Analyse a slide.
 
     Writes out/summary.json, detections.csv, qupath.geojson (or .gz) and report.html, all or none. What is done is kept
-    beside it, in .NAME.work, until then.
+    beside it, in .NAME.work, until then; and longer if something could not be read, so that the next start reads that
+    alone.
 
     Args:
         path: The slide.
@@ -75,8 +77,10 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
         OSError: The results cannot be written.
     """
     started = time.perf_counter()
+    _check_name(path)
     slide = open_slide(path, settings.mpp, may_assume=False)
-    header = find_level_0(slide) if settings.dicom_ann else None  # raises before the work
+    notes = list_scale_warnings(slide, detector.bundle, classifier.bundle)  # raises before the work
+    header = find_level_0(slide) if settings.dicom_ann else None  # likewise
     mark = _make_mark(slide, detector, classifier, settings)
     work = out.with_name(f".{out.name}.work")
     if (finished := _read_finished(out, mark)) is not None:
@@ -87,13 +91,18 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     overview = read_overview(slide)
     tissue = find_tissue(slide, overview) if settings.region is None else read_region(settings.region, slide)
     tissue_s = round(time.perf_counter() - started, 2)
-    with Journal(work / "tiles.jsonl", mark) as tiles, Journal(work / "figures.jsonl", mark) as crops:
+    measured = detector.measure(slide, tissue.mask, tissue.mpp)
+    notes += list_density_warnings(measured)
+    density = describe_density(measured)
+    seen = mark | {"optical_density": density}  # other windows were unreadable: tiles must be looked at again
+    with Journal(work / "tiles.jsonl", seen) as tiles, Journal(work / "figures.jsonl", mark) as crops:
         scanned = scan(detector, slide, tissue, tiles, settings.floor)
         points = detector.merge(slide, scanned.candidates, settings.floor)
         figures = classify(classifier, slide, points[tissue.contains(points)], crops)
     thresholds = Thresholds(detector.threshold, classifier.threshold)
     summary = {
-        **_summarise(slide, tissue, figures, scanned, thresholds, settings),
+        **_summarise(slide, tissue, figures, scanned, thresholds, settings, notes),
+        "optical_density": density,
         "detector": _describe_bundle(detector.bundle),
         "classifier": _describe_bundle(classifier.bundle),
         "mark": mark,
@@ -108,8 +117,22 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
         write_text(new / PAGE, render_slide(slide, tissue, overview, figures, summary))
         summary["run"] |= _measure_run(scanned, figures, time.perf_counter() - started)
         write_json(new / SUMMARY, summary)
-    shutil.rmtree(work, ignore_errors=True)
+    if _is_whole(summary) or mark["commit"].endswith(CHANGES):
+        shutil.rmtree(work, ignore_errors=True)
     return summary | {"was_finished": False}
+
+
+def _check_name(path: Path) -> None:
+    """Refuse a slide whose name cannot be written into results."""
+    try:
+        path.name.encode("utf-8")
+    except UnicodeEncodeError:
+        raise InputError(
+            f"{path.name} cannot be named in the results",
+            got="a file name that is not UTF-8",
+            expected="UTF-8",
+            remedy="rename the file",
+        ) from None
 
 
 def _measure_run(scanned: Scan, figures: Figures, seconds: float) -> dict[str, float]:
@@ -153,18 +176,28 @@ def _read_finished(out: Path, mark: Mapping[str, Any]) -> dict[str, Any] | None:
         summary = read_object(out / SUMMARY, "delete it", ("mark", "counts", "tiles"))
     except DataError:
         return None
-    is_whole = not summary["tiles"]["n_unread"] and not summary["counts"]["atypical"]["n_unclassified"]
-    return summary if summary["mark"] == mark and is_whole else None
+    return summary if summary["mark"] == mark and _is_whole(summary) else None
+
+
+def _is_whole(summary: Mapping[str, Any]) -> bool:
+    """Whether every tile and the crop of every mitotic figure could be read."""
+    return not summary["tiles"]["n_unread"] and not summary["counts"]["atypical"]["n_unclassified"]
 
 
 def _summarise(
-    slide: Slide, tissue: Tissue, figures: Figures, scanned: Scan, thresholds: Thresholds, settings: Settings
+    slide: Slide,
+    tissue: Tissue,
+    figures: Figures,
+    scanned: Scan,
+    thresholds: Thresholds,
+    settings: Settings,
+    notes: list[str],
 ) -> dict[str, Any]:
     """What was found, for summary.json."""
     unread_mm2 = [fault.tissue_mm2 for fault in scanned.faults]
     read_mm2 = tissue.area_mm2 - sum(unread_mm2)
     counts = count(figures, tissue, thresholds, read_mm2)
-    warnings = [*slide.notes, *list_warnings(counts, figures, thresholds, unread_mm2)]
+    warnings = [*slide.notes, *notes, *list_warnings(counts, figures, thresholds, unread_mm2)]
     return {
         "format": FORMAT,
         "not_for": "clinical use",

@@ -19,6 +19,7 @@ from mitoscope.scoring.report.page import encode_image
 from mitoscope.slide.ahead import ReadAhead
 from mitoscope.slide.journal import Journal
 
+MOST_CARDS = 5_000  # figures of which the page shows a crop, the most probable: 32 MB
 READ_AHEAD = 2  # batches of crops in memory that wait for the networks
 DAMAGED: dict[str, Any] = {"p": None, "unlike": [], "image": ""}  # a crop that could not be read
 
@@ -32,7 +33,7 @@ class Figures:
         members: float64 (M, N): each network's calibrated P(atypical); NaN where the crop could not be read.
         p_atypical: float64 (N,): the ensemble's; NaN likewise.
         unlike: The features by which each crop is unlike the training crops; None if the bundle does not list them.
-        images: Base64 of a WebP of each crop; empty where it could not be read.
+        images: Base64 of a WebP of each crop; empty where it could not be read, and after the first `MOST_CARDS`.
         wait_s: Seconds that the networks waited for pixels, in this process.
         network_s: Seconds that the networks computed.
         read_s: Seconds that the thread read.
@@ -54,13 +55,13 @@ class Figures:
 
 
 def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: Journal) -> Figures:
-    """Classify the figures of a slide; those that the journal holds are not read again.
+    """Classify the figures of a slide; those that the journal holds, by their places, are not read again.
 
     Args:
         classifier: Normal or atypical.
         slide: The slide.
         points: float64 (N, 3), see `Figures`.
-        journal: Of this slide, these points and this classifier.
+        journal: Of this slide and this classifier.
 
     Raises:
         InputError: The slide's pixels are too large or too small for the classifier.
@@ -68,7 +69,12 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
     """
     slide.measure_scale(classifier.bundle.input.mpp)  # raises here, not for each crop
     wait_s = network_s = 0.0
-    waiting = [number for number in range(len(points)) if str(number) not in journal.done]
+    names = [_name(x, y) for x, y, _ in points.tolist()]
+    waiting = [
+        number
+        for number, name in enumerate(names)
+        if name not in journal.done or (number < MOST_CARDS and not journal.done[name]["image"])
+    ]
     with progress(len(points), unit="figures", what="classifying", done=len(points) - len(waiting)) as bar:
         ahead = ReadAhead(
             lambda batch: _read_crops(classifier, slide, points[batch]), _cut(classifier, waiting), READ_AHEAD
@@ -77,13 +83,13 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
             started = time.perf_counter()
             crops = read.result()
             wait_s += time.perf_counter() - started
-            parts, seconds = _classify_batch(classifier, crops)
+            parts, seconds = _classify_batch(classifier, crops, [number < MOST_CARDS for number in numbers])
             network_s += seconds
             for number, part in zip(numbers, parts, strict=True):
                 if part["p"] is not None:  # another start reads a damaged crop again
-                    journal.add(str(number), part)
+                    journal.add(names[number], part)
             bar.update(len(numbers))
-    parts = [journal.done.get(str(number), DAMAGED) for number in range(len(points))]
+    parts = [journal.done.get(name, DAMAGED) for name in names]
     blank = [float("nan")] * len(classifier.members)
     raw = np.array([part["p"] or blank for part in parts], float).reshape(-1, len(classifier.members)).T  # (M, N)
     knows_training = classifier.bundle.training_crops is not None
@@ -92,7 +98,7 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
         classifier.calibrate(raw),
         classifier.combine(raw),
         [part["unlike"] for part in parts] if knows_training else None,
-        [part["image"] for part in parts],
+        [part["image"] for part in parts[:MOST_CARDS]] + [""] * len(parts[MOST_CARDS:]),
         wait_s,
         network_s,
         ahead.busy_s,
@@ -114,8 +120,15 @@ def read_crop(slide: Slide, x_px: float, y_px: float, mpp: float, interpolation:
         return None
 
 
-def _classify_batch(classifier: Classifier, crops: Sequence[np.ndarray | None]) -> tuple[list[dict[str, Any]], float]:
-    """What is known of each crop, as JSON holds it, and the seconds that the networks took."""
+def _name(x_px: float, y_px: float) -> str:
+    """A figure's name in the journal: its place, to the last bit. Its number may change from start to start."""
+    return f"{x_px!r},{y_px!r}"
+
+
+def _classify_batch(
+    classifier: Classifier, crops: Sequence[np.ndarray | None], shown: Sequence[bool]
+) -> tuple[list[dict[str, Any]], float]:
+    """What is known of each crop, as JSON holds it, with a picture of those shown; the seconds of the networks."""
     found = [number for number, crop in enumerate(crops) if crop is not None]
     parts: list[dict[str, Any]] = [DAMAGED for _ in crops]
     if not found:
@@ -130,7 +143,7 @@ def _classify_batch(classifier: Classifier, crops: Sequence[np.ndarray | None]) 
         parts[number] = {
             "p": p_members[:, place].tolist(),
             "unlike": unlike[place],
-            "image": encode_image(pixels[place]),
+            "image": encode_image(pixels[place]) if shown[number] else "",
         }
     return parts, network_s
 

@@ -11,10 +11,11 @@ from typing import Any
 from mitoscope.classify.classifier import Classifier
 from mitoscope.detect.detector import Detector
 from mitoscope.detect.task import check_finds_mitoses
-from mitoscope.errors import DataError, InputError, one_line
+from mitoscope.errors import DataError, InputError, describe_memory_error, one_line
 from mitoscope.files import write_text
+from mitoscope.images.slide import read_quickhash
 from mitoscope.memory import keep_freed_memory
-from mitoscope.slide.analyse import PAGE, Settings, analyse
+from mitoscope.slide.analyse import PAGE, SUMMARY, Settings, analyse
 
 FAILED_CODE = 3  # the exit code when a slide could not be analysed, as for crops that cannot be read
 TABLE = "slides.csv"
@@ -67,25 +68,28 @@ def run_slides(
     """
     keep_freed_memory()
     check_slides(slides, out, floor, region)
-    finder = Detector.load(detector, device=device, precision=precision)
-    check_finds_mitoses(finder.bundle)
-    judge = Classifier.load(classifier, device=device, precision=precision)
-    floor = finder.threshold / 2 if floor is None else floor
-    if floor > finder.threshold:
+    loaded_detector = Detector.load(detector, device=device, precision=precision)
+    check_finds_mitoses(loaded_detector.bundle)
+    loaded_classifier = Classifier.load(classifier, device=device, precision=precision)
+    floor = loaded_detector.threshold / 2 if floor is None else floor
+    if floor > loaded_detector.threshold:
         raise DataError(
             "--floor cannot be used",
             got=floor,
-            expected=f"at most the threshold of {finder.bundle.name}, {finder.threshold:g}",
+            expected=f"at most the threshold of {loaded_detector.bundle.name}, {loaded_detector.threshold:g}",
             remedy="correct it: a higher one hides mitotic figures",
         )
     first, last = ((number * len(slides)) // shard[1] for number in (shard[0] - 1, shard[0]))
-    print(f"{last - first:,} slides: detector {finder.bundle.name}, classifier {judge.bundle.name}, "
-          f"{finder.device.type} {finder.precision}. Not for clinical use.", flush=True)  # fmt: skip
+    print(f"{last - first:,} slides: detector {loaded_detector.bundle.name}, "
+          f"classifier {loaded_classifier.bundle.name}, "
+          f"{loaded_detector.device.type} {loaded_detector.precision}. Not for clinical use.", flush=True)  # fmt: skip
     table = table or out / (TABLE if shard[1] == 1 else f"slides.{shard[0]}-of-{shard[1]}.csv")
-    rows = [{"slide": path.name, "state": WAITING, "not_for": NOT_FOR} for path in slides[first:last]]
+    rows = [{"slide": _show_name(path), "state": WAITING, "not_for": NOT_FOR} for path in slides[first:last]]
     write_text(table, encode_table(rows))
     for number, path in enumerate(slides[first:last]):
-        rows[number] = _analyse_one(path, out / path.name, finder, judge, Settings(mpp, region, floor, dicom_ann))
+        rows[number] = _analyse_one(
+            path, out / path.name, loaded_detector, loaded_classifier, Settings(mpp, region, floor, dicom_ann)
+        )
         write_text(table, encode_table(rows))
     return finish(table, rows)
 
@@ -100,11 +104,13 @@ def finish(table: Path, rows: Sequence[Mapping[str, Any]]) -> int:
 def check_slides(slides: Sequence[Path], out: Path, floor: float | None, region: Path | None) -> None:
     """Raise DataError for slides or settings that cannot be used together.
 
+    Files with one hash of openslide are one slide, such as those of a DICOM series: it would be counted for each.
     A slide's folder has the name of its file with its ending, since two files may differ in their endings alone.
     """
     name, count = Counter(path.name for path in slides).most_common(1)[0]
     if count > 1:
         raise DataError("two slides have the same name", got=name, expected="different names", remedy="rename one")
+    _check_distinct(slides)
     for folder in (out / path.name for path in slides):
         if folder.exists() and not folder.is_dir():
             raise DataError(
@@ -121,6 +127,21 @@ def check_slides(slides: Sequence[Path], out: Path, floor: float | None, region:
         )
 
 
+def _check_distinct(slides: Sequence[Path]) -> None:
+    """Refuse two files of one slide."""
+    known: dict[str, Path] = {}
+    for path in slides if len(slides) > 1 else ():
+        found = read_quickhash(path)
+        other = known.setdefault(found, path) if found else path
+        if other != path:
+            raise DataError(
+                "two files belong to one slide",
+                got=f"{other.name} and {path.name}",
+                expected="each slide once",
+                remedy="name one of them, and one file of each DICOM series",
+            )
+
+
 def _analyse_one(
     path: Path, folder: Path, detector: Detector, classifier: Classifier, settings: Settings
 ) -> dict[str, Any]:
@@ -135,23 +156,42 @@ def _analyse_one(
         ):  # the disk is full, say: the next slide fares no better
             raise
         reason = f"{error}; correct it, then run the same command again"
+    except (MemoryError, RuntimeError) as error:  # this slide's is freed: the next one may need less
+        memory = describe_memory_error(error)
+        if not memory:
+            raise
+        reason = f"{memory}; close other programs, then run the same command again"
     else:
         _print_result(path, folder, summary)
         return _make_row(path, summary)
-    print(one_line(f"error: {path.name}: {reason}"), file=sys.stderr)
-    return make_failed_row(path, reason)
+    row = make_failed_row(path, reason, folder)
+    print(one_line(f"error: {path.name}: {row['reason']}"), file=sys.stderr)
+    return row
 
 
-def make_failed_row(path: Path, reason: str) -> dict[str, Any]:
-    """The row of a slide that could not be analysed."""
-    return {"slide": path.name, "state": "failed", "reason": one_line(reason), "not_for": NOT_FOR}
+def make_failed_row(path: Path, reason: str, folder: Path) -> dict[str, Any]:
+    """The row of a slide that could not be analysed.
+
+    Args:
+        path: The slide.
+        reason: Why.
+        folder: Of its results; an earlier run may have left some there, and the row says so.
+    """
+    if (folder / SUMMARY).is_file():
+        reason = f"{reason}; its folder holds the results of an earlier run"
+    return {"slide": _show_name(path), "state": "failed", "reason": one_line(reason), "not_for": NOT_FOR}
+
+
+def _show_name(path: Path) -> str:
+    """A file's name for the table; bytes that are not UTF-8 are escaped."""
+    return path.name.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 def _make_row(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
     """A slide's row."""
     counts, hotspot, share = summary["counts"], summary["counts"]["hotspot"], summary["counts"]["atypical"]
     return {
-        "slide": path.name,
+        "slide": _show_name(path),
         "state": "finished",
         "warnings": "; ".join(summary["warnings"]),
         "tissue_mm2": f"{counts['tissue_mm2']:.3f}",

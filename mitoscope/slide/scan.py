@@ -73,10 +73,9 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
     """
     tiles, areas_mm2 = _choose_tiles(detector, slide, tissue)
     waiting = [tile for tile in tiles if _name(tile) not in journal.done]
-    before_mm2 = done_mm2 = sum(areas_mm2[_name(tile)] for tile in tiles if _name(tile) in journal.done)
-    wait_s = network_s = 0.0
+    wait_s = network_s = new_mm2 = 0.0
     faults: list[Fault] = []
-    with progress(round(tissue.area_mm2), unit="mm²", what=slide.path.name, done=int(done_mm2)) as bar:
+    with progress(len(tiles), unit="tiles", what=slide.path.name, done=len(tiles) - len(waiting)) as bar:
         ahead = ReadAhead(lambda tile: detector.read(slide, tile), waiting, READ_AHEAD)
         source = iter(ahead)
         while True:
@@ -95,15 +94,15 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
                     faults.append(each)  # not in the journal: another start reads it again
                 else:
                     journal.add(_name(tile), found[tile].tolist())
-                before, done_mm2 = int(done_mm2), done_mm2 + areas_mm2[_name(tile)]
-                bar.update(int(done_mm2) - before)
+                new_mm2 += areas_mm2[_name(tile)]
+            bar.update(len(batch))
     if tiles and len(faults) == len(tiles):
         raise InputError(
             f"no tile of {slide.path.name} can be read", got=faults[0].reason, expected="pixels", remedy="copy it again"
         )
     arrays = [np.array(journal.done[name]).reshape(-1, 4) for name in map(_name, tiles) if name in journal.done]
     return Scan(np.concatenate([np.empty((0, 4)), *arrays]), faults, len(tiles), wait_s, network_s, ahead.busy_s,
-                done_mm2 - before_mm2)  # fmt: skip
+                new_mm2)  # fmt: skip
 
 
 def _choose_tiles(detector: Detector, slide: Slide, tissue: Tissue) -> tuple[list[Tile], dict[str, float]]:

@@ -34,6 +34,7 @@ def find_level_0(slide: Slide) -> Any:  # noqa: ANN401 - pydicom's data set
             expected="a DICOM slide (.dcm)",
             remedy="leave it out: detections.csv and qupath.geojson hold the same figures",
         )
+    import highdicom  # noqa: F401 - writes the annotations, after the work: a missing package ends the run here
     import pydicom
 
     own = pydicom.dcmread(slide.path, stop_before_pixels=True)

@@ -13,7 +13,7 @@ from mitoscope.images.slide import Mpp, Slide
 from mitoscope.scoring.report.page import render
 from mitoscope.scoring.report.zoom import Kind, Pyramid, cut_pyramid, describe_view, read_library
 from mitoscope.slide.counts import Thresholds, find_in_hotspot
-from mitoscope.slide.figures import Figures
+from mitoscope.slide.figures import MOST_CARDS, Figures
 from mitoscope.slide.hotspot import Rectangle
 from mitoscope.slide.overview import Overview
 from mitoscope.slide.report.accuracy import describe_accuracy
@@ -30,7 +30,6 @@ from mitoscope.slide.tissue import Tissue
 
 SCRIPTS = ("elements.js", "rows.js", "filters.js", "looks.js", "pages.js", "cards.js", "detail.js", "main.js",
            "zoom.js", "slide.js")  # fmt: skip
-MOST_CARDS = 5_000  # 32 MB of crops
 HOTSPOT_MPP = 0.5  # of its own view: some 3 MB
 KINDS = (
     Kind(f"{CLASS_NAMES[0]} {POINT_NAMES[1]}", "#0a64b4", "circle"),
@@ -48,22 +47,24 @@ def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figu
         slide: The pixels of the hotspot are read from it.
         tissue: Of it.
         overview: Of the slide.
-        figures: All points; the page shows `MOST_CARDS` of them at most, the most probable.
+        figures: All points; of the `MOST_CARDS` most probable, those whose crop could be read are cards.
         summary: As in summary.json.
 
     Returns:
         HTML.
 
     Raises:
-        InputError: The pixels of the hotspot are damaged.
+        InputError: The file is gone. Parts of the hotspot that are damaged are grey, and a warning says so.
     """
     thresholds, counts = Thresholds(**summary["thresholds"]), summary["counts"]
-    chosen = np.flatnonzero(~np.isnan(figures.p_atypical))[:MOST_CARDS]
+    chosen = np.flatnonzero(~np.isnan(figures.p_atypical[:MOST_CARDS]))
     kinds, rows = _find_kinds(figures, thresholds), np.full(len(figures.points), -1)
     rows[chosen] = np.arange(len(chosen))
+    views, warnings = _make_views(slide, tissue, paint_damaged(overview), figures, kinds, rows, counts["hotspot"])
     words = {
         **summary,
         **counts,
+        "warnings": [*summary["warnings"], *warnings],
         "accuracy": [describe_accuracy(task, summary[task]["members"]) for task in ("detector", "classifier")],
         "density_key": list_density_key(),
         "n_shown": len(chosen),
@@ -82,7 +83,7 @@ def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figu
     data = {
         **_list_rows(slide, figures, chosen, thresholds, counts["hotspot"]),
         "kind": kinds[chosen].tolist(),
-        "views": _make_views(slide, tissue, paint_damaged(overview), figures, kinds, rows, counts["hotspot"]),
+        "views": views,
         "kinds": [asdict(kind) for kind in KINDS],
         "outlines": [asdict(outline) for outline in list_outlines(tissue, counts)],
     }
@@ -133,8 +134,8 @@ def _make_views(
     kinds: np.ndarray,
     rows: np.ndarray,
     hotspot: dict[str, Any] | None,
-) -> list[dict[str, Any]]:
-    """The zoomable views: the slide, the density of its figures, and the hotspot. Rows are those of the cards."""
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """The zoomable views: the slide, the density of its figures, and the hotspot, and warnings. Rows: of the cards."""
     points = figures.points
     texts = [_describe_point(*each) for each in zip(points.tolist(), figures.p_atypical.tolist(), strict=True)]
 
@@ -144,6 +145,7 @@ def _make_views(
         views.append(view | {"row": rows[chosen].tolist()})
 
     views: list[dict[str, Any]] = []
+    warnings = []
     tissue = enlarge(tissue, overview)
     density = draw_density(overview, tissue, points[kinds != BELOW, :2] * tissue.slide_mpp)
     for name, pixels in (("Whole slide", overview), ("Density of the mitotic figures", density)):
@@ -154,7 +156,12 @@ def _make_views(
         window = WindowSource.around(slide, Rectangle.from_summary(hotspot))
         pyramid = cut_pyramid(Slide(slide.path, window, slide.mpp, ()), HOTSPOT_MPP)
         describe("Hotspot", pyramid, np.flatnonzero(window.shows(points)), (window.left_px, window.top_px))
-    return views
+        if window.unread:
+            warnings.append(
+                f"{len(window.unread)} parts of the hotspot's picture could not be read, and are grey there: look at "
+                "them in another viewer"
+            )
+    return views, warnings
 
 
 def _describe_point(point: list[float], p_atypical: float) -> str:

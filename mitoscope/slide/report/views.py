@@ -42,12 +42,17 @@ class ArraySource:
 
 
 class WindowSource:
-    """A part of a slide as a source of its own; see `mitoscope.images.source.Source`."""
+    """A part of a slide as a source of its own; see `mitoscope.images.source.Source`.
+
+    Attributes:
+        unread: Column and row of each block that could not be read, and is grey.
+    """
 
     def __init__(self, slide: Slide, left_px: int, top_px: int, width_px: int, height_px: int) -> None:
         self.left_px, self.top_px, self.width_px, self.height_px = left_px, top_px, width_px, height_px
         self.block_px, self.is_grey = (BLOCK_PX, BLOCK_PX), False
         self.mpp: tuple[float, float] | None = None
+        self.unread: set[tuple[int, int]] = set()
         self._slide = slide
 
     @classmethod
@@ -67,12 +72,14 @@ class WindowSource:
         return shown
 
     def read_block(self, column: int, row: int) -> Image.Image:
-        """A part of the window; grey where the slide is damaged, which the page's warnings say."""
+        """A part of the window; grey where the slide is damaged. Raises InputError if the whole file is gone."""
         x, y = column * BLOCK_PX, row * BLOCK_PX
         size = min(BLOCK_PX, self.width_px - x), min(BLOCK_PX, self.height_px - y)
         try:
             return self._slide.read_level_0(self.left_px + x, self.top_px + y, *size)
         except InputError:
+            self._slide.check_exists()
+            self.unread.add((column, row))
             return Image.new("RGB", size, DAMAGED_COLOUR)
 
 

@@ -163,3 +163,31 @@ def test_a_damaged_part_does_not_spoil_the_density_of_the_rest(
     assert np.abs(detector.read(slide, first).astype(int) - whole).max() <= 3
     with pytest.raises(InputError, match="cannot be read"):
         detector.read(slide, last)
+
+
+def test_a_mask_keeps_ink_out_of_the_density_at_any_scale(
+    make_slide: Callable, make_detector: Callable, seer: Callable
+) -> None:
+    random = np.random.default_rng(0)
+    pixels = random.normal((190, 110, 160), 12, (600, 900, 3)).clip(1, 215).astype(np.uint8)
+    spec = {"density_mean": (0.3, 0.4, 0.3), "density_std": (0.1, 0.1, 0.1)}
+    base = make_detector(seer(), mpp=0.5)
+    base = replace(base.bundle, input=replace(base.bundle.input, **spec)), base.members, base.device, "fp32"
+    clean = Detector(*base)
+    clean_slide = make_slide(pixels, 0.25)
+    mask = np.zeros((19, 29), bool)  # of 8 µm
+    mask[:, :12] = True
+    want = clean.measure(clean_slide, mask, 8.0)
+    inked = np.array(pixels)
+    inked[:, 470:] = (20, 30, 150)
+    inked_slide = make_slide(inked, 0.25)
+    found = clean.measure(inked_slide, mask, 8.0)
+    assert want is not None and found is not None and want.n_windows == found.n_windows == mask.sum()
+    for one, other in zip(want.density, found.density, strict=True):
+        assert one == pytest.approx(other, abs=1e-9)
+    first = clean.plan(inked_slide)[0]
+    assert (clean.read(inked_slide, first)[:, :200] == clean.read(clean_slide, first)[:, :200]).all()
+    fresh = Detector(*base)  # without a mask, ink counts as before
+    whole = fresh.read(make_slide(inked, 0.25), first)[:, :200].astype(int)
+    assert np.abs(whole - clean.read(inked_slide, first)[:, :200]).mean() > 10
+    assert make_detector(seer()).measure(clean_slide, mask, 8.0) is None

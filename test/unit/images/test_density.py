@@ -3,7 +3,16 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from mitoscope.images.density import DENSITY, PER_AXIS, SIDE_PX, apply_table, make_table, measure_density, read_windows
+from mitoscope.images.density import (
+    DENSITY,
+    PER_AXIS,
+    SIDE_PX,
+    apply_table,
+    make_table,
+    measure_density,
+    read_windows,
+    spread,
+)
 
 MEAN, STD = (0.29, 0.90, 0.41), (0.10, 0.25, 0.12)
 
@@ -87,3 +96,33 @@ def test_the_windows_reach_from_border_to_border(width: int, height: int) -> Non
     assert (top + h).max() <= height
     assert left.min() < width / PER_AXIS
     assert (left + w).max() > width - width / PER_AXIS
+
+
+def test_places_are_spread_over_the_mask_alone_whatever_its_shape() -> None:
+    mask = np.zeros((400, 900), bool)
+    mask[10:14, :600] = True  # two sections, one six times as large as the other
+    mask[300:340, 800:890] = mask[350:390, 100:105] = True
+    places = spread(mask)
+    assert places.shape == (PER_AXIS**2, 2)
+    columns, rows = np.floor(places).astype(int).T
+    assert mask[rows, columns].all()
+    assert len(set(zip(rows, columns, strict=True))) == len(places)
+    strip, block, column = (rows < 20).mean(), (columns >= 800).mean(), (rows >= 350).mean()
+    assert (strip, block, column) == pytest.approx(np.array([2400, 3600, 200]) / mask.sum(), abs=0.01)
+    assert np.histogram(columns[rows < 20], 4, (0, 600))[0].std() < 2
+    assert (places == spread(mask)).all()
+
+
+def test_a_mask_of_few_pixels_gives_all_of_them() -> None:
+    mask = np.zeros((30, 20), bool)
+    mask[7:10, 3:5] = True
+    assert sorted(map(tuple, spread(mask).tolist())) == [(x + 0.5, y + 0.5) for x in (3, 4) for y in (7, 8, 9)]
+    assert spread(np.zeros((3, 3), bool)).shape == (0, 2)
+
+
+def test_windows_lie_around_their_centres_and_within_the_image(tissue: np.ndarray) -> None:
+    height, width = tissue.shape[:2]
+    boxes = []
+    centres = np.array([(450.0, 350.0), (3.0, 699.0)])
+    list(read_windows(lambda *box: boxes.append(box) or np.zeros((1, 1, 3), np.uint8), width, height, centres))
+    assert boxes == [(418, 318, 64, 64), (0, 636, 64, 64)]

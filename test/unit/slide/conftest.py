@@ -1,6 +1,5 @@
 """A drawn slide whose figures are known, and networks that see what was drawn."""
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -77,7 +76,6 @@ def unsure(detector_bundle: Path, truth: tuple[Detector, Classifier]) -> tuple[D
 
 
 @pytest.fixture
-def committed(monkeypatch: pytest.MonkeyPatch) -> Callable[[], None]:
+def committed(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if this code had no changes: only then finished work is taken over."""
     monkeypatch.setattr("mitoscope.slide.analyse.read_commit", lambda: "0" * 40)
-    return lambda: None

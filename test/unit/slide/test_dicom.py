@@ -1,5 +1,6 @@
 """DICOM annotations: their points and groups, read back by pydicom; a plain error for other slides."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -80,3 +81,10 @@ def test_a_slide_of_another_format_is_a_plain_error(
     assert main(["slide", str(tmp_path / "a.png"), "--out", str(tmp_path / "out"), "--dicom-ann", *given]) == 3
     assert "--dicom-ann cannot be used for a.png" in capsys.readouterr().err
     assert not (tmp_path / "out" / "a.png").exists()
+
+
+def test_a_missing_highdicom_ends_the_run_before_the_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_header(tmp_path / "1.dcm", 64, "VOLUME", "1.2")
+    monkeypatch.setitem(sys.modules, "highdicom", None)
+    with pytest.raises(ModuleNotFoundError, match="highdicom"):
+        find_level_0(make_slide(tmp_path / "1.dcm"))

@@ -1,7 +1,7 @@
 """A full disk: one line, no folder that looks whole, and the same command goes on when there is room."""
 
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -25,9 +25,10 @@ def largest_file(n_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
+@pytest.mark.usefixtures("committed")
 @pytest.mark.parametrize("n_bytes", [100, 600, 4_000, 60_000])  # the mark, the tiles, the crops, the page
 def test_a_full_disk_is_one_line(
-    n_bytes: int, drawn: object, truth: tuple[Detector, Classifier], committed: Callable[[], None], tmp_path: Path,
+    n_bytes: int, drawn: object, truth: tuple[Detector, Classifier], tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(module.Detector, "load", lambda *_, **__: truth[0])

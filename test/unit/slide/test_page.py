@@ -16,7 +16,10 @@ from unit.slide.conftest import FIGURES, N_ATYPICAL
 
 from mitoscope.classify.classifier import Classifier
 from mitoscope.detect.detector import Detector
+from mitoscope.errors import InputError
+from mitoscope.images.slide import Slide
 from mitoscope.slide.analyse import Settings, analyse
+from mitoscope.slide.hotspot import Rectangle
 from mitoscope.slide.overview import Overview
 from mitoscope.slide.report.accuracy import describe_accuracy
 from mitoscope.slide.report.page import BELOW, KINDS
@@ -24,6 +27,7 @@ from mitoscope.slide.report.views import (
     DAMAGED_COLOUR,
     DENSITY_COLOURS,
     DENSITY_STEPS,
+    WindowSource,
     draw_density,
     list_density_key,
     paint_damaged,
@@ -144,3 +148,33 @@ def test_a_page_says_what_its_bundles_hold_and_those_in_git_hold_some(result: Pa
     for task, name in (("detector", "detector-lite"), ("classifier", "lite")):
         members = json.loads((root / "weights" / name / "manifest.json").read_text(encoding="utf-8"))["members"]
         assert describe_accuracy(task, members).startswith("On slides that it was not trained on")
+
+
+@pytest.mark.parametrize("is_gone", [False, True])
+def test_pixels_that_fail_while_the_page_is_drawn_are_a_warning_and_a_lost_slide_an_error(
+    drawn: np.ndarray, unsure: tuple[Detector, Classifier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    is_gone: bool,
+) -> None:  # fmt: skip
+    path = tmp_path / "a.tif"
+    tifffile.imwrite(path, drawn, photometric="rgb", tile=(TILE_PX, TILE_PX), resolution=(40000, 40000),
+                     resolutionunit="CENTIMETER")  # fmt: skip
+
+    def fail(*_: object) -> Image.Image:
+        if is_gone:
+            path.unlink(missing_ok=True)
+        raise InputError("a.tif cannot be read", got="no answer", expected="pixels", remedy="wait")
+
+    def around(slide: Slide, window: Rectangle) -> WindowSource:
+        monkeypatch.setattr(slide, "read_level_0", fail)  # from here on
+        return source(slide, window)
+
+    source = WindowSource.around
+    monkeypatch.setattr(WindowSource, "around", around)
+    if is_gone:
+        with pytest.raises(InputError, match=r"a\.tif is gone"):
+            analyse(path, tmp_path / "out", *unsure, Settings(None, None, 0.05))
+        assert not (tmp_path / "out").exists()
+        return
+    analyse(path, tmp_path / "out", *unsure, Settings(None, None, 0.05))
+    html = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert "2 parts of the hotspot&#39;s picture could not be read, and are grey there" in html  # 1,100 px, by 1,024

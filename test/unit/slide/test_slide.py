@@ -18,6 +18,7 @@ from mitoscope.detect.detector import Detector
 from mitoscope.detect.tiles import Tile
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Slide
+from mitoscope.slide import figures as figures_module
 from mitoscope.slide import run as module
 from mitoscope.slide.analyse import Settings, analyse
 from mitoscope.slide.journal import Journal
@@ -155,22 +156,45 @@ def test_a_smaller_level_that_is_damaged_is_not_needed(
 
 
 @pytest.mark.usefixtures("committed")
-def test_what_could_not_be_read_is_read_again(
+def test_what_could_not_be_read_is_read_again_and_nothing_else(
     slide: Path, truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read = Detector.read
+    read, scanned, crops = Detector.read, list[tuple[int, int]](), list[object]()
+    read_crop = figures_module.read_crop
+
+    def count(self: Detector, of: Slide, tile: Tile) -> np.ndarray:
+        scanned.append((tile.x.start, tile.y.start))
+        return read(self, of, tile)
+
+    def count_crop(*place: Any) -> np.ndarray | None:
+        crops.append(place)
+        return read_crop(*place)
 
     def fail(self: Detector, of: Slide, tile: Tile) -> np.ndarray:
         if (tile.x.start, tile.y.start) == (0, 0):
+            scanned.append((0, 0))
             raise InputError("no answer", got="a network that is down", expected="pixels", remedy="wait")
         return read(self, of, tile)
 
     with monkeypatch.context() as patched:
         patched.setattr(Detector, "read", fail)
-        assert analyse(slide, tmp_path / "out", *truth, SETTINGS)["tiles"]["n_unread"] == 1
+        for _ in range(2):
+            scanned.clear()
+            partial = analyse(slide, tmp_path / "out", *truth, SETTINGS)
+            assert partial["tiles"]["n_unread"] == 1 and not partial["was_finished"]
+        assert scanned == [(0, 0)]
+    scanned.clear()
+    monkeypatch.setattr(Detector, "read", count)
+    monkeypatch.setattr(figures_module, "read_crop", count_crop)
     summary = analyse(slide, tmp_path / "out", *truth, SETTINGS)
     assert not summary["was_finished"]
     assert summary["tiles"]["n_unread"] == 0
+    assert scanned == [(0, 0)]
+    assert len(crops) == summary["n_points"] - partial["n_points"] > 0
+    analyse(slide, tmp_path / "fresh", *truth, SETTINGS)
+    for name in ("detections.csv", "qupath.geojson"):
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "fresh" / name).read_bytes()
+    assert {path.name for path in (tmp_path / "out").parent.glob(".*.work")} == set()
 
 
 def test_a_slide_that_vanishes_while_figures_are_classified_is_no_result(
