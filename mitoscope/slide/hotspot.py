@@ -126,13 +126,14 @@ def find_circle(points_um: np.ndarray, radius_um: float = RADIUS_UM) -> Circle |
     if len(points_um) == 0:
         return None
     points = points_um[np.lexsort((points_um[:, 0], points_um[:, 1]))]
-    near = cKDTree(points).query_ball_point(points, 2 * radius_um + SLACK_UM)
+    tree, reach = cKDTree(points), 2 * radius_um + SLACK_UM
+    n_near = tree.query_ball_point(points, reach, return_length=True)
     best = Circle(float(points[0, 0]), float(points[0, 1]), radius_um, 0)
-    for number in sorted(range(len(points)), key=lambda number: -len(near[number])):
-        if len(near[number]) <= best.n_figures:
+    for number in np.argsort(-n_near, kind="stable").tolist():
+        if n_near[number] <= best.n_figures:
             break
-        others = points[[other for other in near[number] if other != number]]
-        count, angle = _turn(others - points[number], radius_um)
+        near = np.array(tree.query_ball_point(points[number], reach, return_sorted=True))  # all at once fill the memory
+        count, angle = _turn(points[near[near != number]] - points[number], radius_um)
         if count + 1 > best.n_figures:
             x, y = points[number] + radius_um * np.array([np.cos(angle), np.sin(angle)])
             best = Circle(float(x), float(y), radius_um, count + 1)
@@ -156,7 +157,7 @@ def _turn(offsets: np.ndarray, radius_um: float) -> tuple[int, float]:
     n_before = n_same + int((starts > ends).sum())  # those that hold at the angle 0
     at = np.concatenate([starts, ends])
     change = np.concatenate([np.ones(len(starts)), -np.ones(len(ends))])
-    order = np.lexsort((-change, at))  # at one angle, first those that begin
+    order = np.argsort(at, kind="stable")  # at one angle, first those that begin
     counts = n_before + np.cumsum(change[order])
     most = int(np.argmax(counts))
     at = at[order]
