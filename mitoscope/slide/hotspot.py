@@ -7,7 +7,7 @@ circle around each figure.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import pi, sqrt
 from typing import Any
 
@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 AREA_MM2 = 2.37  # ten fields of .55 mm, as in the WHO's and Fitzgibbons' recommendations
 WIDTH_UM, HEIGHT_UM = 1778.0, 1333.0  # 4 : 3, 2.37 mm²
 RADIUS_UM = sqrt(AREA_MM2 * 1e6 / pi)
-SLACK_UM = 1e-6  # so that rounding does not lose a figure on a border
+SLACK_UM = 1e-6  # around every window, so that rounding does not lose a figure on a border
 STEPS = 25  # places along each axis at which the tissue is measured, if a window can be moved without losing a figure
 
 
@@ -36,6 +36,19 @@ class Rectangle:
         """The window of a summary's hotspot, which holds more than that."""
         return cls(*(found[each.name] for each in fields(cls)))
 
+    @property
+    def box_um(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom."""
+        return self.left_um, self.top_um, self.left_um + self.width_um, self.top_um + self.height_um
+
+    def contains(self, points_um: np.ndarray) -> np.ndarray:
+        """Which points lie in the window: float (N, 2), x and y → bool (N,)."""
+        x, y = points_um[:, 0] - self.left_um, points_um[:, 1] - self.top_um
+        inside: np.ndarray = (
+            (x >= -SLACK_UM) & (x <= self.width_um + SLACK_UM) & (y >= -SLACK_UM) & (y <= self.height_um + SLACK_UM)
+        )
+        return inside
+
 
 @dataclass(frozen=True)
 class Circle:
@@ -45,6 +58,12 @@ class Circle:
     y_um: float
     radius_um: float
     n_figures: int
+
+    def contains(self, points_um: np.ndarray) -> np.ndarray:
+        """Which points lie in the window: float (N, 2), x and y → bool (N,)."""
+        distance_um = np.hypot(points_um[:, 0] - self.x_um, points_um[:, 1] - self.y_um)
+        inside: np.ndarray = distance_um <= self.radius_um + SLACK_UM
+        return inside
 
 
 def find_rectangle(
@@ -84,7 +103,8 @@ def find_rectangle(
             corners += [(x, float(top)) for top in y[counts == best]]
     places = [_place(points, corner, width_um, height_um, measure) for corner in dict.fromkeys(corners)]
     _, _, top, left = min(places)
-    return Rectangle(left, top, width_um, height_um, best)
+    found = Rectangle(left, top, width_um, height_um, best)
+    return replace(found, n_figures=int(found.contains(points).sum()))
 
 
 def _place(
@@ -137,7 +157,7 @@ def find_circle(points_um: np.ndarray, radius_um: float = RADIUS_UM) -> Circle |
         if count + 1 > best.n_figures:
             x, y = points[number] + radius_um * np.array([np.cos(angle), np.sin(angle)])
             best = Circle(float(x), float(y), radius_um, count + 1)
-    return best
+    return replace(best, n_figures=int(best.contains(points).sum()))
 
 
 def _turn(offsets: np.ndarray, radius_um: float) -> tuple[int, float]:
