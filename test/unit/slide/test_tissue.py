@@ -1,3 +1,4 @@
+import tracemalloc
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 
 from mitoscope.images.slide import Mpp, Slide
+from mitoscope.slide import tissue as module
 from mitoscope.slide.export.outline import trace
 from mitoscope.slide.overview import read_overview
 from mitoscope.slide.report.views import ArraySource
@@ -106,3 +108,17 @@ def test_a_small_slide_has_a_finer_overview_of_the_same_places(side_px: int) -> 
     assert (rows, columns) == (zoom * mask[0], zoom * mask[1])
     assert columns <= 2000
     assert zoom == {960: 32, 961: 32, 20_000: 3}[side_px]
+
+
+def test_the_mask_does_not_depend_on_the_bands_that_save_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = ((20, 20, 120, 120, DENSE), (150, 20, 250, 120, FAINT), (160, 130, 180, 190, INKS["green"]),
+             (250, 150, 256, 156, DENSE), (60, 60, 70, 70, (GLASS,) * 3))  # fmt: skip
+    pixels = np.tile(paint(*boxes), (2, 2, 1))
+    whole = make_mask(pixels, 8.0)
+    monkeypatch.setattr(module, "BAND_PX", 7 * pixels.shape[1])
+    tracemalloc.start()
+    try:
+        assert np.array_equal(make_mask(pixels, 8.0), whole)
+        assert tracemalloc.get_traced_memory()[1] < 25 * whole.size  # some 50 in one piece
+    finally:
+        tracemalloc.stop()
