@@ -22,21 +22,21 @@ class Progress:
     """What `progress` yields; not made directly."""
 
     def __init__(
-        self, total: int, done: int, unit: str, what: str, bar: "tqdm[NoReturn] | None", clock: Callable[[], float]
+        self, total: float, done: float, unit: str, what: str, bar: "tqdm[NoReturn] | None", clock: Callable[[], float]
     ) -> None:
         self.total, self.unit, self.what, self.n_done, self._n_before = total, unit, what, done, done
         self._bar, self._clock = bar, clock
         self._start_s = self._line_s = clock()
-        self._line_at = 0
+        self._line_at = 0.0
         self._has_lines = False
 
-    def update(self, n: int = 1) -> None:
+    def update(self, n: float = 1) -> None:
         """Count n more as done."""
         self.n_done += n
         if self._bar is not None:
             self._bar.update(n)
         elif self.n_done < self.total and self._is_due():
-            self._print(f"{self.n_done:,} of {self.total:,} {self.unit}, {self._rate()}")
+            self._print(f"{_show(self.n_done)} of {_show(self.total)} {self.unit}, {self._rate()}")
 
     def note(self, text: str) -> None:
         """Print a line on stderr without breaking the bar."""
@@ -45,7 +45,7 @@ class Progress:
     def finish(self) -> None:
         """Print the last line, if there were others."""
         if self._has_lines:
-            self._print(f"{self.n_done:,} {self.unit} in {_spell_time(self._clock() - self._start_s)}")
+            self._print(f"{_show(self.n_done)} {self.unit} in {_spell_time(self._clock() - self._start_s)}")
 
     def _is_due(self) -> bool:
         """Whether the next plain line should be printed."""
@@ -66,12 +66,12 @@ class Progress:
 
 @contextmanager
 def progress(
-    total: int, *, unit: str, what: str, done: int = 0, clock: Callable[[], float] = time.monotonic
+    total: float, *, unit: str, what: str, done: float = 0, clock: Callable[[], float] = time.monotonic
 ) -> Iterator[Progress]:
     """Show how far some work is.
 
     Args:
-        total: How many units there are.
+        total: How many units there are; where it is a float, parts of a unit count, too.
         unit: What is counted, in the plural, such as ``"crops"``.
         what: What is done, such as ``"scoring"``.
         done: Units that an earlier process did; they do not count for the speed.
@@ -91,8 +91,14 @@ def progress(
         plain.finish()
         return
     bar: tqdm[NoReturn]
-    with tqdm(total=total, initial=done, unit=f" {unit}", desc=what, delay=BAR_DELAY_S, file=sys.stderr) as bar:
+    with tqdm(total=total, initial=done, unit=f" {unit}", unit_scale=isinstance(total, float), desc=what,
+              delay=BAR_DELAY_S, file=sys.stderr) as bar:  # fmt: skip
         yield Progress(total, done, unit, what, bar, clock)
+
+
+def _show(n: float) -> str:
+    """A number of units."""
+    return f"{n:,.1f}" if isinstance(n, float) else f"{n:,}"
 
 
 def _spell_time(seconds: float) -> str:

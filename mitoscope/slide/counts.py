@@ -38,20 +38,45 @@ def count(figures: Figures, tissue: Tissue, thresholds: Thresholds, read_mm2: fl
         ``atypical`` (see `describe_share`), and ``hotspot`` and ``hotspot_circle``: None without figures, else the
         window in µm from the slide's upper left corner, its ``n_figures``, ``tissue_mm2``, ``atypical``.
     """
-    is_mitotic = figures.points[:, 2] >= thresholds.mitosis
-    points_um = figures.points[is_mitotic, :2] * np.array(tissue.slide_mpp)
-    p_atypical = figures.p_atypical[is_mitotic]
-    rectangle = find_rectangle(points_um, tissue.measure_box_mm2)
-    circle = find_circle(points_um)
-    return {
-        "n_mitotic_figures": int(is_mitotic.sum()),
-        "tissue_mm2": tissue.area_mm2,
-        "read_mm2": read_mm2,
-        "per_mm2": float(is_mitotic.sum() / read_mm2),
-        "atypical": describe_share(p_atypical, thresholds.atypical),
-        "hotspot": _describe_rectangle(rectangle, points_um, p_atypical, tissue, thresholds),
-        "hotspot_circle": _describe_circle(circle, points_um, p_atypical, thresholds),
-    }
+    return _Chosen.above(figures, tissue, thresholds.mitosis).count(tissue, thresholds.atypical, read_mm2)
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """The mitotic figures at one threshold, and their windows."""
+
+    points_um: np.ndarray  # float (N, 2)
+    p_atypical: np.ndarray  # float (N,)
+    rectangle: Rectangle | None
+    circle: Circle | None
+
+    @classmethod
+    def above(cls, figures: Figures, tissue: Tissue, threshold: float) -> "_Chosen":
+        """The figures from a threshold on."""
+        is_mitotic = figures.points[:, 2] >= threshold
+        points_um = figures.points[is_mitotic, :2] * np.array(tissue.slide_mpp)
+        rectangle = find_rectangle(points_um, tissue.measure_box_mm2)
+        return cls(points_um, figures.p_atypical[is_mitotic], rectangle, find_circle(points_um))
+
+    def count(self, tissue: Tissue, threshold: float, read_mm2: float) -> dict[str, Any]:
+        """See `count`; the threshold is the classifier's."""
+        return {
+            "n_mitotic_figures": len(self.points_um),
+            "tissue_mm2": tissue.area_mm2,
+            "read_mm2": read_mm2,
+            "per_mm2": len(self.points_um) / read_mm2,
+            "atypical": describe_share(self.p_atypical, threshold),
+            "hotspot": self._describe(self.rectangle, threshold, tissue),
+            "hotspot_circle": self._describe(self.circle, threshold, tissue),
+        }
+
+    def _describe(self, window: Rectangle | Circle | None, threshold: float, tissue: Tissue) -> dict[str, Any] | None:
+        """A window for the summary."""
+        if window is None:
+            return None
+        share = describe_share(self.p_atypical[window.contains(self.points_um)], threshold)
+        known = {"tissue_mm2": tissue.measure_box_mm2(*window.box_um)} if isinstance(window, Rectangle) else {}
+        return {**asdict(window), "area_mm2": AREA_MM2, **known, "atypical": share}
 
 
 def describe_share(p_atypical: np.ndarray, threshold: float) -> dict[str, Any]:
@@ -93,26 +118,22 @@ def measure_sensitivity(
     """
     rows = []
     for mitosis in _list_steps(thresholds.mitosis, floor):
-        is_mitotic = figures.points[:, 2] >= mitosis
-        points_um = figures.points[is_mitotic, :2] * np.array(tissue.slide_mpp)
-        window = find_rectangle(points_um, tissue.measure_box_mm2)
-        circle = find_circle(points_um)
-        p_atypical = figures.p_atypical[is_mitotic]
-        inside = choose_inside(points_um, window) if window else np.zeros(0, bool)
+        chosen = _Chosen.above(figures, tissue, mitosis)
         for atypical in _list_steps(thresholds.atypical, 0.0):
-            share, within = (describe_share(some, atypical) for some in (p_atypical, p_atypical[inside]))
+            counted = chosen.count(tissue, atypical, read_mm2)
+            hotspot, circle = counted["hotspot"], counted["hotspot_circle"]
             rows.append(
                 {
                     "threshold_mitosis": mitosis,
                     "threshold_atypical": atypical,
-                    "n_mitotic_figures": len(points_um),
-                    "per_mm2": len(points_um) / read_mm2,
-                    "n_hotspot": window.n_figures if window else 0,
-                    "n_hotspot_circle": circle.n_figures if circle else 0,
-                    "n_atypical": share["n_atypical"],
-                    "share": share["share"],
-                    "n_atypical_hotspot": within["n_atypical"],
-                    "share_hotspot": within["share"],
+                    "n_mitotic_figures": counted["n_mitotic_figures"],
+                    "per_mm2": counted["per_mm2"],
+                    "n_hotspot": hotspot["n_figures"] if hotspot else 0,
+                    "n_hotspot_circle": circle["n_figures"] if circle else 0,
+                    "n_atypical": counted["atypical"]["n_atypical"],
+                    "share": counted["atypical"]["share"],
+                    "n_atypical_hotspot": hotspot["atypical"]["n_atypical"] if hotspot else 0,
+                    "share_hotspot": hotspot["atypical"]["share"] if hotspot else None,
                     "is_used": Thresholds(mitosis, atypical) == thresholds,
                 }
             )
@@ -155,43 +176,6 @@ def list_warnings(
     return found
 
 
-def _describe_rectangle(
-    found: Rectangle | None, points_um: np.ndarray, p_atypical: np.ndarray, tissue: Tissue, thresholds: Thresholds
-) -> dict[str, Any] | None:
-    """The hotspot for the summary."""
-    if found is None:
-        return None
-    right, bottom = found.left_um + found.width_um, found.top_um + found.height_um
-    inside = choose_inside(points_um, found)
-    return {
-        **asdict(found),
-        "area_mm2": AREA_MM2,
-        "tissue_mm2": tissue.measure_box_mm2(found.left_um, found.top_um, right, bottom),
-        "atypical": describe_share(p_atypical[inside], thresholds.atypical),
-    }
-
-
-def _describe_circle(
-    found: Circle | None, points_um: np.ndarray, p_atypical: np.ndarray, thresholds: Thresholds
-) -> dict[str, Any] | None:
-    """The circular hotspot for the summary."""
-    if found is None:
-        return None
-    inside = np.hypot(points_um[:, 0] - found.x_um, points_um[:, 1] - found.y_um) <= found.radius_um + 1e-3
-    share = describe_share(p_atypical[inside], thresholds.atypical)
-    return {**asdict(found), "area_mm2": AREA_MM2, "atypical": share}
-
-
-def choose_inside(points_um: np.ndarray, window: Rectangle) -> np.ndarray:
-    """Which points lie in a window, its border included: float (N, 2) → bool (N,)."""
-    x, y = points_um[:, 0] - window.left_um, points_um[:, 1] - window.top_um
-    slack = 1e-3
-    inside: np.ndarray = (
-        (x >= -slack) & (x <= window.width_um + slack) & (y >= -slack) & (y <= window.height_um + slack)
-    )
-    return inside
-
-
 def find_in_hotspot(points: np.ndarray, mpp: tuple[float, float], hotspot: dict[str, Any] | None) -> np.ndarray:
     """Which points lie in the hotspot of a summary.
 
@@ -205,7 +189,7 @@ def find_in_hotspot(points: np.ndarray, mpp: tuple[float, float], hotspot: dict[
     """
     if hotspot is None:
         return np.zeros(len(points), bool)
-    return choose_inside(points[:, :2] * np.array(mpp), Rectangle.from_summary(hotspot))
+    return Rectangle.from_summary(hotspot).contains(points[:, :2] * np.array(mpp))
 
 
 def _list_steps(threshold: float, least: float) -> list[float]:

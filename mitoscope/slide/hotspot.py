@@ -7,7 +7,7 @@ circle around each figure.
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from math import pi, sqrt
 from typing import Any
 
@@ -17,7 +17,7 @@ from scipy.spatial import cKDTree
 AREA_MM2 = 2.37  # ten fields of .55 mm, as in the WHO's and Fitzgibbons' recommendations
 WIDTH_UM, HEIGHT_UM = 1778.0, 1333.0  # 4 : 3, 2.37 mm²
 RADIUS_UM = sqrt(AREA_MM2 * 1e6 / pi)
-SLACK_UM = 1e-6  # so that rounding does not lose a figure on a border
+SLACK_UM = 1e-6  # around every window, so that rounding does not lose a figure on a border
 STEPS = 25  # places along each axis at which the tissue is measured, if a window can be moved without losing a figure
 
 
@@ -36,6 +36,19 @@ class Rectangle:
         """The window of a summary's hotspot, which holds more than that."""
         return cls(*(found[each.name] for each in fields(cls)))
 
+    @property
+    def box_um(self) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom."""
+        return self.left_um, self.top_um, self.left_um + self.width_um, self.top_um + self.height_um
+
+    def contains(self, points_um: np.ndarray) -> np.ndarray:
+        """Which points lie in the window: float (N, 2), x and y → bool (N,)."""
+        x, y = points_um[:, 0] - self.left_um, points_um[:, 1] - self.top_um
+        inside: np.ndarray = (
+            (x >= -SLACK_UM) & (x <= self.width_um + SLACK_UM) & (y >= -SLACK_UM) & (y <= self.height_um + SLACK_UM)
+        )
+        return inside
+
 
 @dataclass(frozen=True)
 class Circle:
@@ -45,6 +58,12 @@ class Circle:
     y_um: float
     radius_um: float
     n_figures: int
+
+    def contains(self, points_um: np.ndarray) -> np.ndarray:
+        """Which points lie in the window: float (N, 2), x and y → bool (N,)."""
+        distance_um = np.hypot(points_um[:, 0] - self.x_um, points_um[:, 1] - self.y_um)
+        inside: np.ndarray = distance_um <= self.radius_um + SLACK_UM
+        return inside
 
 
 def find_rectangle(
@@ -84,7 +103,8 @@ def find_rectangle(
             corners += [(x, float(top)) for top in y[counts == best]]
     places = [_place(points, corner, width_um, height_um, measure) for corner in dict.fromkeys(corners)]
     _, _, top, left = min(places)
-    return Rectangle(left, top, width_um, height_um, best)
+    found = Rectangle(left, top, width_um, height_um, best)
+    return replace(found, n_figures=int(found.contains(points).sum()))
 
 
 def _place(
@@ -126,17 +146,18 @@ def find_circle(points_um: np.ndarray, radius_um: float = RADIUS_UM) -> Circle |
     if len(points_um) == 0:
         return None
     points = points_um[np.lexsort((points_um[:, 0], points_um[:, 1]))]
-    near = cKDTree(points).query_ball_point(points, 2 * radius_um + SLACK_UM)
+    tree, reach = cKDTree(points), 2 * radius_um + SLACK_UM
+    n_near = tree.query_ball_point(points, reach, return_length=True)
     best = Circle(float(points[0, 0]), float(points[0, 1]), radius_um, 0)
-    for number in sorted(range(len(points)), key=lambda number: -len(near[number])):
-        if len(near[number]) <= best.n_figures:
+    for number in np.argsort(-n_near, kind="stable").tolist():
+        if n_near[number] <= best.n_figures:
             break
-        others = points[[other for other in near[number] if other != number]]
-        count, angle = _turn(others - points[number], radius_um)
+        near = np.array(tree.query_ball_point(points[number], reach, return_sorted=True))  # all at once fill the memory
+        count, angle = _turn(points[near[near != number]] - points[number], radius_um)
         if count + 1 > best.n_figures:
             x, y = points[number] + radius_um * np.array([np.cos(angle), np.sin(angle)])
             best = Circle(float(x), float(y), radius_um, count + 1)
-    return best
+    return replace(best, n_figures=int(best.contains(points).sum()))
 
 
 def _turn(offsets: np.ndarray, radius_um: float) -> tuple[int, float]:
@@ -156,7 +177,7 @@ def _turn(offsets: np.ndarray, radius_um: float) -> tuple[int, float]:
     n_before = n_same + int((starts > ends).sum())  # those that hold at the angle 0
     at = np.concatenate([starts, ends])
     change = np.concatenate([np.ones(len(starts)), -np.ones(len(ends))])
-    order = np.lexsort((-change, at))  # at one angle, first those that begin
+    order = np.argsort(at, kind="stable")  # at one angle, first those that begin
     counts = n_before + np.cumsum(change[order])
     most = int(np.argmax(counts))
     at = at[order]

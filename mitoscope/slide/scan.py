@@ -75,7 +75,8 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
     waiting = [tile for tile in tiles if _name(tile) not in journal.done]
     wait_s = network_s = new_mm2 = 0.0
     faults: list[Fault] = []
-    with progress(len(tiles), unit="tiles", what=slide.path.name, done=len(tiles) - len(waiting)) as bar:
+    total_mm2, waiting_mm2 = (sum(areas_mm2[_name(tile)] for tile in some) for some in (tiles, waiting))
+    with progress(total_mm2, unit="mm²", what=slide.path.name, done=total_mm2 - waiting_mm2) as bar:
         ahead = ReadAhead(lambda tile: detector.read(slide, tile), waiting, READ_AHEAD)
         source = iter(ahead)
         while True:
@@ -95,7 +96,7 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
                 else:
                     journal.add(_name(tile), found[tile].tolist())
                 new_mm2 += areas_mm2[_name(tile)]
-            bar.update(len(batch))
+                bar.update(areas_mm2[_name(tile)])
     if tiles and len(faults) == len(tiles):
         raise InputError(
             f"no tile of {slide.path.name} can be read", got=faults[0].reason, expected="pixels", remedy="copy it again"

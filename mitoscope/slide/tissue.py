@@ -7,6 +7,7 @@ alone would lose faint tissue, and on a field without glass it would cut the tis
 
 from dataclasses import dataclass
 from functools import cached_property
+from math import ceil
 
 import numpy as np
 from PIL import Image
@@ -27,6 +28,7 @@ DARKEST_GLASS = 225  # grey level; an image without glass must not take its pale
 SMOOTH_UM = 8.0  # standard deviation of the smoothing
 SPECK_MM2 = 0.01  # smaller pieces are dust
 HOLE_MM2 = 0.05  # smaller holes belong to the tissue
+BAND_PX = 1_000_000  # of an overview, computed at once: the arrays between take 50 times its memory
 
 
 @dataclass(frozen=True)
@@ -94,8 +96,13 @@ def find_tissue(slide: Slide, overview: Overview) -> Tissue:
         InputError: No tissue is found.
     """
     height, width = measure_mask(slide)
-    small = Image.fromarray(overview.pixels).resize((width, height), Image.Resampling.BOX)  # means of whole pixels
-    mask = make_mask(np.asarray(small), MASK_MPP)
+    zoom = overview.pixels.shape[0] // height
+    small = overview.pixels
+    if zoom > 1:
+        small = np.asarray(
+            Image.fromarray(small).resize((width, height), Image.Resampling.BOX)
+        )  # means of whole pixels
+    mask = make_mask(small, MASK_MPP)
     if not mask.any():
         raise InputError(
             f"no tissue is found in {slide.path.name}",
@@ -103,7 +110,6 @@ def find_tissue(slide: Slide, overview: Overview) -> Tissue:
             expected="tissue in an H&E stain",
             remedy="give its outline with --region if there is tissue",
         )
-    zoom = overview.pixels.shape[0] // height
     mask |= overview.damaged.reshape(height, zoom, width, zoom).any(axis=(1, 3))
     return Tissue(mask, MASK_MPP, (slide.mpp.x, slide.mpp.y), "found", measure_um(slide))
 
@@ -118,11 +124,17 @@ def make_mask(overview: np.ndarray, mpp: float) -> np.ndarray:
     Returns:
         bool (H, W).
     """
-    density = _measure_density(overview, mpp)  # (H, W, 3)
-    foreign = find_foreign(density, mpp)
-    mean, colour = density.mean(axis=2), np.ptp(density, axis=2)
-    own = ~foreign
-    mask: np.ndarray = own & (mean > _limit(mean[own], DENSITY_LIMITS)) & (colour > _limit(colour[own], COLOUR_LIMITS))
+    mean, colour = (np.empty(overview.shape[:2], np.float32) for _ in range(2))
+    ink = np.empty(overview.shape[:2], bool)
+    glass = _measure_glass(overview)
+    for rows in _list_bands(overview):
+        density = _measure_density(overview, glass, mpp, rows)  # (B, W, 3)
+        mean[rows], colour[rows], ink[rows] = density.mean(axis=2), np.ptp(density, axis=2), _find_ink(density)
+    own = ~_grow_ink(ink, mpp)
+    mask = own & (mean > _limit(mean[own], DENSITY_LIMITS))
+    del mean
+    mask &= colour > _limit(colour[own], COLOUR_LIMITS)
+    del colour
     pixels_per_mm2 = 1e6 / mpp**2
     mask = _drop_small(mask, SPECK_MM2 * pixels_per_mm2)
     filled = ~_drop_small(~mask, HOLE_MM2 * pixels_per_mm2, keep_border=True)  # what meets the border is no hole
@@ -130,8 +142,8 @@ def make_mask(overview: np.ndarray, mpp: float) -> np.ndarray:
     return found
 
 
-def find_foreign(density: np.ndarray, mpp: float) -> np.ndarray:
-    """Find ink and black borders: float (H, W, 3), density → bool (H, W).
+def _find_ink(density: np.ndarray) -> np.ndarray:
+    """Find pixels of ink and black borders: float (H, W, 3), density → bool (H, W).
 
     Haematoxylin, eosin and blood absorb green most. Blue and violet inks absorb red most, green ones red and blue, and
     red ones blue as much as green, but no red. A black one has no colour.
@@ -142,22 +154,41 @@ def find_foreign(density: np.ndarray, mpp: float) -> np.ndarray:
     is_blue = red - green > PEN_MARGIN
     is_green = np.minimum(red, blue) - green > PEN_MARGIN / 2
     is_red = (np.abs(green - blue) < PEN_MARGIN) & (red < 0.12) & (green > 2 * PEN_DENSITY)
-    ink = is_black | ((strongest > PEN_DENSITY) & (is_blue | is_green | is_red))
-    ink = _drop_small(ink, SPECK_MM2 * 1e6 / mpp**2)  # single dark cells and grains of pigment are not ink
+    ink: np.ndarray = is_black | ((strongest > PEN_DENSITY) & (is_blue | is_green | is_red))
+    return ink
+
+
+def _grow_ink(ink: np.ndarray, mpp: float) -> np.ndarray:
+    """Ink and where it fades into glass, without single dark cells and grains of pigment."""
+    ink = _drop_small(ink, SPECK_MM2 * 1e6 / mpp**2)
     reach = ndimage.generate_binary_structure(2, 1)
     grown: np.ndarray = ndimage.binary_dilation(ink, reach, iterations=max(1, round(PEN_REACH_UM / mpp)))
     return grown if ink.any() else ink
 
 
-def _measure_density(overview: np.ndarray, mpp: float) -> np.ndarray:
-    """Optical density of each colour above that of glass, smoothed: float32 (H, W, 3), at least 0."""
-    pixels = overview.astype(np.float32)
+def _measure_glass(overview: np.ndarray) -> np.ndarray:
+    """The grey level of glass in each colour, since scanners differ: float32 (3,)."""
     brightness = overview.min(axis=2)
-    bright = overview[brightness >= min(200, brightness.max())]
-    glass = np.maximum(np.percentile(bright, 90, axis=0), DARKEST_GLASS).astype(np.float32)  # scanners differ
-    smooth = ndimage.gaussian_filter(pixels, (SMOOTH_UM / mpp, SMOOTH_UM / mpp, 0), mode="nearest")
+    is_bright = brightness >= min(200, brightness.max())
+    levels = [np.percentile(overview[..., colour][is_bright], 90) for colour in range(3)]
+    return np.maximum(levels, DARKEST_GLASS).astype(np.float32)
+
+
+def _measure_density(overview: np.ndarray, glass: np.ndarray, mpp: float, rows: slice) -> np.ndarray:
+    """Optical density of each colour above that of glass, smoothed: float32 (B, W, 3), at least 0, of some rows."""
+    sigma = SMOOTH_UM / mpp
+    first = max(rows.start - ceil(5 * sigma), 0)  # the smoothing reaches 4 sigma
+    pixels = overview[first : rows.stop + ceil(5 * sigma)].astype(np.float32)
+    smooth = ndimage.gaussian_filter(pixels, (sigma, sigma, 0), mode="nearest")[rows.start - first : rows.stop - first]
     density: np.ndarray = np.maximum(np.log(np.maximum(glass, 1)) - np.log(np.maximum(smooth, 1)), 0)
     return density
+
+
+def _list_bands(image: np.ndarray) -> list[slice]:
+    """The rows of an image, `BAND_PX` pixels at once."""
+    height, width = image.shape[:2]
+    step = max(1, BAND_PX // width)
+    return [slice(first, min(first + step, height)) for first in range(0, height, step)]
 
 
 def _limit(values: np.ndarray, limits: tuple[float, float]) -> float:
@@ -180,10 +211,15 @@ def _drop_small(mask: np.ndarray, least_px: float, *, keep_border: bool = False)
     pieces, count = ndimage.label(mask)
     if not count:
         return mask
-    sizes = np.bincount(pieces.ravel())
+    bands = _list_bands(pieces)
+    sizes = np.zeros(count + 1, np.int64)
+    for rows in bands:
+        sizes += np.bincount(pieces[rows].ravel(), minlength=count + 1)
     keep = sizes >= least_px
     if keep_border:
         keep[np.concatenate([pieces[0], pieces[-1], pieces[:, 0], pieces[:, -1]])] = True
     keep[0] = False
-    kept: np.ndarray = keep[pieces]
+    kept = np.empty(mask.shape, bool)
+    for rows in bands:
+        kept[rows] = keep[pieces[rows]]
     return kept

@@ -3,8 +3,10 @@
 import numpy as np
 import pytest
 
-from mitoscope.slide.counts import Thresholds, measure_sensitivity
+from mitoscope.slide import counts as module
+from mitoscope.slide.counts import Thresholds, count, find_in_hotspot, measure_sensitivity
 from mitoscope.slide.figures import Figures
+from mitoscope.slide.hotspot import RADIUS_UM, WIDTH_UM
 from mitoscope.slide.tissue import Tissue
 
 
@@ -27,3 +29,38 @@ def test_without_a_figure_the_hotspots_are_empty_and_have_no_share() -> None:
     tissue = Tissue(np.ones((10, 10), bool), 8.0, (1.0, 1.0), "found", (80.0, 80.0))
     for row in measure_sensitivity(figures, tissue, Thresholds(0.5, 0.5), tissue.area_mm2, 0.05):
         assert (row["n_hotspot"], row["n_hotspot_circle"], row["share_hotspot"]) == (0, 0, None)
+
+
+@pytest.mark.parametrize("width_um", [WIDTH_UM, 2 * RADIUS_UM], ids=["hotspot", "hotspot_circle"])
+def test_a_figure_just_outside_of_a_window_is_nowhere_counted_in_it(
+    width_um: float, request: pytest.FixtureRequest
+) -> None:
+    """Two figures at the left and one at the right hold the window; a fourth one is .5 nm outside of it."""
+    points = np.array([[100, 100, 0.9], [100, 100, 0.9], [100 + width_um, 100, 0.9], [100.0005 + width_um, 100, 0.9]])
+    figures = Figures(points, np.full((1, 4), 0.9), np.full(4, 0.9), None, [""] * 4)
+    tissue = Tissue(np.ones((200, 400), bool), 8.0, (1.0, 1.0), "found", (3200.0, 1600.0))
+    counted = count(figures, tissue, Thresholds(0.5, 0.5), tissue.area_mm2)
+    window = counted[request.node.callspec.id]
+    assert window["n_figures"] == window["atypical"]["n_figures"] == 3
+    if request.node.callspec.id == "hotspot":
+        assert find_in_hotspot(points, (1.0, 1.0), window).tolist() == [True, True, True, False]
+
+
+def test_the_row_of_the_used_thresholds_has_the_counts_of_the_slide(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    points = np.column_stack([rng.uniform(0, 6000, (80, 2)), rng.uniform(0.2, 1, 80)])
+    p_atypical = rng.uniform(0, 1, 80)
+    p_atypical[::9] = np.nan
+    figures = Figures(points, p_atypical[None], p_atypical, None, [""] * 80)
+    tissue = Tissue(np.ones((750, 750), bool), 8.0, (1.0, 1.0), "found", (6000.0, 6000.0))
+    counted = count(figures, tissue, Thresholds(0.5, 0.5), 30.0)
+    found, searched = module.find_circle, []
+    monkeypatch.setattr(module, "find_circle", lambda points_um: searched.append(len(points_um)) or found(points_um))
+    (used,) = (row for row in measure_sensitivity(figures, tissue, Thresholds(0.5, 0.5), 30.0, 0.2) if row["is_used"])
+    assert len(searched) == 3  # once for each threshold of the detector
+    hotspot, circle = counted["hotspot"], counted["hotspot_circle"]
+    assert (used["n_hotspot"], used["n_hotspot_circle"]) == (hotspot["n_figures"], circle["n_figures"])
+    assert (used["n_atypical"], used["share"]) == (counted["atypical"]["n_atypical"], counted["atypical"]["share"])
+    assert used["share_hotspot"] == hotspot["atypical"]["share"]
+    assert used["n_atypical_hotspot"] == hotspot["atypical"]["n_atypical"] < used["n_atypical"]
+    assert (used["n_mitotic_figures"], used["per_mm2"]) == (counted["n_mitotic_figures"], counted["per_mm2"])

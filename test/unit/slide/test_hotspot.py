@@ -1,3 +1,4 @@
+import tracemalloc
 from itertools import product
 
 import numpy as np
@@ -68,3 +69,14 @@ def test_without_figures_there_is_no_hotspot() -> None:
 def test_figures_in_one_place_are_all_counted() -> None:
     found = find_circle(np.zeros((5, 2)), 3.0)
     assert found is not None and found.n_figures == 5
+
+
+def test_the_circle_among_many_figures_takes_little_memory() -> None:
+    """Each figure has most of the others as neighbours."""
+    points = np.random.default_rng(0).uniform(0, 1500, (500, 2))
+    tracemalloc.start()
+    try:
+        assert find_circle(points) is not None
+        assert tracemalloc.get_traced_memory()[1] < 5e5
+    finally:
+        tracemalloc.stop()

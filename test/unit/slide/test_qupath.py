@@ -16,6 +16,7 @@ from unit.detect.conftest import ArraySource
 from mitoscope.images.slide import Mpp, Slide
 from mitoscope.slide.counts import Thresholds, count
 from mitoscope.slide.export import qupath as module
+from mitoscope.slide.export.outline import trace
 from mitoscope.slide.export.qupath import encode_slide, write_geojson
 from mitoscope.slide.figures import Figures
 from mitoscope.slide.tissue import Tissue
@@ -70,7 +71,8 @@ def test_object_type_and_class_are_in_properties(content: dict[str, Any]) -> Non
         assert isinstance(properties["classification"]["name"], str)
         colour = properties["classification"]["color"]
         assert len(colour) == 3 and all(isinstance(value, int) and 0 <= value <= 255 for value in colour)
-        assert properties.get("isLocked") in (None, True)
+        is_area = feature["geometry"]["type"] == "Polygon"
+        assert (properties["objectType"] == "annotation") == is_area == properties.get("isLocked", False)
 
 
 def test_measurements_are_an_object_of_numbers(content: dict[str, Any]) -> None:
@@ -80,13 +82,76 @@ def test_measurements_are_an_object_of_numbers(content: dict[str, Any]) -> None:
         assert all(isinstance(value, int | float) and np.isfinite(value) for value in values)
 
 
-def test_rings_are_closed_and_have_four_corners(content: dict[str, Any]) -> None:
+def measure_turn(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
+    """To which side a path from a by b to c turns: -1, 0 or 1."""
+    side: np.ndarray = np.sign((b[..., 0] - a[..., 0]) * (c[..., 1] - a[..., 1])
+                               - (b[..., 1] - a[..., 1]) * (c[..., 0] - a[..., 0]))  # fmt: skip
+    return side
+
+
+def is_simple(ring: np.ndarray) -> bool:
+    """Whether no two sides of a closed ring meet, but neighbours in their corner."""
+    points = ring[:-1]
+    points = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]  # a corner may be given twice
+    a, b = points[:, None], np.roll(points, -1, axis=0)[:, None]
+    c, d = a.swapaxes(0, 1), b.swapaxes(0, 1)
+    near = (np.maximum(np.minimum(a, b), np.minimum(c, d)) <= np.minimum(np.maximum(a, b), np.maximum(c, d))).all(
+        axis=2
+    )
+    parted = measure_turn(a, b, c) * measure_turn(a, b, d) <= 0, measure_turn(c, d, a) * measure_turn(c, d, b) <= 0
+    away = (np.arange(len(points))[:, None] - np.arange(len(points))) % len(points)
+    is_neighbour = (away <= 1) | (away == len(points) - 1)
+    return not (near & parted[0] & parted[1] & ~is_neighbour).any()
+
+
+def measure_area(ring: np.ndarray) -> float:
+    x, y = ring.T
+    return float((x[:-1] * y[1:] - x[1:] * y[:-1]).sum() / 2)
+
+
+def is_inside(point: np.ndarray, ring: np.ndarray) -> bool:
+    a, b = ring[:-1], ring[1:]
+    spans = (a[:, 1] > point[1]) != (b[:, 1] > point[1])
+    a, b = a[spans], b[spans]
+    return bool((a[:, 0] + (point[1] - a[:, 1]) * (b[:, 0] - a[:, 0]) / (b[:, 1] - a[:, 1]) > point[0]).sum() % 2)
+
+
+def check_polygon(polygon: list[np.ndarray]) -> None:
+    """Closed rings that do not cross themselves; holes run the other way, and lie inside."""
+    outer, *holes = polygon
+    for ring in polygon:
+        assert np.array_equal(ring[0], ring[-1]) and len(ring) >= 4
+        assert is_simple(ring)
+    assert measure_area(outer) > 0
+    for hole in holes:
+        assert measure_area(hole) < 0
+        assert all(is_inside(point, outer) for point in hole)
+
+
+def test_the_check_of_rings_finds_faults() -> None:
+    square = np.array([[0.0, 0], [4, 0], [4, 4], [0, 4], [0, 0]])
+    check_polygon([square, square[::-1] / 2 + 1])
+    for wrong in ([square[:-1]], [square[[0, 2, 1, 3, 0]]], [square[::-1]], [square, square / 2 + 1],
+                  [square, square[::-1] / 2 + 3], [square[[0, 1, 2, 0, 3, 0]]]):  # fmt: skip
+        with pytest.raises(AssertionError):
+            check_polygon(wrong)
+
+
+def test_areas_are_valid_polygons(content: dict[str, Any]) -> None:
     """parsePolygon: createLinearRing throws unless a ring is closed and has 4 points (ROITypeAdapters.java, JTS)."""
     areas = [each["geometry"] for each in content["features"] if each["geometry"]["type"] == "Polygon"]
     assert len(areas) == 3
     for area in areas:
-        for ring in area["coordinates"]:
-            assert ring[0] == ring[-1] and len(ring) >= 4
+        check_polygon([np.array(ring) for ring in area["coordinates"]])
+
+
+@pytest.mark.parametrize("share", [0.3, 0.5, 0.7])
+def test_outlines_of_ragged_tissue_are_valid_polygons(share: float) -> None:
+    mask = np.random.default_rng(0).random((30, 40)) < share
+    polygons = trace(mask)
+    assert len(polygons) > 2
+    for polygon in polygons:
+        check_polygon(polygon)
 
 
 def test_coordinates_are_two_numbers_from_the_corner_of_the_bounds(content: dict[str, Any]) -> None:

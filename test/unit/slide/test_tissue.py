@@ -1,18 +1,15 @@
-import gzip
-import json
+import tracemalloc
 from dataclasses import replace
 from math import ceil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from mitoscope.errors import DataError
-from mitoscope.images.slide import Mpp, Slide, open_slide
+from mitoscope.images.slide import Mpp, Slide
+from mitoscope.slide import tissue as module
 from mitoscope.slide.export.outline import trace
 from mitoscope.slide.overview import read_overview
-from mitoscope.slide.region import read_region
 from mitoscope.slide.report.views import ArraySource
 from mitoscope.slide.tissue import Tissue, make_mask
 
@@ -86,40 +83,6 @@ def test_outlines_hold_the_mask_and_no_ring_touches_another() -> None:
             assert np.array_equal(ring[0], ring[-1]) and len(ring) >= 5
 
 
-@pytest.fixture
-def field(tmp_path: Path) -> Path:
-    Image.fromarray(np.full((800, 1600, 3), 200, np.uint8)).save(tmp_path / "f.png")
-    return tmp_path / "f.png"
-
-
-def test_a_region_of_the_user(tmp_path: Path, field: Path) -> None:
-    ring = [[160, 160], [1120, 160], [1120, 640], [160, 640], [160, 160]]
-    hole = [[320, 320], [640, 320], [640, 480], [320, 480], [320, 320]]
-    feature = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring, hole]}}
-    (tmp_path / "r.geojson").write_text(json.dumps({"type": "FeatureCollection", "features": [feature]}))
-    content = (tmp_path / "r.geojson").read_bytes()
-    (tmp_path / "r.geojson.gz").write_bytes(gzip.compress(content))
-    tissue = read_region(tmp_path / "r.geojson", open_slide(field, 0.25))
-    zipped = read_region(tmp_path / "r.geojson.gz", open_slide(field, 0.25))
-    assert np.array_equal(tissue.mask, zipped.mask)
-    assert tissue.area_mm2 == pytest.approx((960 * 480 - 320 * 160) * 0.25**2 / 1e6, rel=0.15)  # cells of 32 px
-    assert tissue.contains(np.array([[200, 200], [480, 400], [10, 10], [1100, 600]])).tolist() == [
-        True,
-        False,
-        False,
-        True,
-    ]
-
-
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"type": "Polygon", "coordinates": [[["a", 1]]]}',
-                                     '{"type": "Point", "coordinates": [1, 2]}'])  # fmt: skip
-def test_a_region_that_is_none_is_one_line(tmp_path: Path, field: Path, content: str) -> None:
-    (tmp_path / "r.geojson").write_text(content)
-    with pytest.raises(DataError, match=r"r\.geojson") as caught:
-        read_region(tmp_path / "r.geojson", open_slide(field, 0.25))
-    assert str(caught.value).isprintable()
-
-
 def test_the_tissue_of_a_box() -> None:
     mask = np.zeros((10, 20), bool)
     mask[2:6, 5:15] = True
@@ -145,3 +108,17 @@ def test_a_small_slide_has_a_finer_overview_of_the_same_places(side_px: int) -> 
     assert (rows, columns) == (zoom * mask[0], zoom * mask[1])
     assert columns <= 2000
     assert zoom == {960: 32, 961: 32, 20_000: 3}[side_px]
+
+
+def test_the_mask_does_not_depend_on_the_bands_that_save_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    boxes = ((20, 20, 120, 120, DENSE), (150, 20, 250, 120, FAINT), (160, 130, 180, 190, INKS["green"]),
+             (250, 150, 256, 156, DENSE), (60, 60, 70, 70, (GLASS,) * 3))  # fmt: skip
+    pixels = np.tile(paint(*boxes), (2, 2, 1))
+    whole = make_mask(pixels, 8.0)
+    monkeypatch.setattr(module, "BAND_PX", 7 * pixels.shape[1])
+    tracemalloc.start()
+    try:
+        assert np.array_equal(make_mask(pixels, 8.0), whole)
+        assert tracemalloc.get_traced_memory()[1] < 25 * whole.size  # some 50 in one piece
+    finally:
+        tracemalloc.stop()
