@@ -61,7 +61,8 @@ def override(config: Config, settings: Sequence[str], option: str = "--set") -> 
         for outer in names[:-1]:
             inner = inner.setdefault(outer, {})
         inner[names[-1]] = value
-    return _replace(config, changes)
+    changed: Config = _replace(config, changes)
+    return changed
 
 
 def _replace(config: Any, changes: dict[str, Any]) -> Any:  # noqa: ANN401 - any of the dataclasses

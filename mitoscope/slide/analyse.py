@@ -234,6 +234,7 @@ def _describe_bundle(bundle: Bundle) -> dict[str, Any]:
             {"file": member.file, "sha256": member.sha256, "fold": member.fold, "metrics": dict(member.metrics)}
             for member in bundle.members
         ],
+        "out_of_fold": bundle.training.get("out_of_fold"),
         "threshold": bundle.threshold.value,
         "rule": bundle.threshold.rule,
         "asked_mpp": bundle.input.mpp,

@@ -57,7 +57,7 @@ def evaluate_detections(
     detections, truth = read_detections(detections_csv, threshold), read_truth(truth_csv)
     [regions] = join_truth([detections], truth, mpp)
     described = detections.describe()
-    inputs = {"detections": described, "truth": describe_file(truth_csv), "mpp": mpp}
+    inputs: dict[str, Any] = {"detections": described, "truth": describe_file(truth_csv), "mpp": mpp}
     inputs["images_without_truth"] = sorted(set(detections.table["image"]) - set(truth["image"]))
     known = truth["image"] if detections.searched is None else detections.searched
     inputs["images_not_searched"] = sorted(set(truth["image"]) - set(known))

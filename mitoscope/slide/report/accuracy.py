@@ -3,31 +3,39 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Members = Sequence[Mapping[str, Any]]
+Metrics = Mapping[str, float]
 
 
-def describe_accuracy(task: str, members: Members) -> str:
+def describe_accuracy(task: str, members: Sequence[Mapping[str, Any]], out_of_fold: Metrics | None = None) -> str:
     """One sentence on a bundle's metrics out of fold.
 
     Args:
         task: ``"detector"`` or ``"classifier"``.
         members: Of the bundle, as in summary.json.
+        out_of_fold: Of networks that were trained in the same way, each on slides that it was not trained on; for
+            members that all slides trained.
 
     Returns:
         What the metrics of all members say; that it is not known if one member lacks them.
     """
-    who = f"the {task}" if len(members) == 1 else f"each of the {task}'s {len(members)} networks alone"
-    start = f"On slides that it was not trained on, {who}"
-    if (found := _range(members, "recall", _percent)) and (right := _range(members, "precision", _percent)):
+    known: list[Metrics]
+    if out_of_fold and all(member["fold"] is None for member in members):
+        start, known = f"On slides that they were not trained on, networks made as the {task} was", [out_of_fold]
+    else:
+        who = f"the {task}" if len(members) == 1 else f"each of the {task}'s {len(members)} networks alone"
+        start = f"On slides that it was not trained on, {who}"
+        known = [{} if member["fold"] is None else member["metrics"] for member in members]
+    if (found := _range(known, "recall", _percent)) and (right := _range(known, "precision", _percent)):
         return (
-            f"{start} found {found} % of the mitotic figures, and {right} % of what it called a mitotic figure was one."
+            f"{start} found {found} % of the mitotic figures, and {right} % of what was called a mitotic figure was "
+            "one."
         )
-    if f1 := _range(members, "f1_score", "{:.2f}".format):
+    if f1 := _range(known, "f1_score", "{:.2f}".format):
         return (
             f"{start} had an F1 score of {f1}: 1 is no figure missed and no false alarm, 0 is none found. Its manifest "
             "does not say how many it missed and how many false alarms it gave."
         )
-    if balanced := _range(members, "balanced_accuracy", _percent):
+    if balanced := _range(known, "balanced_accuracy", _percent):
         return (
             f"{start} had a balanced accuracy of {balanced} %: the mean of the shares of the atypical and of the "
             "normal figures that it classified correctly; guessing gives 50 %."
@@ -37,13 +45,12 @@ def describe_accuracy(task: str, members: Members) -> str:
     )
 
 
-def _range(members: Members, name: str, write: Callable[[float], str]) -> str | None:
-    """A metric from the lowest to the highest member; None if it is not known of each, out of fold."""
-    values = [member["metrics"].get(name) for member in members if member["fold"] is not None]
-    known = [value for value in values if value is not None]
-    if not known or len(known) < len(members):
+def _range(known: Sequence[Metrics], name: str, write: Callable[[float], str]) -> str | None:
+    """A metric from the lowest to the highest; None if one lacks it."""
+    values = [metrics[name] for metrics in known if metrics.get(name) is not None]
+    if not values or len(values) < len(known):
         return None
-    return " to ".join(dict.fromkeys(map(write, (min(known), max(known)))))
+    return " to ".join(dict.fromkeys(map(write, (min(values), max(values)))))
 
 
 def _percent(share: float) -> str:

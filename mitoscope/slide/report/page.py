@@ -65,7 +65,10 @@ def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figu
         **summary,
         **counts,
         "warnings": [*summary["warnings"], *warnings],
-        "accuracy": [describe_accuracy(task, summary[task]["members"]) for task in ("detector", "classifier")],
+        "accuracy": [
+            describe_accuracy(task, summary[task]["members"], summary[task]["out_of_fold"])
+            for task in ("detector", "classifier")
+        ],
         "density_key": list_density_key(),
         "n_shown": len(chosen),
         "n_left_out": len(figures.points) - len(chosen),

@@ -1,4 +1,4 @@
-"""The bar of a scan counts every tile once, also on a small slide and after a restart."""
+"""The bar of a scan counts all tissue once, also on a small slide and after a restart."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +25,7 @@ def test_the_bar_ends_at_its_total(
     bars: list[Progress] = []
 
     @contextmanager
-    def record(total: int, **options: Any) -> Iterator[Progress]:
+    def record(total: float, **options: Any) -> Iterator[Progress]:
         with progress(total, **options) as bar:
             bars.append(bar)
             yield bar
@@ -42,6 +42,7 @@ def test_the_bar_ends_at_its_total(
     (tmp_path / "tiles.jsonl").write_text("".join(lines[:4]))  # three tiles
     with Journal(tmp_path / "tiles.jsonl", {}) as journal:
         resumed = module.scan(truth[0], slide, tissue, journal, 0.05)
-    assert [(bar.total, bar.n_done) for bar in bars] == [(whole.n_tiles, whole.n_tiles)] * 2
+    for bar in bars:
+        assert bar.total == pytest.approx(tissue.area_mm2) and bar.n_done == pytest.approx(bar.total)
     assert whole.n_tiles > 3 and 0 < resumed.new_mm2 < whole.new_mm2
     assert whole.new_mm2 == pytest.approx(tissue.area_mm2)
