@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from mitoscope.errors import MitoscopeError, WeightsError
 from mitoscope.networks.build import build_detector
 from mitoscope.sockets import POINTS_NAME, REGION_SLUG
 from mitoscope.training.detect.module import DetectModule
+from mitoscope.training.detect.results import rounding
 from mitoscope.training.detect.results.mine import mine_study
 from mitoscope.training.fit import fit_member
 from mitoscope.training.study.launch import FitJob
@@ -31,6 +33,14 @@ from model.detection import IMAGES_FOLDER
 DENSITY = ("input.density_mean=[0.2,0.35,0.25]", "input.density_std=[0.1,0.15,0.1]")
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ("more_ema_decays=[0.9]",)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _few_fields() -> Iterator[None]:
+    """A CPU computes fp16 slowly."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rounding, "MOST_FIELDS", 3)
+        yield
 
 
 @pytest.fixture(scope="module")

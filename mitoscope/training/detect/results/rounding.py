@@ -3,12 +3,12 @@
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from mitoscope.bundle.manifest import PRECISIONS, Rounding
 from mitoscope.bundle.read import read_ahead, read_bundle
 from mitoscope.classify.rounding import compare_probabilities
 from mitoscope.detect.detector import FLOOR, SAME_FIGURE_UM, Detector
+from mitoscope.networks.device import choose_device
 from mitoscope.scoring.detection.match import find_hits, take_points
 from mitoscope.training.data.fields import FieldData
 from mitoscope.training.detect.results.regions import Update, find_points
@@ -24,9 +24,9 @@ def choose_fields(rows: np.ndarray) -> np.ndarray:
 def measure_roundings(
     folder: Path, threshold: float, data: FieldData, rows: np.ndarray, update: Update = lambda n_done: None
 ) -> dict[str, Rounding]:
-    """Compare each precision with fp32, on the CPU.
+    """Compare each precision with fp32, on the GPU where there is one.
 
-    A GPU rounds in the same way, except for the order of its sums.
+    A CPU rounds in the same way, except for the order of its sums.
 
     Args:
         folder: The bundle's folder.
@@ -38,9 +38,9 @@ def measure_roundings(
     Returns:
         By precision; ``n_crops`` counts the points that either finds. Empty if fp32 finds none.
     """
-    bundle, found = read_bundle(folder), {}
+    bundle, device, found = read_bundle(folder), choose_device("auto"), {}
     for precision in ("fp32", *PRECISIONS):
-        detector = Detector.place(bundle, read_ahead(bundle), torch.device("cpu"), precision)
+        detector = Detector.place(bundle, read_ahead(bundle), device, precision)
         found[precision] = find_points(detector, data, rows, update=update).points
     if not any(map(len, found["fp32"])):
         return {}
