@@ -120,6 +120,7 @@ def test_a_study_outlives_its_launcher_and_a_node(
     assert starts(lost, logs)[1][0] > 1
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("command", ["scontrol requeue", "scancel --signal=USR2"])
 def test_a_job_that_is_broken_off_comes_back_and_resumes(
     command: str, cluster: Any, background: Any, job: FitJob, undisturbed: Path, tmp_path: Path
@@ -136,6 +137,7 @@ def test_a_job_that_is_broken_off_comes_back_and_resumes(
     assert same_member(job.out, undisturbed)
 
 
+@pytest.mark.long
 def test_a_job_that_is_pre_empted_comes_back_and_resumes(
     cluster: Any, background: Any, job: FitJob, tmp_path: Path
 ) -> None:
@@ -149,6 +151,7 @@ def test_a_job_that_is_pre_empted_comes_back_and_resumes(
     assert again[0] > 1
 
 
+@pytest.mark.long
 def test_a_fit_that_lives_on_where_slurm_has_given_it_up_ends_itself(
     cluster: Any, background: Any, job: FitJob, tmp_path: Path
 ) -> None:
