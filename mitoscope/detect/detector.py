@@ -1,6 +1,7 @@
 """An image of tissue → its mitotic figures, by an ensemble of detectors; the only way from pixels to points."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from weakref import WeakKeyDictionary
@@ -100,6 +101,11 @@ class Detector:
     def threshold(self) -> float:
         """A point is a mitotic figure when its probability is at least this."""
         return self.bundle.threshold.value
+
+    def alone(self, number: int) -> "Detector":
+        """The same detector with one of its members."""
+        bundle = replace(self.bundle, members=(self.bundle.members[number],))
+        return Detector(bundle, [self.members[number]], self.device, self.precision)
 
     def plan(self, slide: Slide) -> list[Tile]:
         """The tiles of an image, in pixels of the bundle's µm per px.

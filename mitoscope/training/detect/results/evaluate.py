@@ -173,10 +173,7 @@ def _judge_held_out(data: FieldData, rows: np.ndarray, detector: Detector, thres
         regions = make_regions(data, find_points(some, data, rows, update=update), label, threshold)
         return Group("held out", regions, threshold)
 
-    singles = []
-    for member, network in zip(detector.bundle.members, members, strict=True):
-        bundle = replace(detector.bundle, members=(member,))
-        singles.append(judge(Detector(bundle, [network], detector.device, detector.precision), update))
+    singles = [judge(detector.alone(number), update) for number in range(len(members))]
     together = judge(detector, lambda n_done: None) if len(members) > 1 else singles[0]
     return {
         "ensemble": describe_group(together, SEED),

@@ -123,9 +123,7 @@ def publish(
 
 def _look_again(detector: Detector, number: int, data: FieldData, found: Found, update: Update) -> Found:
     """One member as written, on the fields of its fold."""
-    bundle = replace(detector.bundle, members=(detector.bundle.members[number],))
-    alone = Detector(bundle, [detector.members[number]], detector.device, detector.precision)
-    return find_points(alone, data, found.rows, int(found.fold[0]), update)
+    return find_points(detector.alone(number), data, found.rows, int(found.fold[0]), update)
 
 
 def _check(data: FieldData, fitted: Found, written: Found, bundle: Bundle) -> None:
