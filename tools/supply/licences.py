@@ -33,7 +33,7 @@ SPELLINGS = {
     "Python Software Foundation License": "PSF-2.0",
 }
 
-# NVIDIA's licences permit passing the CUDA libraries on as a part of an application; from nobody else would they do.
+# NVIDIA's licences permit passing the CUDA libraries on as a part of an application. Other packages may not have them.
 NVIDIA = frozenset(
     {"NVIDIA Proprietary Software", "LicenseRef-NVIDIA-Proprietary", "LicenseRef-NVIDIA-SOFTWARE-LICENSE"}
 )

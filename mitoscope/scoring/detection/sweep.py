@@ -49,6 +49,11 @@ class Curve:
     precision: Array
     recall: Array
 
+    @property
+    def best(self) -> int:
+        """The number of the threshold with the highest F1; of several the highest. There must be one."""
+        return len(self.f1_score) - 1 - int(np.argmax(self.f1_score[::-1]))
+
 
 def trace_sweep(group: Group, thresholds: Array | None = None) -> Curve:
     """Count at many thresholds.
@@ -70,7 +75,6 @@ def sweep_regions(group: Group) -> Sweep | None:
     curve = trace_sweep(group)
     if not len(curve.threshold):
         return None
-    best = len(curve.f1_score) - 1 - int(np.argmax(curve.f1_score[::-1]))
-    own, highest = group.measure()[0], curve.f1_score[best]
+    own, highest = group.measure()[0], curve.f1_score[curve.best]
     price = 100 * float(highest - own)
-    return Sweep(group.threshold, float(own), float(curve.threshold[best]), float(highest), price)
+    return Sweep(group.threshold, float(own), float(curve.threshold[curve.best]), float(highest), price)

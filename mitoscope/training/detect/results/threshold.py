@@ -56,8 +56,7 @@ def fit_threshold(regions: Sequence[Region]) -> float:
 
 def _place(curve: Curve) -> float:
     """See `fit_threshold`."""
-    best = _best(curve.f1_score)
-    return float(curve.threshold[max(best - 1, 0) : best + 1].mean())
+    return float(curve.threshold[max(curve.best - 1, 0) : curve.best + 1].mean())
 
 
 def split_cases(regions: Sequence[Region]) -> dict[str, list[Region]]:
@@ -112,8 +111,3 @@ def summarise_prices(prices: Mapping[str, Price]) -> dict[str, float] | None:
         return None
     points = [price.price_points for price in prices.values()]
     return {"mean_points": float(np.mean(points)), "largest_points": max(points)}
-
-
-def _best(f1: np.ndarray) -> int:
-    """The last of the highest."""
-    return len(f1) - 1 - int(np.argmax(f1[::-1]))
