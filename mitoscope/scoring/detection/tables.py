@@ -33,7 +33,7 @@ class Detections:
         threshold: From it on, a row is called a mitotic figure.
         origin: Where the threshold comes from, for a reader.
         searched: The images that were searched, also those without a point, as the file's record names them; None
-            where there is no record.
+            where no record names any.
     """
 
     path: Path
@@ -68,7 +68,8 @@ def read_detections(path: Path, threshold: float | None = None) -> Detections:
     searched = None
     if record and (threshold is None or record["csv_sha256"] == hash_file(path)):
         check_unchanged(path, record["csv_sha256"])
-        searched = tuple(str(each["image"]) for each in record.get("images", ()))
+        if "images" in record:
+            searched = tuple(str(each["image"]) for each in record["images"])
     if threshold is not None:
         return Detections(path, table, check_threshold(threshold), "--threshold", searched)
     if record:

@@ -72,6 +72,9 @@ def test_the_record_names_the_images_that_were_searched(detections_csv: Path, tr
     for threshold in (None, 0.5):
         [regions] = join_truth([read_detections(detections_csv, threshold)], read_truth(truth_csv), None)
         assert [region.image for region in regions] == ["a.tif", "b.tif", "c.tif", "empty.tif"]
+    del record["images"]
+    detections_csv.with_name("detections.csv.json").write_text(json.dumps(record))
+    assert read_detections(detections_csv).searched is None  # not known, which is not "none"
     detections_csv.write_text(ROWS.replace("0.9", "0.8"))
     assert read_detections(detections_csv, 0.5).searched is None  # it is the record of another table
 
