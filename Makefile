@@ -12,7 +12,7 @@ SLOW   := slow or long or docker or browser or slurm
 # Two processes of one thread each are faster on two cores than one of two.
 PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: run run-detector expected-detector test coverage long check lint docs lite detector-lite republish benchmark ablations detector-ablations leave-one-out external bench fuzz torture audit data \
+.PHONY: run run-detector expected-detector test coverage long check lint docs lite detector-lite republish benchmark ablations detector-ablations detector-sizes leave-one-out external bench fuzz torture audit data \
         expected lock clean help need-data fields
 
 run: $(VENV)/.run  ## classify the test stack with weights/lite and print a table
@@ -108,6 +108,19 @@ detector-ablations: fields  ## one change to the detector's recipe at a time; ne
 	$(BIN)/mitoscope train evaluate --study $(addprefix runs/detector-ablations/,$(DETECTOR_ABLATIONS) detector-lite-fine) \
 	    --out docs/results/detection/ablations
 	$(BIN)/mitoscope train evaluate --study runs/detector-ablations/detector-lite --tta --out docs/results/detection/ablations/weights
+
+# Why do larger detectors do worse (Marzahl et al., arXiv 2508.19804)? Three sizes, each on a quarter, half and all of the fields: small
+# patches, few epochs, no weights to start from. The picture shows the validation loss.
+SIZES  := rtmdet_tiny rtmdet_s rtmdet_m
+SHARES := 0.25 0.5 1.0
+detector-sizes: fields  ## detectors of three sizes on three shares of the fields; needs DATA=FOLDER
+	for network in $(SIZES); do for share in $(SHARES); do \
+	    $(BIN)/mitoscope train run --data runs/fields --out runs/detector-sizes/$$network-$$share --preset detector-lite --members $(MEMBERS) \
+	        --set architecture=$$network --set pretrained=false --set backbone_rate=1.0 --set data_share=$$share --set epochs=6 \
+	        --set input.crop_px=128 --set input.size_px=128 || exit 1; \
+	done; done
+	$(BIN)/mitoscope train evaluate --study $(foreach size,$(SIZES),$(SHARES:%=runs/detector-sizes/$(size)-%)) \
+	    --out docs/results/detection/sizes
 
 # Each of three cohorts is left out once: MEMBERS networks each.
 leave-one-out: data  ## one cohort left out at a time; needs DATA=FOLDER

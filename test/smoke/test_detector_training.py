@@ -33,6 +33,9 @@ from model.detection import IMAGES_FOLDER
 DENSITY = ("input.density_mean=[0.2,0.35,0.25]", "input.density_std=[0.1,0.15,0.1]")
 ROOT = Path(__file__).resolve().parents[2]
 SETTINGS = ("more_ema_decays=[0.9]",)
+STUDY_SETTINGS = (
+    "epochs=4", "patches_per_epoch=64", "learning_rate=0.003", "ema_decay=0.8", *SETTINGS, *DENSITY
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -119,8 +122,7 @@ def fit_here(jobs: list[FitJob]) -> None:
 @pytest.fixture(scope="module")
 def study(folder: Path) -> Path:
     """Two folds of a study, trained until they find the squares; one slide is held out."""
-    settings = ("epochs=4", "patches_per_epoch=64", "learning_rate=0.003", "ema_decay=0.8", "more_ema_decays=[0.9]")
-    recipe = Recipe("detector-smoke", (*settings, *DENSITY), 2, whole=True)
+    recipe = Recipe("detector-smoke", STUDY_SETTINGS, 2, whole=True)
     run_study(folder / "data", folder / "study", recipe, ["case=slide5"], fit_here)
     return folder / "study"
 
@@ -151,14 +153,20 @@ def test_a_study_is_evaluated_out_of_fold_by_slide_and_by_weights(study: Path, t
     assert str(study.parent) not in (tmp_path / "figures.json").read_text().replace(str(study), "")
 
 
-def test_studies_are_compared_in_one_table(
+def test_studies_are_compared_in_one_table_and_by_their_share_of_the_data(
     study: Path, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = folder / "other"
-    shutil.copytree(study, other, dirs_exist_ok=True)
+    recipe = Recipe("detector-smoke", (*STUDY_SETTINGS, "data_share=0.5"), 1)
+    run_study(folder / "data", other, recipe, ["case=slide5"], fit_here)
     assert main(["train", "evaluate", "--study", str(study), str(other), "--out", str(tmp_path)]) == 0
-    rows = [line.split("|")[1:3] for line in capsys.readouterr().out.splitlines() if "out of fold" in line]
-    assert [name.strip() for name, _ in rows] == ["study", "other"]
+    table = [line.strip("| ").split(" | ") for line in capsys.readouterr().out.splitlines() if " | " in line]
+    head, rows = table[0], [row for row in table if "out of fold" in row]
+    assert [row[0].strip() for row in rows] == ["study", "other"]
+    losses = pd.concat(map(pd.read_csv, (other / "fold0").rglob("metrics.csv")))["val_loss"]
+    assert float(rows[1][head.index("validation loss")]) == pytest.approx(losses.min(), abs=5e-4)
+    picture = (tmp_path / "validation_loss.svg").read_text()
+    assert {"<!-- 0.5 -->", "<!-- 1 -->", "<!-- test_resnet -->"} <= set(re.findall("<!-- .* -->", picture))
     assert main(["train", "evaluate", "--study", str(study), str(other), "--out", str(tmp_path), "--tta"]) == 1
     assert "--tta needs one run: got 2 studies" in capsys.readouterr().err
 

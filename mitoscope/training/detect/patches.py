@@ -7,6 +7,7 @@ then the three levels among what there is of it. A patch "without" is drawn arou
 offset, it may show a figure, see docs/adr/0014.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -49,6 +50,26 @@ class Patches:
             return [(patch, x, y) for patch, (x, y) in zip(chosen.tolist(), offsets.tolist(), strict=True)]
 
         return EpochSampler(draw, n_draws, seed)
+
+
+def draw_fields(data: FieldData, rows: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Draw a share of the fields of each data set.
+
+    Args:
+        data: The fields.
+        rows: int64 (N,), those to draw from.
+        share: In (0, 1].
+        seed: Of the order in which they are drawn: a smaller share is a part of a larger one.
+
+    Returns:
+        int64 (n,): at least one field of each data set, in the order of ``rows``.
+    """
+    random, sources = np.random.default_rng(seed), data.table["source"].iloc[rows].to_numpy()
+    drawn = np.zeros(len(rows), dtype=bool)
+    for source in np.unique(sources):
+        own = random.permutation(np.flatnonzero(sources == source))
+        drawn[own[: math.ceil(share * len(own))]] = True
+    return rows[drawn]
 
 
 def list_patches(data: FieldData, rows: np.ndarray, settings: DetectSettings) -> Patches:

@@ -29,6 +29,8 @@ class DetectSettings:
         classes: Labels of the points that are to be found. Points of other labels are look-alikes.
         box_um: Side of the square around a point that is learned as its box.
         patches_per_epoch: How many are drawn.
+        data_share: Share of the fields of each data set that patches are drawn from, in (0, 1]; the same seed keeps the
+            fields of a smaller share in a larger one.
         hierarchical: Draw data set, then slide, then patch, each uniformly; otherwise any patch alike.
         figure_share: Of the patches drawn around a figure; the others lie around look-alikes and on tissue without.
         look_alike_share: Of those others, the ones around a look-alike, on slides that have both.
@@ -47,6 +49,7 @@ class DetectSettings:
     classes: tuple[str, ...] = ("mitotic figure",)
     box_um: float = 12.5
     patches_per_epoch: int = 1000
+    data_share: float = 1.0
     hierarchical: bool = True
     figure_share: float = 0.5
     look_alike_share: float = 0.5
@@ -61,6 +64,7 @@ class DetectSettings:
             "classes": 1 <= len(set(self.classes)) == len(self.classes),
             "box_um": self.box_um > 0,
             "patches_per_epoch": self.patches_per_epoch >= 2,
+            "data_share": 0 < self.data_share <= 1,
             "figure_share": 0 < self.figure_share < 1,
             "look_alike_share": 0 <= self.look_alike_share <= 1,
             "mosaic": 0 <= self.mosaic <= 1,

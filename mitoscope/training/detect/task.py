@@ -15,6 +15,7 @@ from mitoscope.training.data.fields import FieldData
 from mitoscope.training.detect.batches import PatchDataset, TileDataset, training_batches, validation_batches
 from mitoscope.training.detect.candidates import find_candidates
 from mitoscope.training.detect.module import DetectModule, group_candidates, place_candidates, prepare_tiles
+from mitoscope.training.detect.patches import draw_fields
 from mitoscope.training.detect.settings import DetectConfig
 from mitoscope.training.folds import Folds
 from mitoscope.training.task import MemberFit
@@ -50,6 +51,7 @@ def make_member(config: DetectConfig, data: FieldData, folds: Folds, fold: int) 
         )
     seed = config.seed + fold
     trained, validated = data.rows_of(folds.train_ids(fold)), data.rows_of(folds.validation_ids(fold))
+    trained = draw_fields(data, trained, config.part.data_share, seed)
     loader = training_batches(PatchDataset(data, trained, config.part), config, seed)
     tiles = TileDataset(data, validated, config.part)
 

@@ -93,16 +93,15 @@ def _render_states(states: Mapping[str, Results]) -> str:
 def render_comparison(studies: Mapping[str, Results]) -> str:
     """A row for each set of fields of each study; the studies by name."""
     rows = [
-        [name, *row, render_share(results["price"]["f1_score_refitted"]) if row[0] == "out of fold" else "",
-         f"{_minutes(results):.0f}"]
+        [name, *row, *(_spell_fits(results) if row[0] == "out of fold" else [""] * 3)]
         for name, results in studies.items()
         for row in overview_rows(results)
     ]  # fmt: skip
-    table = render_table(("study", *COLUMNS, "F1, refitted", "minutes a fold"), rows)
+    table = render_table(("study", *COLUMNS, "F1, refitted", "validation loss", "minutes a fold"), rows)
     return f"At each study's fixed threshold.\n\n{table}\n"
 
 
-def _minutes(results: Results) -> float:
-    """The mean time of a fit."""
-    seconds = results["study"]["fold_seconds"]
-    return float(sum(seconds) / len(seconds) / 60)
+def _spell_fits(results: Results) -> list[str]:
+    """F1 at thresholds of other slides, the validation loss, and the mean time of a fit."""
+    seconds, refitted = results["study"]["fold_seconds"], results["price"]["f1_score_refitted"]
+    return [render_share(refitted), f"{results['validation_loss']:.3f}", f"{sum(seconds) / len(seconds) / 60:.0f}"]

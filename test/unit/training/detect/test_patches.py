@@ -7,7 +7,7 @@ import pytest
 from mitoscope.bundle.inputs import InputSpec
 from mitoscope.errors import DataError
 from mitoscope.training.data.fields import FieldData
-from mitoscope.training.detect.patches import EMPTY, FIGURE, LOOK_ALIKE, list_patches, list_tiles
+from mitoscope.training.detect.patches import EMPTY, FIGURE, LOOK_ALIKE, draw_fields, list_patches, list_tiles
 from mitoscope.training.detect.settings import DetectSettings
 
 SETTINGS = DetectSettings(input=InputSpec(crop_px=32, size_px=32, mpp=0.5))
@@ -50,6 +50,14 @@ def test_look_alikes_have_their_share_where_a_slide_has_some(fields: FieldData, 
     others = drawn[(drawn["kind"] != FIGURE) & (drawn["case"] == case)]
     got = (others["kind"] == LOOK_ALIKE).mean()
     assert got == 0 if share == 0 else abs(got - share) < 4 * np.sqrt(share * (1 - share) / len(others))
+
+
+def test_a_share_of_the_fields_keeps_every_data_set_and_grows_with_the_share(fields: FieldData) -> None:
+    rows = np.arange(6)
+    half, all_but_one = draw_fields(fields, rows, 0.5, seed=3), draw_fields(fields, rows, 0.9, seed=3)
+    assert fields.table["source"].iloc[half].value_counts().to_dict() == {"A": 2, "B": 1, "C": 1}
+    assert set(half) <= set(all_but_one) <= set(draw_fields(fields, rows, 1.0, seed=3)) == set(rows)
+    assert len({tuple(draw_fields(fields, rows, 0.5, seed)) for seed in range(20)}) > 1
 
 
 def test_the_weights_are_chances(fields: FieldData) -> None:
