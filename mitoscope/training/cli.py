@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mitoscope.errors import DataError
-from mitoscope.training.detect.cli import add_mine, add_publish_options
+from mitoscope.training.detect.cli import add_detector_commands, add_publish_options
 from mitoscope.training.foundation.commands import add_foundation_commands
 from mitoscope.training.study.options import add_launcher, choose_launcher, whole_number
 
@@ -261,7 +261,7 @@ def add_commands(parser: argparse.ArgumentParser) -> None:
     publish.add_argument("--merge-adapters", action="store_true",
                          help="add the adapters to the base: whole networks, larger and without --base")  # fmt: skip
     publish.set_defaults(command=_publish)
-    add_mine(commands)
+    add_detector_commands(commands)
 
     add_foundation_commands(commands)
     for command in (fit, run):

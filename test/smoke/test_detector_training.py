@@ -121,15 +121,15 @@ def fit_here(jobs: list[FitJob]) -> None:
 
 @pytest.fixture(scope="module")
 def study(folder: Path) -> Path:
-    """Two folds of a study, trained until they find the squares; one slide is held out."""
-    recipe = Recipe("detector-smoke", STUDY_SETTINGS, 2, whole=True)
+    """Three folds of a study, trained until they find the squares; one slide is held out."""
+    recipe = Recipe("detector-smoke", STUDY_SETTINGS, 3, whole=True)
     run_study(folder / "data", folder / "study", recipe, ["case=slide5"], fit_here)
     return folder / "study"
 
 
 def test_a_study_splits_by_slide_and_fits_by_the_same_code(study: Path) -> None:
     finished = read_study(study)
-    assert (finished.data.task, list(finished.members)) == ("detect", [0, 1])
+    assert (finished.data.task, list(finished.members)) == ("detect", [0, 1, 2])
     held_out = finished.folds.held_out["case=slide5"]
     assert {name.removeprefix(f"{study.parent.name}/") for name in held_out} == {"10.png", "11.png"}
 
@@ -138,7 +138,7 @@ def test_a_study_is_evaluated_out_of_fold_by_slide_and_by_weights(study: Path, t
     assert main(["train", "evaluate", "--study", str(study), "--out", str(tmp_path), "--tta"]) == 0
     [results] = json.loads((tmp_path / "figures.json").read_text())["studies"].values()
     finished = read_study(study)
-    n_fields = sum(len(finished.folds.folds[fold]) for fold in (0, 1))
+    n_fields = sum(len(finished.folds.folds[fold]) for fold in finished.members)
     assert results["out_of_fold"]["n_regions"] == results["threshold"]["n_crops"] == n_fields
     assert list(results["states"]) == ["member", "ema_0.9", "raw", "averages", "tta"]
     found = [row["best_threshold"] for row in results["states"].values()]
@@ -171,6 +171,18 @@ def test_studies_are_compared_in_one_table_and_by_their_share_of_the_data(
     assert "--tta needs one run: got 2 studies" in capsys.readouterr().err
 
 
+def test_candidates_are_judged_again_by_a_classifiers_features(study: Path, tmp_path: Path) -> None:
+    command = ["train", "second-stage", "--study", str(study), "--least", "0.3", "--crop-px", "32", "128"]
+    assert main([*command, "--out", str(tmp_path)]) == 0
+    written = json.loads((tmp_path / "second-stage.json").read_text())
+    pairs = [f"{words} of {side} px{end}" for side in (32, 128)
+             for words, end in (("features", " alone"), ("detector and features", ""))]  # fmt: skip
+    assert list(written["rows"]) == ["detector alone", *pairs]
+    assert 0 < written["n_right"] < written["n_candidates"]
+    assert all(0 < row["AP"] <= 1 for row in written["rows"].values())
+    assert "of them figures" in (tmp_path / "tables.md").read_text()
+
+
 @pytest.fixture(scope="module")
 def bundle(study: Path, folder: Path) -> Path:
     assert main(["train", "publish", "--study", str(study), "--out", str(folder / "tiny")]) == 0
@@ -180,7 +192,7 @@ def bundle(study: Path, folder: Path) -> Path:
 def test_a_study_is_published_and_detects(bundle: Path, folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
     described = read_bundle(bundle)
-    assert (described.task, described.classes, len(described.members)) == ("detect", ("mitotic figure",), 2)
+    assert (described.task, described.classes, len(described.members)) == ("detect", ("mitotic figure",), 3)
     assert all({"f1_score", "precision", "recall"} <= set(member.metrics) for member in described.members)
     assert (described.input.mpp, described.threshold.rule) == (0.5, "max_f1")
     assert described.training["data"][0]["points"]["mitotic figure"] > 0
@@ -315,8 +327,8 @@ def test_a_bundle_may_hold_some_members_and_other_weights(study: Path, tmp_path:
     described = read_bundle(tmp_path / "one")
     assert [member.fold for member in described.members] == [1]
     finished = read_study(study)  # the threshold is fitted on what both networks find
-    assert described.threshold.n_crops == sum(len(finished.folds.folds[fold]) for fold in (0, 1))
-    assert (described.training["state"], described.training["study_members"]) == ("raw", 2)
+    assert described.threshold.n_crops == sum(len(finished.folds.folds[fold]) for fold in finished.members)
+    assert (described.training["state"], described.training["study_members"]) == ("raw", 3)
     assert "One test_resnet network of the study's 2" in (tmp_path / "one" / "README.md").read_text()
 
 

@@ -20,7 +20,8 @@ def describe_accuracy(task: str, members: Sequence[Mapping[str, Any]], out_of_fo
     """
     known: list[Metrics]
     if out_of_fold and all(member["fold"] is None for member in members):
-        start, known = f"On slides that they were not trained on, networks made as the {task} was", [out_of_fold]
+        start = f"On slides that they were not trained on, networks that were trained like the {task}"
+        known = [out_of_fold]
     else:
         who = f"the {task}" if len(members) == 1 else f"each of the {task}'s {len(members)} networks alone"
         start = f"On slides that it was not trained on, {who}"

@@ -1,11 +1,14 @@
 """The pooled features of a crop: what enters the layer that makes a network's logit."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
 from mitoscope.bundle.checks import RESTORE
+from mitoscope.classify.classifier import Classifier
 from mitoscope.errors import WeightsError
 
 
@@ -36,3 +39,17 @@ def recorded_features(network: nn.Module) -> Iterator[list[Tensor]]:
         yield recorded
     finally:
         hook.remove()
+
+
+def embed(classifier: Classifier, crops: np.ndarray) -> np.ndarray:
+    """Each member's pooled features: uint8 (N, 128, 128, 3) → float32 (M, N, features), of length 1."""
+    with ExitStack() as stack:
+        recorded = [stack.enter_context(recorded_features(member)) for member in classifier.members]
+        classifier.predict_members(crops, repeatable=True)  # batches of one size
+    embedded = []
+    for member, passes in zip(classifier.bundle.members, recorded, strict=True):
+        passed = torch.stack(passes).float()  # (passes, batch, features)
+        views = passed.reshape(-1, len(member.orientations) or 1, *passed.shape[1:])
+        features = views.mean(dim=1).flatten(0, 1)[: len(crops)]  # (N, features)
+        embedded.append(torch.nn.functional.normalize(features, dim=1).cpu().numpy())
+    return np.stack(embedded)

@@ -6,11 +6,9 @@ features.
 """
 
 from collections.abc import Mapping
-from contextlib import ExitStack
 
 import numpy as np
 import pandas as pd
-import torch
 from sklearn.metrics import roc_auc_score
 
 from mitoscope.classify.classifier import Classifier
@@ -18,7 +16,7 @@ from mitoscope.images.stain import FEATURES, measure_crops
 from mitoscope.markdown import render_share, render_table
 from mitoscope.scoring.metrics.bootstrap import N_DRAWS, cluster_crops, draw_weights, widen
 from mitoscope.scoring.predictions import call_atypical
-from mitoscope.training.classify.features import recorded_features
+from mitoscope.training.classify.features import embed
 from mitoscope.training.classify.tables import Results
 from mitoscope.training.data.table import CropData
 
@@ -96,20 +94,6 @@ def group_by_quarter(values: np.ndarray) -> Groups:
     edges = np.quantile(values, (0, 0.25, 0.5, 0.75, 1))
     quarter = np.searchsorted(edges[1:-1], values, side="right")
     return {f"{edges[k]:.3f} to {edges[k + 1]:.3f}": quarter == k for k in range(4)}
-
-
-def embed(classifier: Classifier, crops: np.ndarray) -> np.ndarray:
-    """Each member's pooled features: uint8 (N, 128, 128, 3) → float32 (M, N, features), of length 1."""
-    with ExitStack() as stack:
-        recorded = [stack.enter_context(recorded_features(member)) for member in classifier.members]
-        classifier.predict_members(crops, repeatable=True)  # batches of one size
-    embedded = []
-    for member, passes in zip(classifier.bundle.members, recorded, strict=True):
-        passed = torch.stack(passes).float()  # (passes, batch, features)
-        views = passed.reshape(-1, len(member.orientations) or 1, *passed.shape[1:])
-        features = views.mean(dim=1).flatten(0, 1)[: len(crops)]  # (N, features)
-        embedded.append(torch.nn.functional.normalize(features, dim=1).cpu().numpy())
-    return np.stack(embedded)
 
 
 def find_neighbours(embedded: np.ndarray, reference: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

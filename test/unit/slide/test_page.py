@@ -137,8 +137,8 @@ def test_the_page_says_how_often_the_networks_err_as_far_as_the_manifest_knows()
     assert "a balanced accuracy of 81 to 84 %" in balanced
     members = [{"fold": None, "metrics": {}}]
     assert describe_accuracy("detector", members, {"recall": 0.61, "precision": 0.55}) == (
-        "On slides that they were not trained on, networks made as the detector was found 61 % of the mitotic figures, "
-        "and 55 % of what was called a mitotic figure was one."
+        "On slides that they were not trained on, networks that were trained like the detector found 61 % of "
+        "the mitotic figures, and 55 % of what was called a mitotic figure was one."
     )
     for unknown in (describe("detector", {}), describe("detector", {"f1_score": 0.5}, {}),
                     describe("detector", {"f1_score": 0.5}, fold=None)):  # fmt: skip

@@ -97,7 +97,7 @@ def evaluate_study(study: DetectStudy, states: Sequence[str]) -> tuple[Results, 
             found = predict_out_of_fold(study, study.members, state, bar.update)
             if state == states[0]:
                 first = found
-            compared[state] = _summarise_state(make_regions(study.data, found, study.record["config"]["classes"][-1]))
+            compared[state] = summarise_state(make_regions(study.data, found, study.record["config"]["classes"][-1]))
         bundle = describe_bundle(study, study.members, study.folder, states[0])
         detector = load_detector(bundle, [read_state(study, fold, states[0]) for fold in study.members])
         bundle, results = summarise(study.data, study.folds, detector, first, bar.update)
@@ -107,7 +107,7 @@ def evaluate_study(study: DetectStudy, states: Sequence[str]) -> tuple[Results, 
     return {**results, "states": compared, "validation_loss": loss, "study": record}, regions
 
 
-def _summarise_state(regions: Sequence[Region]) -> Results:
+def summarise_state(regions: Sequence[Region]) -> Results:
     """The out-of-fold metrics of one set of weights that no threshold has to be chosen for."""
     group = Group("all regions", regions, None)
     best, (refitted, _) = sweep_regions(group), price_threshold(regions)

@@ -14,7 +14,7 @@ import pandas as pd
 from scipy.spatial import cKDTree
 
 from mitoscope.detect.detector import Detector
-from mitoscope.errors import DataError, one_line
+from mitoscope.errors import one_line
 from mitoscope.files import write_text
 from mitoscope.images.slide import Mpp, Slide, open_slide
 from mitoscope.progress import progress
@@ -24,7 +24,7 @@ from mitoscope.scoring.report.detections import read_crop
 from mitoscope.scoring.report.page import encode_image, render
 from mitoscope.training.data.field_sources.layout import list_images
 from mitoscope.training.detect.results.members import MEMBER, DetectStudy, check_state, predict_out_of_fold
-from mitoscope.training.detect.results.regions import FieldSource
+from mitoscope.training.detect.results.regions import FieldSource, check_least
 
 CLEAR_UM = 12.5  # from every label: the side of a box that is learned
 COLUMNS = ["image", "x_px", "y_px", "label", "domain", "case", "p_mitosis"]
@@ -73,7 +73,7 @@ def mine_study(study: DetectStudy, out: Path, least: float, state: str = MEMBER)
     Raises:
         DataError: ``least`` is out of range, or the study has no such weights.
     """
-    _check(least)
+    check_least(least)
     check_state(study, state)
     data = study.data
     n_fields = sum(len(study.folds.folds[fold]) for fold in study.members)
@@ -112,7 +112,7 @@ def mine_tissue(folder: Path, out: Path, weights: Path | None, least: float, mpp
     Raises:
         MitoscopeError: ``least`` is out of range, or an image or the bundle cannot be used.
     """
-    _check(least)
+    check_least(least)
     files = list_images(folder, "--tissue")
     detector, candidates = Detector.load(weights), []
     with progress(len(files), unit="images", what="mining") as bar:
@@ -133,12 +133,6 @@ def keep_clear(points: np.ndarray, labels: np.ndarray, distance: float) -> np.nd
         return points
     far, _ = cKDTree(labels).query(points[:, :2])
     return np.asarray(points[far > distance])
-
-
-def _check(least: float) -> None:
-    """Refuse a threshold that is no probability."""
-    if not 0 < least < 1:
-        raise DataError("--least cannot be used", got=least, expected="a number in (0, 1)", remedy="correct it")
 
 
 def _write(candidates: Sequence[Candidate], out: Path, origin: str, least: float) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image
 
 from mitoscope.detect.detector import FLOOR, Detector
+from mitoscope.errors import DataError
 from mitoscope.images.slide import Mpp, Slide
 from mitoscope.scoring.detection.regions import Region
 from mitoscope.scoring.detection.tables import HARD_NEGATIVE
@@ -76,6 +77,16 @@ def find_points(
         points.append(detector.detect(field, floor=floor))
         update(1)
     return Found(rows, np.full(len(rows), fold), points)
+
+
+def check_least(least: float) -> None:
+    """Refuse a least probability of candidates that is none.
+
+    Raises:
+        DataError: It is not in (0, 1).
+    """
+    if not 0 < least < 1:
+        raise DataError("--least cannot be used", got=least, expected="a number in (0, 1)", remedy="correct it")
 
 
 def join_found(parts: Sequence[Found]) -> Found:

@@ -46,7 +46,7 @@ def render_study(name: str, results: Results) -> str:
         "[95 % interval]: slides drawn with replacement. Found: within 7.5 µm.",
         f"## By slide\n\n{_render_cases(results)}",
         render_price(results),
-        f"## Sets of weights, out of fold\n\n{_render_states(results['states'])}",
+        f"## Sets of weights, out of fold\n\n{render_states(results['states'])}",
         "Refitted: F1 of all slides, each at the threshold that is best on the others. "
         "Best: at the threshold with the highest F1 of these very slides.",
     ]
@@ -83,7 +83,7 @@ def _render_cases(results: Results) -> str:
     return render_table(head, rows)
 
 
-def _render_states(states: Mapping[str, Results]) -> str:
+def render_states(states: Mapping[str, Results]) -> str:
     """The out-of-fold metrics of each set of weights."""
     keys = ("AP", "froc_auc", "f1_score_refitted", "best_f1_score", "best_threshold")
     rows = [[STATES.get(name, name), *(render_share(row[key]) for key in keys)] for name, row in states.items()]
