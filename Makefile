@@ -29,8 +29,9 @@ test: $(VENV)/.dev  ## the fast tests, some minutes
 coverage: $(VENV)/.dev  ## the fast tests, and the share of the lines that they run (at least 90 %)
 	$(PYTEST) -n 2 --dist loadfile --timeout 300 -m "not ($(SLOW))" --cov --cov-report=term
 
-check: lint docs test  ## lint, types, docs and all tests but the long ones: what CI runs
-	$(PYTEST) -n 2 --dist loadfile --timeout 900 -m "($(SLOW)) and not (docker or long)"
+check: $(VENV)/.dev  ## lint, types, docs and all tests but the long ones: what CI runs
+	$(MAKE) -j 2 lint docs
+	$(PYTEST) -n 2 --dist loadfile --timeout 900 -m "not (docker or long)"
 	$(PYTEST) --timeout 900 -m docker test/container
 
 long: $(VENV)/.dev  ## the tests that take minutes each: benchmarks, kills, full disks; before a release

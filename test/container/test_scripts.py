@@ -293,13 +293,17 @@ def test_a_case_that_is_over_before_the_signal_must_be_whole(checkout: Checkout)
     ("scene", "reason"),
     [
         ({"FAULT": "never healthy"}, "/health never answered 200"),
-        ({"FAULT": "stale"}, "reversed: the output is wrong, see above"),
+        pytest.param({"FAULT": "stale"}, "reversed: the output is wrong, see above", marks=pytest.mark.long),
         ({"FAULT": "credulous"}, "bad: /invoke answered 201, expected 500"),
-        ({"FAULT": "untidy"}, "bad: a case that failed has an output"),
-        ({"FAULT": "traceback"}, "stderr does not hold just the reasons of the failed cases"),
+        pytest.param({"FAULT": "untidy"}, "bad: a case that failed has an output", marks=pytest.mark.long),
+        pytest.param(
+            {"FAULT": "traceback"}, "stderr does not hold just the reasons of the failed cases", marks=pytest.mark.long
+        ),
         ({"STDERR": "a warning\n"}, "stderr does not hold just the reasons of the failed cases"),
-        ({"FAULT": "deaf"}, "SIGTERM did not end the server cleanly: exit code 137"),
-        ({"FAULT": "half-written"}, "SIGTERM left something in the output folder"),
+        pytest.param(
+            {"FAULT": "deaf"}, "SIGTERM did not end the server cleanly: exit code 137", marks=pytest.mark.long
+        ),
+        pytest.param({"FAULT": "half-written"}, "SIGTERM left something in the output folder", marks=pytest.mark.long),
     ],
 )
 def test_a_server_that_breaks_the_contract_fails(checkout: Checkout, scene: dict[str, str], reason: str) -> None:

@@ -220,6 +220,7 @@ def test_a_log_of_few_letters_costs_no_result(output: Path, make_case: Callable[
     assert_scored(output)
 
 
+@pytest.mark.long
 def test_a_cpu_without_bf16_computes_it_all_the_same(output: Path) -> None:
     command = [sys.executable, "inference.py", *options(output, "--precision", "bf16")]
     done = run("env", "ONEDNN_MAX_CPU_ISA=AVX2", *command)

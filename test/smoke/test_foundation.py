@@ -64,6 +64,7 @@ def test_a_member_is_small_and_its_checkpoint_too(study: Path, base: Path) -> No
     assert {name.rpartition(".")[2] for name in state} == {"lora_a", "lora_b", "weight", "bias"}
 
 
+@pytest.mark.long
 def test_from_three_folds_to_inference(
     study: Path, base: Path, tmp_path: Path, run_inference: Callable[..., "subprocess.CompletedProcess[str]"]
 ) -> None:

@@ -432,7 +432,7 @@ def test_a_full_disk_ends_in_one_line_and_loses_nothing(
     assert (tmp_path / "member.safetensors").read_bytes() == unbroken
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_terminated_study_leaves_no_fit_behind(data_folder: Path, tmp_path: Path) -> None:
     run = [
         "run",
@@ -483,7 +483,7 @@ def test_leave_one_out_never_shows_a_network_what_is_left_out(
     assert cli("publish", "--study", tmp_path, "--out", tmp_path / "bundle")[0] == 1
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_terminated_fit_is_not_a_finished_one(study: Path, data_folder: Path, tmp_path: Path) -> None:
     fit = ["fit", "--data", data_folder, "--folds", study / "folds.json", "--fold", "0", *PRESET, "--set", "epochs=500"]
     command = [sys.executable, "-m", "mitoscope", "train", *map(str, fit), "--out", str(tmp_path)]

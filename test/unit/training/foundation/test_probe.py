@@ -107,6 +107,7 @@ def test_what_to_do_about_a_head_that_predicts_something_else(
     assert not out.exists()
 
 
+@pytest.mark.long
 def test_another_split_is_published_again_and_results_may_have_any_name(
     data_folder: Path, embeddings_folder: Path, base: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
