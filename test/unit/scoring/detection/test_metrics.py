@@ -82,7 +82,6 @@ def test_the_counts_are_those_of_the_function_that_the_evaluator_calls(seed: int
 
 @pytest.mark.parametrize("seed", range(10))
 def test_average_precision_is_that_of_torchmetrics(seed: int) -> None:
-    pytest.importorskip("pycocotools", reason="torchmetrics needs pycocotools")
     from torch import IntTensor, Tensor
     from torchmetrics.detection import MeanAveragePrecision
 
