@@ -95,10 +95,11 @@ ablations: data  ## one change to the recipe at a time; needs DATA=FOLDER
 	done
 	$(BIN)/mitoscope train evaluate --study $(ABLATIONS:%=runs/ablations/%) --out docs/results/ablations
 
-# The same for the detector, with the organisers' kind of baseline, and one at twice the resolution, which has fields of its own. The last command
-# compares the sets of weights of the first study: raw, each average, all averages together, eight orientations.
+# The same for the detector, with the organisers' kind of baseline, and two that have fields of their own: one at twice the resolution, one with
+# hard negatives that the five networks of make detector-lite mined, each in slides that it never saw (nobody looked at them). The last
+# command compares the sets of weights of the first study: raw, each average, all averages together, eight orientations.
 DETECTOR_ABLATIONS := detector-lite $(addprefix detector-lite-,any-patch no-look-alikes mosaic no-imagenet no-density) fcos
-detector-ablations: fields  ## one change to the detector's recipe at a time; needs DATA=FOLDER
+detector-ablations: fields  ## one change to the detector's recipe at a time, after make detector-lite; needs DATA=FOLDER
 	for preset in $(DETECTOR_ABLATIONS); do \
 	    $(BIN)/mitoscope train run --data runs/fields --out runs/detector-ablations/$$preset --preset $$preset \
 	        --members $(MEMBERS) || exit 1; \
@@ -106,7 +107,11 @@ detector-ablations: fields  ## one change to the detector's recipe at a time; ne
 	$(BIN)/mitoscope train prepare --out runs/fields-fine --preset detector-lite-fine $(FIELDS)
 	$(BIN)/mitoscope train run --data runs/fields-fine --out runs/detector-ablations/detector-lite-fine \
 	    --preset detector-lite-fine --members $(MEMBERS)
-	$(BIN)/mitoscope train evaluate --study $(addprefix runs/detector-ablations/,$(DETECTOR_ABLATIONS) detector-lite-fine) \
+	$(BIN)/mitoscope train mine --study $(DETECTOR) --out runs/mined
+	$(BIN)/mitoscope train prepare --out runs/fields-mined --preset detector-lite $(FIELDS) --mined runs/mined/truth.csv
+	$(BIN)/mitoscope train run --data runs/fields-mined --out runs/detector-ablations/detector-lite-mined \
+	    --preset detector-lite --members $(MEMBERS)
+	$(BIN)/mitoscope train evaluate --study $(addprefix runs/detector-ablations/,$(DETECTOR_ABLATIONS) detector-lite-fine detector-lite-mined) \
 	    --out docs/results/detection/ablations
 	$(BIN)/mitoscope train evaluate --study runs/detector-ablations/detector-lite --tta --out docs/results/detection/ablations/weights
 
