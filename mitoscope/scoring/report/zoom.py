@@ -30,6 +30,7 @@ from mitoscope.images.slide import Slide
 LIBRARY = Path(__file__).resolve().parent / "vendor" / "openseadragon" / "openseadragon.min.js"  # docs/adr/0019
 SOURCE_MAP = "//# sourceMappingURL"  # of a file that the page does not hold
 TILE_PX = 512
+OVERLAP_PX = 1  # that a tile shows of its neighbours: without it, enlarged tiles have seams
 JPEG = {"quality": 80, "subsampling": 0}  # 2 mm² at .5 µm per px are some 3 MB of text
 
 
@@ -75,7 +76,7 @@ class Pyramid:
         scale: Pixels of level 0 that a pixel of the finest level spans, along x and y.
         mpp: µm per pixel of the finest level.
         levels: From the coarsest, which is one tile, to the finest; each is half of the next. Base64 of JPEG tiles
-            of at most `TILE_PX`, row by row.
+            of at most `TILE_PX` and `OVERLAP_PX` beyond, row by row.
     """
 
     width_px: int
@@ -103,14 +104,17 @@ def cut_pyramid(slide: Slide, mpp: float, update: Callable[[int], object] = lamb
     coarser = Image.new("RGB", (math.ceil(width / 2), math.ceil(height / 2)))
     finest = []
     for top, left, high, wide in _list_tiles(width, height):
-        tile = Image.fromarray(slide.read(left, top, wide, high, mpp))
-        finest.append(_encode(tile))
+        x0, y0, x1, y1 = _overlap(left, top, left + wide, top + high, width, height)
+        seen = Image.fromarray(slide.read(x0, y0, x1 - x0, y1 - y0, mpp))
+        finest.append(_encode(seen))
+        tile = seen.crop((left - x0, top - y0, left - x0 + wide, top - y0 + high))
         small = tile.resize((math.ceil(wide / 2), math.ceil(high / 2)), Image.Resampling.BOX)
         coarser.paste(small, (left // 2, top // 2))
         update(1)
     levels = [tuple(finest)]
     while len(levels[-1]) > 1:
-        levels.append(tuple(_encode(coarser.crop((x, y, x + w, y + h))) for y, x, h, w in _list_tiles(*coarser.size)))
+        boxes = [_overlap(x, y, x + w, y + h, *coarser.size) for y, x, h, w in _list_tiles(*coarser.size)]
+        levels.append(tuple(_encode(coarser.crop(box)) for box in boxes))
         coarser = coarser.resize((math.ceil(coarser.width / 2), math.ceil(coarser.height / 2)), Image.Resampling.BOX)
     return Pyramid(width, height, slide.measure_scale(mpp), mpp, tuple(reversed(levels)))
 
@@ -145,6 +149,7 @@ def describe_view(
         "name": name,
         **asdict(pyramid),
         "tile_px": TILE_PX,
+        "overlap_px": OVERLAP_PX,
         "origin": list(origin_px),
         "x": np.round(points_px[:, 0], 1).tolist(),
         "y": np.round(points_px[:, 1], 1).tolist(),
@@ -168,6 +173,12 @@ def _list_tiles(width: int, height: int) -> list[tuple[int, int, int, int]]:
         for top in range(0, height, TILE_PX)
         for left in range(0, width, TILE_PX)
     ]
+
+
+def _overlap(left: int, top: int, right: int, bottom: int, width: int, height: int) -> tuple[int, int, int, int]:
+    """A tile with `OVERLAP_PX` of its neighbours."""
+    far = min(width, right + OVERLAP_PX), min(height, bottom + OVERLAP_PX)
+    return max(0, left - OVERLAP_PX), max(0, top - OVERLAP_PX), *far
 
 
 def _encode(tile: Image.Image) -> str:

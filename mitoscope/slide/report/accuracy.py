@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-Metrics = Mapping[str, float]
+Metrics = Mapping[str, Any]
 
 
 def describe_accuracy(task: str, members: Sequence[Mapping[str, Any]], out_of_fold: Metrics | None = None) -> str:
@@ -19,17 +19,19 @@ def describe_accuracy(task: str, members: Sequence[Mapping[str, Any]], out_of_fo
         What the metrics of all members say; that it is not known if one member lacks them.
     """
     known: list[Metrics]
+    intervals: dict[str, str] = {}
     if out_of_fold and all(member["fold"] is None for member in members):
         start = f"On slides that they were not trained on, networks that were trained like the {task}"
         known = [out_of_fold]
+        intervals = {name: _percents(found) for name, found in out_of_fold.get("intervals", {}).items()}
     else:
         who = f"the {task}" if len(members) == 1 else f"each of the {task}'s {len(members)} networks alone"
         start = f"On slides that it was not trained on, {who}"
         known = [{} if member["fold"] is None else member["metrics"] for member in members]
     if (found := _range(known, "recall", _percent)) and (right := _range(known, "precision", _percent)):
         return (
-            f"{start} found {found} % of the mitotic figures, and {right} % of what was called a mitotic figure was "
-            "one."
+            f"{start} found {found} %{intervals.get('recall', '')} of the mitotic figures, and {right} %"
+            f"{intervals.get('precision', '')} of what was called a mitotic figure was one."
         )
     if f1 := _range(known, "f1_score", "{:.2f}".format):
         return (
@@ -52,6 +54,12 @@ def _range(known: Sequence[Metrics], name: str, write: Callable[[float], str]) -
     if not values or len(values) < len(known):
         return None
     return " to ".join(dict.fromkeys(map(write, (min(values), max(values)))))
+
+
+def _percents(interval: Sequence[float]) -> str:
+    """An interval in brackets."""
+    low, high = map(_percent, interval)
+    return f" (95 % interval {low} to {high} %)"
 
 
 def _percent(share: float) -> str:

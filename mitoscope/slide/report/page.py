@@ -104,8 +104,7 @@ def _list_rows(
         "crop_px": CROP_PX,
         "frame_px": None,
         "map_cells": None,
-        "image_id": [f"point {number + 1} at x {x:.0f}, y {y:.0f}" for number, (x, y, _) in zip(
-            chosen.tolist(), points.tolist(), strict=True)],
+        "image_id": [f"point {number + 1}" for number in chosen.tolist()],
         "x_px": points[:, 0].tolist(),
         "y_px": points[:, 1].tolist(),
         "p_mitosis": points[:, 2].tolist(),

@@ -140,6 +140,9 @@ def test_the_page_says_how_often_the_networks_err_as_far_as_the_manifest_knows()
         "On slides that they were not trained on, networks that were trained like the detector found 61 % of "
         "the mitotic figures, and 55 % of what was called a mitotic figure was one."
     )
+    known = {"recall": 0.61, "precision": 0.55, "intervals": {"recall": [0.372, 0.688], "precision": [0.33, 0.7]}}
+    sure = describe_accuracy("detector", members, known)
+    assert "found 61 % (95 % interval 37 to 69 %) of" in sure and "and 55 % (95 % interval 33 to 70 %) of" in sure
     for unknown in (describe("detector", {}), describe("detector", {"f1_score": 0.5}, {}),
                     describe("detector", {"f1_score": 0.5}, fold=None)):  # fmt: skip
         assert unknown.startswith("How often the detector errs is not known") and "0.5" not in unknown

@@ -37,5 +37,5 @@ function update() {
   const all = rows.length.toLocaleString("en");
   const some = shown.length === rows.length ? `All ${all} crops` : `${shown.length.toLocaleString("en")} of ${all} crops`;
   const wrong = labelled ? `, ${shown.filter(isWrong).length.toLocaleString("en")} of them wrong` : "";
-  document.getElementById("count").textContent = shown.length ? some + wrong : "No crop matches. Clear shows all";
+  document.getElementById("count").textContent = shown.length ? some + wrong : `No crop matches. Clear shows all${data.p_mitosis ? " mitotic figures" : ""}`;
 }

@@ -5,7 +5,7 @@ let current = 0;
 
 function facts(row) {
   const pairs = [["P(atypical)", `${row.p.toFixed(3)}, threshold ${data.threshold.toFixed(3)}`],
-    ["to the threshold", row.distance.toFixed(3)]];
+    [row.pMitosis === null ? "to the threshold" : "P(atypical) to its threshold", row.distance.toFixed(3)]];
   if (row.members.length) {
     const above = row.members.filter((value) => value >= data.threshold).length;
     pairs.push(["disagreement", row.disagreement.toFixed(3)],
@@ -13,7 +13,9 @@ function facts(row) {
   }
   if (row.pMitosis !== null) {
     pairs.unshift(["P(mitosis)", `${row.pMitosis.toFixed(3)}, threshold ${data.threshold_mitosis.toFixed(3)}`]);
-    pairs.push(["in the hotspot", row.inHotspot ? "yes" : "no"]);
+    const within = row.isMitotic ? "yes" : "lies in it, not counted";
+    pairs.push(["in the hotspot", row.inHotspot ? within : "no"],
+      ["place", `x ${data.x_px[row.number].toFixed(0)}, y ${data.y_px[row.number].toFixed(0)} px`]);
   }
   if (labelled) pairs.push(["label", row.label]);
   if (row.domain !== null) pairs.push(["domain", row.domain]);

@@ -5,6 +5,7 @@ const ORDERS = {
   "error": (a, b) => isWrong(b) - isWrong(a) || (isWrong(a) ? b.distance - a.distance : a.distance - b.distance),
   "m-down": (a, b) => b.pMitosis - a.pMitosis,
   "m-up": (a, b) => a.pMitosis - b.pMitosis,
+  "m-near": (a, b) => Math.abs(a.pMitosis - data.threshold_mitosis) - Math.abs(b.pMitosis - data.threshold_mitosis),
   "p-down": (a, b) => b.p - a.p,
   "p-up": (a, b) => a.p - b.p,
   "near": (a, b) => a.distance - b.distance,
@@ -23,7 +24,8 @@ function selectRows() {
   const [from, to, distance, apart] = [limit("p-from", 0), limit("p-to", 1), limit("distance", 1), limit("disagreement", 0)];
   const strange = { "": () => true, "any": (row) => row.unlike.length > 0, "none": (row) => row.unlike.length === 0 }[unlike]
     ?? ((row) => row.unlike.includes(reasons[unlike]));
-  const kinds = { "mitotic": (row) => row.isMitotic, "hotspot": (row) => row.isMitotic && row.inHotspot, "below": (row) => !row.isMitotic };
+  const kinds = { "mitotic": (row) => row.isMitotic, "hotspot": (row) => row.isMitotic && row.inHotspot, "below": (row) => !row.isMitotic,
+    "below-hotspot": (row) => !row.isMitotic && row.inHotspot };
   const isKind = kinds[field("kind")] ?? (() => true);
   const fits = { "": () => true, "wrong": isWrong, "right": (row) => !isWrong(row) }[outcome] ?? ((row) => row.outcome === outcome);
   const chosen = rows.filter((row) =>

@@ -17,7 +17,7 @@ function makeZoom(views, kinds, outlines = []) {
   function source(view) {
     const last = view.levels.length - 1;
     return {
-      width: view.width_px, height: view.height_px, tileSize: view.tile_px, tileOverlap: 0, minLevel: 0, maxLevel: last,
+      width: view.width_px, height: view.height_px, tileSize: view.tile_px, tileOverlap: view.overlap_px, minLevel: 0, maxLevel: last,
       getTileUrl: (level, x, y) => {
         const across = Math.ceil(Math.ceil(view.width_px / 2 ** (last - level)) / view.tile_px);
         return `data:image/jpeg;base64,${view.levels[level][y * across + x]}`;
@@ -93,19 +93,34 @@ function makeZoom(views, kinds, outlines = []) {
     viewer.open(source(views[which]));
   }
 
-  function goTo(x, y) {
+  // Centre a place of level 0, and show as much around it, in µm; at once, or as a movement.
+  function moveTo(x, y, wideUm, highUm, atOnce) {
     const view = views[number];
-    const side = CLOSE_UM / view.mpp;
-    const [left, top] = [x, y].map((place, axis) => (place - view.origin[axis]) / view.scale[axis] - side / 2);
-    const box = new OpenSeadragon.Rect(left, top, side, side);
-    const move = () => viewer.viewport.fitBounds(viewer.viewport.imageToViewportRectangle(box));
+    const [wide, high] = [wideUm, highUm].map((size) => size / view.mpp);
+    const [left, top] = [x, y].map((place, axis) => (place - view.origin[axis]) / view.scale[axis]);
+    const box = new OpenSeadragon.Rect(left - wide / 2, top - high / 2, wide, high);
+    const move = () => viewer.viewport.fitBounds(viewer.viewport.imageToViewportRectangle(box), atOnce);
     if (viewer.isOpen()) move();
     else viewer.addOnceHandler("open", move);
   }
 
+  const goTo = (x, y) => moveTo(x, y, CLOSE_UM, CLOSE_UM, false);
+
+  // Another view of the same place, if it is enlarged and that view holds it.
+  function change(which) {
+    const view = views[number];
+    const seen = viewer.viewport.viewportToImageRectangle(viewer.viewport.getBounds(true));
+    const middle = [seen.x + seen.width / 2, seen.y + seen.height / 2].map((at, axis) => view.origin[axis] + at * view.scale[axis]);
+    const next = views[which];
+    const [x, y] = middle.map((place, axis) => (place - next.origin[axis]) / next.scale[axis]);
+    const isEnlarged = seen.width < view.width_px || seen.height < view.height_px;
+    show(which);
+    if (isEnlarged && x > 0 && y > 0 && x < next.width_px && y < next.height_px) moveTo(...middle, seen.width * view.mpp, seen.height * view.mpp, true);
+  }
+
   views.forEach((view, row) => part("view").append(element("option", { value: String(row), textContent: view.name })));
   part("choose").hidden = views.length < 2;
-  part("view").addEventListener("change", () => show(Number(part("view").value)));
+  part("view").addEventListener("change", () => change(Number(part("view").value)));
   const boxes = kinds.map((kind, row) => {
     const box = element("input", { type: "checkbox", checked: kind.shown });
     box.addEventListener("change", () => {

@@ -113,7 +113,7 @@ def publish(
         threshold=bundle.threshold,
         members=members,
         rounding=rounding,
-        training={**described.training, "out_of_fold": _pick(results["out_of_fold"])},
+        training={**described.training, "out_of_fold": _describe_out_of_fold(results["out_of_fold"])},
         training_crops=_describe_training(study, folds),
     )
     with_figures = _share_with_figures(study, folds)
@@ -145,6 +145,12 @@ def _check(data: FieldData, fitted: Found, written: Found, bundle: Bundle) -> No
 def _pick(metrics: Mapping[str, Any]) -> dict[str, float]:
     """What the manifest holds of some metrics; nothing of a member that all folds trained, which has none."""
     return {key: metrics[key] for key in MEMBER_METRICS if metrics.get(key) is not None}
+
+
+def _describe_out_of_fold(metrics: Mapping[str, Any]) -> dict[str, Any]:
+    """What the manifest holds of all slides: `MEMBER_METRICS`, and their 95 % intervals where they are known."""
+    found = (metrics["intervals"] or {}).get("metrics", {})
+    return {**_pick(metrics), "intervals": {key: found[key] for key in MEMBER_METRICS if found.get(key)}}
 
 
 def _share_with_figures(study: DetectStudy, folds: Sequence[int]) -> float:
