@@ -100,6 +100,8 @@ ablations: data  ## one change to the recipe at a time; needs DATA=FOLDER
 # command compares the sets of weights of the first study: raw, each average, all averages together, eight orientations.
 DETECTOR_ABLATIONS := detector-lite $(addprefix detector-lite-,any-patch no-look-alikes mosaic no-imagenet no-density) fcos
 detector-ablations: fields  ## one change to the detector's recipe at a time, after make detector-lite; needs DATA=FOLDER
+	$(BIN)/mitoscope train mine --study $(DETECTOR) --out runs/mined
+	$(BIN)/mitoscope train prepare --out runs/fields-mined --preset detector-lite $(FIELDS) --mined runs/mined/truth.csv
 	for preset in $(DETECTOR_ABLATIONS); do \
 	    $(BIN)/mitoscope train run --data runs/fields --out runs/detector-ablations/$$preset --preset $$preset \
 	        --members $(MEMBERS) || exit 1; \
@@ -107,8 +109,6 @@ detector-ablations: fields  ## one change to the detector's recipe at a time, af
 	$(BIN)/mitoscope train prepare --out runs/fields-fine --preset detector-lite-fine $(FIELDS)
 	$(BIN)/mitoscope train run --data runs/fields-fine --out runs/detector-ablations/detector-lite-fine \
 	    --preset detector-lite-fine --members $(MEMBERS)
-	$(BIN)/mitoscope train mine --study $(DETECTOR) --out runs/mined
-	$(BIN)/mitoscope train prepare --out runs/fields-mined --preset detector-lite $(FIELDS) --mined runs/mined/truth.csv
 	$(BIN)/mitoscope train run --data runs/fields-mined --out runs/detector-ablations/detector-lite-mined \
 	    --preset detector-lite --members $(MEMBERS)
 	$(BIN)/mitoscope train evaluate --study $(addprefix runs/detector-ablations/,$(DETECTOR_ABLATIONS) detector-lite-fine detector-lite-mined) \

@@ -112,7 +112,7 @@ def test_a_command_in_the_text_exists(page: str, text: str) -> None:
     elif text.startswith("python -m "):
         assert importlib.util.find_spec(text.split()[2])
     else:
-        words = re.match(r"mitoscope((?: [a-z]+)*)", text)
+        words = re.match(r"mitoscope((?: [a-z][a-z-]*)*)", text)
         assert words and (not words[1] or words[1].strip() in SUBCOMMANDS), text
 
 

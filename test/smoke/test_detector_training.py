@@ -166,19 +166,30 @@ def test_studies_are_compared_in_one_table_and_by_their_share_of_the_data(
     losses = pd.concat(map(pd.read_csv, (other / "fold0").rglob("metrics.csv")))["val_loss"]
     assert float(rows[1][head.index("validation loss")]) == pytest.approx(losses.min(), abs=5e-4)
     picture = (tmp_path / "validation_loss.svg").read_text()
+    publish = ["train", "publish", "--study", str(other), "--out", str(tmp_path / "share")]
+    assert main(publish) == 1
+    assert "a study of a share of the fields cannot be published: got data_share=0.5" in capsys.readouterr().err
     assert {"<!-- 0.5 -->", "<!-- 1 -->", "<!-- test_resnet -->"} <= set(re.findall("<!-- .* -->", picture))
     assert main(["train", "evaluate", "--study", str(study), str(other), "--out", str(tmp_path), "--tta"]) == 1
     assert "--tta needs one run: got 2 studies" in capsys.readouterr().err
 
 
-def test_candidates_are_judged_again_by_a_classifiers_features(study: Path, tmp_path: Path) -> None:
-    command = ["train", "second-stage", "--study", str(study), "--least", "0.3", "--crop-px", "32", "128"]
+def test_candidates_are_judged_again_by_a_classifiers_features(
+    study: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = ["train", "second-stage", "--study", str(study), "--least", "0.001", "--crop-px", "32", "128"]
     assert main([*command, "--out", str(tmp_path)]) == 0
     written = json.loads((tmp_path / "second-stage.json").read_text())
     pairs = [f"{words} of {side} px{end}" for side in (32, 128)
              for words, end in (("features", " alone"), ("detector and features", ""))]  # fmt: skip
     assert list(written["rows"]) == ["detector alone", *pairs]
     assert 0 < written["n_right"] < written["n_candidates"]
+    for wrong, words in (
+        (["--crop-px", "32", "129"], "--crop-px cannot be used: got 129"),
+        (["--least", "0.999"], "there are too few candidates for a second stage: got figures in 0 folds"),
+    ):
+        assert main([*command, *wrong, "--out", str(tmp_path / "wrong")]) == 1
+        assert words in capsys.readouterr().err
     assert all(0 < row["AP"] <= 1 for row in written["rows"].values())
     assert "of them figures" in (tmp_path / "tables.md").read_text()
 
@@ -319,6 +330,8 @@ def test_labelled_fields_give_candidates_outside_of_every_label(study: Path, fol
     arguments = ["train", "prepare", *named, "--mpp", "0.5", "--preset", "detector-smoke"]
     assert main([*arguments, "--out", str(tmp_path / "data")]) == 0
     assert len(pd.read_csv(tmp_path / "data" / "points.csv")) == len(truth) + n_all
+    before, after = (pd.read_csv(path / "data" / "fields.csv")["label"] for path in (folder, tmp_path))
+    assert before.tolist() == after.tolist()  # folds are stratified by it: they stay
 
 
 def test_a_bundle_may_hold_some_members_and_other_weights(study: Path, tmp_path: Path) -> None:
@@ -326,10 +339,10 @@ def test_a_bundle_may_hold_some_members_and_other_weights(study: Path, tmp_path:
     assert main([*arguments, "--state", "raw"]) == 0
     described = read_bundle(tmp_path / "one")
     assert [member.fold for member in described.members] == [1]
-    finished = read_study(study)  # the threshold is fitted on what both networks find
+    finished = read_study(study)  # the threshold is fitted on what all networks find
     assert described.threshold.n_crops == sum(len(finished.folds.folds[fold]) for fold in finished.members)
     assert (described.training["state"], described.training["study_members"]) == ("raw", 3)
-    assert "One test_resnet network of the study's 2" in (tmp_path / "one" / "README.md").read_text()
+    assert "One test_resnet network of the study's 3" in (tmp_path / "one" / "README.md").read_text()
 
 
 def test_a_bundle_may_hold_one_network_of_all_folds(study: Path, folder: Path, tmp_path: Path) -> None:
@@ -343,7 +356,9 @@ def test_a_bundle_may_hold_one_network_of_all_folds(study: Path, folder: Path, t
     assert (member.file, member.fold, dict(member.metrics)) == ("whole.safetensors", None, {})
     both = read_bundle(folder / "tiny")  # the threshold is that of the networks of the folds
     assert described.threshold.value == pytest.approx(both.threshold.value, abs=0.01)
-    assert set(described.training["out_of_fold"]) == {"f1_score", "precision", "recall", "AP"}
+    whole = described.training["out_of_fold"]
+    assert set(whole) == {"f1_score", "precision", "recall", "AP", "intervals"}
+    assert whole["intervals"]["recall"][0] <= whole["recall"] <= whole["intervals"]["recall"][1]
     card = (out / "README.md").read_text()
     assert "One test_resnet network, trained on all folds, that finds" in card
     assert "no slide is left" in card

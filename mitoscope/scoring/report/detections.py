@@ -102,11 +102,13 @@ def report_detections(
                            read_library()))  # fmt: skip
 
 
-def read_crop(slide: Slide, x_px: float, y_px: float) -> np.ndarray:
-    """The tissue around a place of level 0: uint8 (128, 128, 3) at `CROP_MPP`, white outside of the image."""
-    sx, sy = slide.measure_scale(CROP_MPP)
+def read_crop(
+    slide: Slide, x_px: float, y_px: float, mpp: float = CROP_MPP, interpolation: str = "bicubic"
+) -> np.ndarray:
+    """The tissue around a place of level 0: uint8 (128, 128, 3) at ``mpp`` µm per px, white outside of the image."""
+    sx, sy = slide.measure_scale(mpp)
     left, top = round(x_px / sx - CROP_PX / 2), round(y_px / sy - CROP_PX / 2)
-    return slide.read(left, top, CROP_PX, CROP_PX, CROP_MPP)
+    return slide.read(left, top, CROP_PX, CROP_PX, mpp, interpolation)
 
 
 def _read_truth(truth: Path | None) -> pd.DataFrame:

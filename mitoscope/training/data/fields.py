@@ -21,7 +21,7 @@ FIELDS, POINTS, PIXELS = "fields.csv", "points.csv", "pixels.bin"
 FIELD_COLUMNS = (
     "image_id",  # source/name; no two rows have the same
     "path",  # of the image that was read
-    "label",  # the labels of its points, as "hard negative + mitotic figure"; none without points
+    "label",  # of its points, mined ones left out: they change no fold; "hard negative + mitotic figure", or none
     "domain",  # cancer type; empty where it is not known
     "case",  # slide, named alike in all sources; empty where it is not known
     "source",  # data set

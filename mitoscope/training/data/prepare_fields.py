@@ -56,7 +56,8 @@ def prepare_fields(sources: Sequence[LabelledFields], out: Path, mpp: float, rea
                 height, width, _ = pixels.shape
                 own = move_points(of_field.get(field["image_id"], none), field["path"], read, (width, height))
                 file.write(np.ascontiguousarray(pixels).data)
-                label = " + ".join(sorted(set(own["label"]))) or NO_POINT
+                stated = own[own["is_mined"].isna()] if "is_mined" in own else own
+                label = " + ".join(sorted(set(stated["label"]))) or NO_POINT
                 digest = hashlib.sha256(np.ascontiguousarray(pixels).data).hexdigest()
                 sizes = {"width_px": width, "height_px": height, "mpp": mpp, "read_mpp": read[0], "sha256": digest}
                 rows.append({**field, "label": label, **sizes})

@@ -4,11 +4,12 @@ const findCard = (number) => shown.findIndex((row) => row.number === number);
 
 zoom.onPick((view, point) => {
   const number = data.views[view].row[point];
-  if (number < 0) return; // it has no card
+  if (number < 0) return; // it has no card; the line below the image describes it
   if (findCard(number) < 0) { // the filters hide it
     form.reset();
     form.elements.kind.value = "";
     update();
+    document.getElementById("zoom-point").textContent += ". The filters below were cleared to show its card.";
   }
   openDetail(findCard(number));
 });

@@ -113,7 +113,7 @@ function makeZoom(views, kinds, outlines = []) {
     const middle = [seen.x + seen.width / 2, seen.y + seen.height / 2].map((at, axis) => view.origin[axis] + at * view.scale[axis]);
     const next = views[which];
     const [x, y] = middle.map((place, axis) => (place - next.origin[axis]) / next.scale[axis]);
-    const isEnlarged = seen.width < view.width_px || seen.height < view.height_px;
+    const isEnlarged = viewer.viewport.getZoom(true) > 1.001 * viewer.viewport.getHomeZoom();
     show(which);
     if (isEnlarged && x > 0 && y > 0 && x < next.width_px && y < next.height_px) moveTo(...middle, seen.width * view.mpp, seen.height * view.mpp, true);
   }

@@ -23,6 +23,7 @@ def add_mined(sources: Sequence[LabelledFields], table: Path) -> list[LabelledFi
     """
     mined = read_truth(table, (HARD_NEGATIVE,))
     mined = mined[mined["label"].notna()].rename(columns={"image": "image_id"})[["image_id", *PIXELS, "label"]]
+    mined = mined.assign(is_mined=True)
     known = {str(name) for source in sources for name in source.fields["image_id"]}
     if missing := sorted(set(mined["image_id"]) - known):
         raise DataError(

@@ -157,6 +157,6 @@ def _describe_training(training: Mapping[str, Any]) -> str:
     """How long training took, by which commit, with which preset."""
     minutes = sum(training["fold_seconds"]) / 60
     return (
-        f"Preset `{training['preset']}`; the study's {training['study_members']} fits took {minutes:.0f} minutes. "
+        f"Preset `{training['preset']}`; the study's {len(training['fold_seconds'])} fits took {minutes:.0f} minutes. "
         f"Trained by commit {training['commit']}."
     )

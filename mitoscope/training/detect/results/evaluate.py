@@ -66,7 +66,10 @@ def compare_studies(studies: Mapping[str, DetectStudy], out: Path) -> str:
 
     The picture shows the validation loss over the share of the data, where a network learned from two or more.
     """
-    results = {name: evaluate_study(study, [MEMBER])[0] for name, study in studies.items()}
+    losses = {name: read_validation_loss(study) for name, study in studies.items()}
+    results = {
+        name: {**evaluate_study(study, [MEMBER])[0], "validation_loss": losses[name]} for name, study in studies.items()
+    }
     plot_losses(results, out / PICTURE)
     return _write(out, results, render_comparison(results))
 
@@ -86,8 +89,8 @@ def evaluate_study(study: DetectStudy, states: Sequence[str]) -> tuple[Results, 
         states: Of `list_trials`, to compare; the first is evaluated in full.
 
     Returns:
-        As `summarise`, with ``states`` (the out-of-fold metrics of each set of weights), ``validation_loss`` (see
-        `read_validation_loss`) and ``study`` (its record); and the first set's regions with its calls.
+        As `summarise`, with ``states`` (the out-of-fold metrics of each set of weights) and ``study`` (its record); and
+        the first set's regions with its calls.
     """
     n_fields = sum(len(study.folds.folds[fold]) for fold in study.members)
     n_held_out = sum(map(len, study.folds.held_out.values()))
@@ -103,8 +106,7 @@ def evaluate_study(study: DetectStudy, states: Sequence[str]) -> tuple[Results, 
         bundle, results = summarise(study.data, study.folds, detector, first, bar.update)
     record = {key: value for key, value in study.record.items() if key != "data"}  # a path of this machine
     regions = make_regions(study.data, first, bundle.classes[-1], bundle.threshold.value)
-    loss = read_validation_loss(study)
-    return {**results, "states": compared, "validation_loss": loss, "study": record}, regions
+    return {**results, "states": compared, "study": record}, regions
 
 
 def summarise_state(regions: Sequence[Region]) -> Results:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from mitoscope.errors import DataError
 from mitoscope.scoring.plots.style import PALETTE, STYLE, save_picture
 from mitoscope.training.detect.results.members import DetectStudy
 from mitoscope.training.detect.results.tables import Results
@@ -18,11 +19,24 @@ MARKERS = "os^Dv"
 
 
 def read_validation_loss(study: DetectStudy) -> float:
-    """The lowest validation loss of each fold's log, the mean over the folds."""
+    """The lowest validation loss of each fold's log, the mean over the folds.
+
+    Raises:
+        DataError: A log is missing, or holds no validation.
+    """
     lowest = []
     for fold in study.members:
-        logs = (study.folder / name_fit(fold) / "log").rglob("metrics.csv")  # one for each start
-        lowest.append(pd.concat(map(pd.read_csv, logs))["val_loss"].min())
+        folder = study.folder / name_fit(fold) / "log"
+        logs = [pd.read_csv(path) for path in folder.rglob("metrics.csv")]  # one for each start
+        losses = pd.concat([log["val_loss"].dropna() for log in logs if "val_loss" in log] or [pd.Series(dtype=float)])
+        if losses.empty:
+            raise DataError(
+                f"{folder} holds no validation loss",
+                got=f"{len(logs)} files metrics.csv",
+                expected="the log that the fit wrote",
+                remedy="copy the whole folder of the study",
+            )
+        lowest.append(losses.min())
     return float(np.mean(lowest))
 
 
@@ -30,7 +44,7 @@ def plot_losses(studies: Mapping[str, Results], path: Path) -> bool:
     """Draw the validation loss over the share of the data, a line for each network.
 
     Args:
-        studies: As `mitoscope.training.detect.results.evaluate.evaluate_study` returns them, by name.
+        studies: As `mitoscope.training.detect.results.evaluate.compare_studies` has them, by name.
         path: The picture; deleted where it would show nothing.
 
     Returns:

@@ -61,7 +61,8 @@ def publish(
         runs; those of members that are not in it are of the weights as they were fitted.
 
     Raises:
-        DataError: A fold, a set of weights or the whole member is not the study's, a member changed when it was
+        DataError: The study learned from a share of the fields, a fold, a set of weights or the whole member is not its
+            own, a member changed when it was
             written, or the networks find nothing.
         WeightsError: The folder holds something else than a bundle.
     """
@@ -78,6 +79,13 @@ def publish(
             got=sorted(unknown),
             expected=f"any of {list(study.members)}",
             remedy="correct it",
+        )
+    if (share := study.record["config"].get("data_share", 1.0)) < 1:
+        raise DataError(
+            "a study of a share of the fields cannot be published",
+            got=f"data_share={share:g}",
+            expected="a study of all fields: the manifest names what a detector was trained on",
+            remedy="run train run again without that setting",
         )
     folds = [WHOLE] if whole else sorted(set(folds)) or list(study.members)
     check_state(study, state)

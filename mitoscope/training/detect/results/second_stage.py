@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 from scipy.special import logit
 
+from mitoscope.bundle.inputs import InputSpec
 from mitoscope.classify.classifier import Classifier
 from mitoscope.errors import DataError
 from mitoscope.files import write_json, write_text
@@ -42,8 +43,8 @@ def examine_second_stage(
     Args:
         study: A finished study of three folds or more.
         classifier: Its first member gives the features.
-        crops_px: Sides of the crops around a candidate, at the µm per pixel of the classifier, 128 px at most. Each is
-            resized to the classifier's input.
+        crops_px: Sides of the crops around a candidate, at the µm per pixel of the classifier, even and 128 px at most.
+            Each is resized to the classifier's input. Coarser fields are enlarged first.
         least: Probability of a candidate.
         out: The folder for the results.
 
@@ -51,10 +52,11 @@ def examine_second_stage(
         The table, in Markdown: the detector alone; for each size the features alone, and both.
 
     Raises:
-        DataError: ``least`` or a size is out of range, the study has too few folds, or two folds hold candidates of one
-            kind alone.
+        DataError: ``least`` or a size is out of range, or there are too few folds or candidates to fit to.
     """
     check_least(least)
+    for side_px in crops_px:
+        _check_side(side_px)
     if len(study.members) < LEAST_FOLDS:
         raise DataError(
             "a second stage needs more folds",
@@ -69,7 +71,8 @@ def examine_second_stage(
     regions = make_regions(study.data, found, label)
     right = np.concatenate([region.right for region in regions])
     first, fold = logit(np.concatenate(found.points)[:, 2]), np.repeat(found.fold, counts)
-    crops = cut_candidates(study.data, found)
+    _check_candidates(right, fold)
+    crops = cut_candidates(study.data, found, classifier.bundle.input)
     results = {"detector alone": summarise_state(regions)}
     for side_px in crops_px:
         features = embed(_look_at(classifier, side_px), crops)[0]
@@ -86,12 +89,12 @@ def examine_second_stage(
     return text
 
 
-def cut_candidates(data: FieldData, found: Found) -> np.ndarray:
-    """The tissue around each point, in the points' order: uint8 (P, 128, 128, 3), see `read_crop`."""
+def cut_candidates(data: FieldData, found: Found, spec: InputSpec) -> np.ndarray:
+    """The tissue around each point, in the points' order: uint8 (P, 128, 128, 3), at the µm per pixel of ``spec``."""
     size, crops = Mpp(data.mpp, data.mpp, "given"), []
     for row, points in zip(found.rows.tolist(), found.points, strict=True):
         field = Slide(Path(data.table["image_id"].iloc[row]), FieldSource(data.field(row)), size, ())
-        crops += [read_crop(field, x, y) for x, y, _ in points.tolist()]
+        crops += [read_crop(field, x, y, spec.mpp, spec.interpolation) for x, y, _ in points.tolist()]
     return np.stack(crops)
 
 
@@ -131,16 +134,33 @@ def _predict(
 
 def _look_at(classifier: Classifier, side_px: int) -> Classifier:
     """The first member, which sees a crop's middle of another size."""
-    if not 0 < side_px <= CROP_PX:
-        raise DataError(
-            "--crop-px cannot be used", got=side_px, expected=f"a number from 1 to {CROP_PX}", remedy="correct it"
-        )
     bundle = replace(
         classifier.bundle,
         members=classifier.bundle.members[:1],
         input=replace(classifier.bundle.input, crop_px=side_px),
     )
     return Classifier(bundle, classifier.members[:1], classifier.device, classifier.precision)
+
+
+def _check_side(side_px: int) -> None:
+    """Refuse a crop that cannot be cut."""
+    if side_px % 2 or not 2 <= side_px <= CROP_PX:
+        raise DataError(
+            "--crop-px cannot be used", got=side_px, expected=f"an even number from 2 to {CROP_PX}", remedy="correct it"
+        )
+
+
+def _check_candidates(right: np.ndarray, fold: np.ndarray) -> None:
+    """Refuse candidates of which some regression, fitted to all folds but two, would see one kind alone."""
+    for kind, word in ((right, "figures"), (~right, "other candidates")):
+        holding = np.unique(fold[kind])
+        if len(holding) < LEAST_FOLDS:
+            raise DataError(
+                "there are too few candidates for a second stage",
+                got=f"{word} in {len(holding)} folds",
+                expected=f"some in {LEAST_FOLDS} folds or more",
+                remedy="lower --least, or train longer",
+            )
 
 
 def _replace(found: Found, p: np.ndarray) -> Found:

@@ -10,7 +10,15 @@ import pytest
 from PIL import Image
 
 from mitoscope.images.slide import open_slide
-from mitoscope.scoring.report.zoom import LIBRARY, TILE_PX, count_tiles, cut_pyramid, describe_view, read_library
+from mitoscope.scoring.report.zoom import (
+    LIBRARY,
+    OVERLAP_PX,
+    TILE_PX,
+    count_tiles,
+    cut_pyramid,
+    describe_view,
+    read_library,
+)
 
 PUBLISHED = "14d587cd3ee7c4861f1a41077ce642029364a21029956ba635bd8fb1202cf9ad"  # npm's openseadragon 6.1.1
 
@@ -36,13 +44,19 @@ def test_each_level_is_half_of_the_next_and_shows_the_same(picture: Path) -> Non
     done: list[int] = []
     slide = open_slide(picture, 0.5)
     pyramid = cut_pyramid(slide, 0.5, done.append)
+    assert OVERLAP_PX == 1
     assert sum(done) == count_tiles(slide, 0.5) == 6
     assert [len(level) for level in pyramid.levels] == [1, 2, 6]
     for level, (width, height) in zip(pyramid.levels, ((325, 175), (650, 350), (1300, 700)), strict=True):
         across, canvas = -(-width // TILE_PX), Image.new("RGB", (width, height))
         for number, text in enumerate(level):
-            tile = Image.open(io.BytesIO(base64.b64decode(text)))
-            canvas.paste(tile, (TILE_PX * (number % across), TILE_PX * (number // across)))
+            tile, (row, column) = Image.open(io.BytesIO(base64.b64decode(text))), divmod(number, across)
+            left, top = (max(0, TILE_PX * place - OVERLAP_PX) for place in (column, row))
+            right, below = (
+                min(size, TILE_PX * (place + 1) + OVERLAP_PX) for size, place in ((width, column), (height, row))
+            )
+            assert tile.size == (right - left, below - top)  # each shows a pixel of its neighbours
+            canvas.paste(tile, (left, top))
         pixels = np.asarray(canvas)[..., 0].astype(float)
         np.testing.assert_allclose(pixels[[0, -1]].mean(axis=0), np.linspace(0, 255, width), atol=3)
 
