@@ -32,3 +32,11 @@ def test_the_order_of_the_points_does_not_matter(seed: int) -> None:
     kept = keep_distinct(first, 7)
     apart = np.linalg.norm(kept[:, None, :2] - kept[None, :, :2], axis=2) + 1e9 * np.eye(len(kept))
     assert apart.min() > 7
+
+
+def test_one_voter_is_the_case_of_several_that_is_computed_faster() -> None:
+    random = np.random.default_rng(0)
+    points = np.column_stack([random.random((400, 2)).round(2) * 100, random.random(400).round(1) + 0.1])  # with ties
+    alone, of_two = (merge_points(points, np.zeros(400, int), n_voters, 5) for n_voters in (1, 2))
+    assert 50 < len(alone) < 400
+    np.testing.assert_array_equal(alone, of_two * (1, 1, 2))  # the second voter found nothing
