@@ -6,6 +6,7 @@ all call `Classifier.predict_members`.
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +141,11 @@ class Classifier:
     def threshold(self) -> float:
         """A crop is atypical when its probability is at least this."""
         return self.bundle.threshold.value
+
+    def alone(self, number: int) -> "Classifier":
+        """The same classifier with one of its members."""
+        bundle = replace(self.bundle, members=(self.bundle.members[number],))
+        return Classifier(bundle, [self.members[number]], self.device, self.precision)
 
     def predict_members(self, crops: np.ndarray, *, repeatable: bool = False) -> np.ndarray:
         """Every member's probability for every crop, before calibration.

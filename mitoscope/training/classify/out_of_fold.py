@@ -1,6 +1,6 @@
 """Out-of-fold predictions: each training crop, predicted by the member that never saw its case."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -66,8 +66,5 @@ def predict_out_of_fold(classifier: Classifier, data: CropData, folds: Folds) ->
 
 def _predict_by_member(classifier: Classifier, number: int, crops: np.ndarray) -> np.ndarray:
     """P(atypical) by one member, before calibration: uint8 (N, 128, 128, 3) → float64 (N,)."""
-    member = classifier.members[number]
-    bundle = replace(classifier.bundle, members=(classifier.bundle.members[number],))
-    alone = Classifier(bundle, [member], classifier.device, classifier.precision)
-    p_atypical: np.ndarray = alone.predict_members(crops)[0]
+    p_atypical: np.ndarray = classifier.alone(number).predict_members(crops)[0]
     return p_atypical

@@ -32,6 +32,8 @@ function makeZoom(views, kinds, outlines = []) {
     return new DOMMatrix([across, 0, 0, down, from.x - across * view.origin[0], from.y - down * view.origin[1]]);
   }
 
+  // A place of level 0 → pixels of the view's finest level.
+  const toImage = (view, places) => places.map((place, axis) => (place - view.origin[axis]) / view.scale[axis]);
   const placeOf = (view, row, matrix) => matrix.transformPoint({ x: view.x[row], y: view.y[row] });
 
   const paths = outlines.map((outline) => {
@@ -97,7 +99,7 @@ function makeZoom(views, kinds, outlines = []) {
   function moveTo(x, y, wideUm, highUm, atOnce) {
     const view = views[number];
     const [wide, high] = [wideUm, highUm].map((size) => size / view.mpp);
-    const [left, top] = [x, y].map((place, axis) => (place - view.origin[axis]) / view.scale[axis]);
+    const [left, top] = toImage(view, [x, y]);
     const box = new OpenSeadragon.Rect(left - wide / 2, top - high / 2, wide, high);
     const move = () => viewer.viewport.fitBounds(viewer.viewport.imageToViewportRectangle(box), atOnce);
     if (viewer.isOpen()) move();
@@ -112,7 +114,7 @@ function makeZoom(views, kinds, outlines = []) {
     const seen = viewer.viewport.viewportToImageRectangle(viewer.viewport.getBounds(true));
     const middle = [seen.x + seen.width / 2, seen.y + seen.height / 2].map((at, axis) => view.origin[axis] + at * view.scale[axis]);
     const next = views[which];
-    const [x, y] = middle.map((place, axis) => (place - next.origin[axis]) / next.scale[axis]);
+    const [x, y] = toImage(next, middle);
     const isEnlarged = viewer.viewport.getZoom(true) > 1.001 * viewer.viewport.getHomeZoom();
     show(which);
     if (isEnlarged && x > 0 && y > 0 && x < next.width_px && y < next.height_px) moveTo(...middle, seen.width * view.mpp, seen.height * view.mpp, true);

@@ -20,6 +20,7 @@ from mitoscope.training.detect.results.losses import PICTURE, plot_losses, read_
 from mitoscope.training.detect.results.members import (
     MEMBER,
     DetectStudy,
+    count_fields,
     describe_bundle,
     list_trials,
     load_detector,
@@ -92,10 +93,11 @@ def evaluate_study(study: DetectStudy, states: Sequence[str]) -> tuple[Results, 
         As `summarise`, with ``states`` (the out-of-fold metrics of each set of weights) and ``study`` (its record); and
         the first set's regions with its calls.
     """
-    n_fields = sum(len(study.folds.folds[fold]) for fold in study.members)
     n_held_out = sum(map(len, study.folds.held_out.values()))
     compared: dict[str, Results] = {}
-    with progress(n_fields * len(states) + n_held_out * len(study.members), unit="fields", what="evaluating") as bar:
+    with progress(
+        count_fields(study) * len(states) + n_held_out * len(study.members), unit="fields", what="evaluating"
+    ) as bar:
         for state in states:
             found = predict_out_of_fold(study, study.members, state, bar.update)
             if state == states[0]:

@@ -40,15 +40,12 @@ def read_validation_loss(study: DetectStudy) -> float:
     return float(np.mean(lowest))
 
 
-def plot_losses(studies: Mapping[str, Results], path: Path) -> bool:
-    """Draw the validation loss over the share of the data, a line for each network.
+def plot_losses(studies: Mapping[str, Results], path: Path) -> None:
+    """Draw the validation loss over the share of the data, a line for each network, if one learned from two shares.
 
     Args:
         studies: As `mitoscope.training.detect.results.evaluate.compare_studies` has them, by name.
         path: The picture; deleted where it would show nothing.
-
-    Returns:
-        Whether there is a picture: some network learned from two shares or more.
     """
     lines: dict[str, list[tuple[float, float]]] = {}
     for results in studies.values():
@@ -57,7 +54,7 @@ def plot_losses(studies: Mapping[str, Results], path: Path) -> bool:
         lines.setdefault(config["architecture"], []).append(point)
     if not any(len({share for share, _ in line}) > 1 for line in lines.values()):
         path.unlink(missing_ok=True)
-        return False
+        return
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(3.5, 2.5), layout="constrained")
         axes = figure.subplots()
@@ -71,4 +68,3 @@ def plot_losses(studies: Mapping[str, Results], path: Path) -> bool:
         axes.minorticks_off()
         axes.legend(frameon=False)
         save_picture(figure, path)
-    return True

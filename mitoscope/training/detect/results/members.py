@@ -50,6 +50,11 @@ def list_trials(study: DetectStudy, *, tta: bool) -> list[str]:
     return [*states, *([AVERAGES] if several else []), *([TTA] if tta else [])]
 
 
+def count_fields(study: DetectStudy) -> int:
+    """How many fields the networks of the folds are not trained on, together."""
+    return sum(len(study.folds.folds[fold]) for fold in study.members)
+
+
 def check_state(study: DetectStudy, state: str) -> None:
     """Refuse a set of weights that the study does not have.
 

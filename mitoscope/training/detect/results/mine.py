@@ -16,15 +16,21 @@ from scipy.spatial import cKDTree
 from mitoscope.detect.detector import Detector
 from mitoscope.errors import one_line
 from mitoscope.files import write_text
-from mitoscope.images.slide import Mpp, Slide, open_slide
+from mitoscope.images.slide import open_slide
 from mitoscope.progress import progress
 from mitoscope.provenance import read_commit
 from mitoscope.scoring.detection.tables import HARD_NEGATIVE
 from mitoscope.scoring.report.detections import read_crop
 from mitoscope.scoring.report.page import encode_image, render
 from mitoscope.training.data.field_sources.layout import list_images
-from mitoscope.training.detect.results.members import MEMBER, DetectStudy, check_state, predict_out_of_fold
-from mitoscope.training.detect.results.regions import FieldSource, check_least
+from mitoscope.training.detect.results.members import (
+    MEMBER,
+    DetectStudy,
+    check_state,
+    count_fields,
+    predict_out_of_fold,
+)
+from mitoscope.training.detect.results.regions import check_least, open_field
 
 CLEAR_UM = 12.5  # from every label: the side of a box that is learned
 COLUMNS = ["image", "x_px", "y_px", "label", "domain", "case", "p_mitosis"]
@@ -76,14 +82,13 @@ def mine_study(study: DetectStudy, out: Path, least: float, state: str = MEMBER)
     check_least(least)
     check_state(study, state)
     data = study.data
-    n_fields = sum(len(study.folds.folds[fold]) for fold in study.members)
-    with progress(n_fields, unit="fields", what="mining") as bar:
+    with progress(count_fields(study), unit="fields", what="mining") as bar:
         found = predict_out_of_fold(study, study.members, state, bar.update, least)
-    size, candidates = Mpp(data.mpp, data.mpp, "given"), []
+    candidates = []
     labels = data.points_of(found.rows)
     for row, points in zip(found.rows.tolist(), found.points, strict=True):
         field = data.table.iloc[row]
-        slide = Slide(Path(field["image_id"]), FieldSource(data.field(row)), size, ())
+        slide = open_field(data, row)
         own = labels.loc[labels["row"] == row, ["x_px", "y_px"]].to_numpy(np.float64)
         scale = data.mpp / float(field["read_mpp"])
         known = {name: field[name] if isinstance(field[name], str) else None for name in ("domain", "case")}

@@ -28,6 +28,7 @@ from mitoscope.training.detect.results.members import (
     MEMBER,
     DetectStudy,
     check_state,
+    count_fields,
     describe_bundle,
     load_detector,
     predict_out_of_fold,
@@ -62,8 +63,7 @@ def publish(
 
     Raises:
         DataError: The study learned from a share of the fields, a fold, a set of weights or the whole member is not its
-            own, a member changed when it was
-            written, or the networks find nothing.
+            own, a member changed when it was written, or the networks find nothing.
         WeightsError: The folder holds something else than a bundle.
     """
     if whole and (folds or not study.has_whole):
@@ -93,8 +93,8 @@ def publish(
     states = [read_state(study, fold, state) for fold in folds]
     # A member that all folds trained is looked at on the first fold's fields.
     shown = {fold: study.folds.folds[0 if fold == WHOLE else fold] for fold in folds}
-    n_steps = sum(len(study.folds.folds[fold]) for fold in study.members)
-    n_steps += (1 + whole) * sum(map(len, shown.values())) + len(folds) * sum(map(len, study.folds.held_out.values()))
+    n_steps = count_fields(study) + (1 + whole) * sum(map(len, shown.values()))
+    n_steps += len(folds) * sum(map(len, study.folds.held_out.values()))
     looked_at = choose_fields(study.data.rows_of([name for fold in study.members for name in study.folds.folds[fold]]))
     n_steps += (1 + len(PRECISIONS)) * len(looked_at)
     # An older bundle is replaced only by one that passed its trial.

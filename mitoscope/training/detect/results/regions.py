@@ -33,6 +33,13 @@ class FieldSource:
         return Image.fromarray(np.ascontiguousarray(self._pixels))
 
 
+def open_field(data: FieldData, row: int) -> Slide:
+    """A prepared field as a slide of its own, named by its image id."""
+    return Slide(
+        Path(data.table["image_id"].iloc[row]), FieldSource(data.field(row)), Mpp(data.mpp, data.mpp, "given"), ()
+    )
+
+
 @dataclass(frozen=True, eq=False)
 class Found:
     """What was found in some fields, each by one detector.
@@ -71,10 +78,9 @@ def find_points(
         update: Called with 1 after each field.
         floor: The least probability of a point.
     """
-    points, size = [], Mpp(data.mpp, data.mpp, "given")
-    for row in rows:
-        field = Slide(Path(data.table["image_id"].iloc[row]), FieldSource(data.field(int(row))), size, ())
-        points.append(detector.detect(field, floor=floor))
+    points = []
+    for row in rows.tolist():
+        points.append(detector.detect(open_field(data, row), floor=floor))
         update(1)
     return Found(rows, np.full(len(rows), fold), points)
 

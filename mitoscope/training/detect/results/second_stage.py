@@ -18,15 +18,14 @@ from mitoscope.classify.classifier import Classifier
 from mitoscope.errors import DataError
 from mitoscope.files import write_json, write_text
 from mitoscope.images import CROP_PX
-from mitoscope.images.slide import Mpp, Slide
 from mitoscope.progress import progress
 from mitoscope.provenance import describe_command
 from mitoscope.scoring.report.detections import read_crop
 from mitoscope.training.classify.features import embed
 from mitoscope.training.data.fields import FieldData
 from mitoscope.training.detect.results.evaluate import summarise_state
-from mitoscope.training.detect.results.members import MEMBER, DetectStudy, predict_out_of_fold
-from mitoscope.training.detect.results.regions import FieldSource, Found, check_least, make_regions
+from mitoscope.training.detect.results.members import MEMBER, DetectStudy, count_fields, predict_out_of_fold
+from mitoscope.training.detect.results.regions import Found, check_least, make_regions, open_field
 from mitoscope.training.detect.results.tables import render_states
 from mitoscope.training.foundation.probe.heads import UNI, ProbeSettings, fit_head
 
@@ -64,8 +63,7 @@ def examine_second_stage(
             expected=f"{LEAST_FOLDS} or more",
             remedy="run train run again with more --members: it fits only what is missing",
         )
-    n_fields = sum(len(study.folds.folds[fold]) for fold in study.members)
-    with progress(n_fields, unit="fields", what="detecting") as bar:
+    with progress(count_fields(study), unit="fields", what="detecting") as bar:
         found = predict_out_of_fold(study, study.members, MEMBER, bar.update, least)
     label, counts = study.record["config"]["classes"][-1], [len(points) for points in found.points]
     regions = make_regions(study.data, found, label)
@@ -91,9 +89,9 @@ def examine_second_stage(
 
 def cut_candidates(data: FieldData, found: Found, spec: InputSpec) -> np.ndarray:
     """The tissue around each point, in the points' order: uint8 (P, 128, 128, 3), at the µm per pixel of ``spec``."""
-    size, crops = Mpp(data.mpp, data.mpp, "given"), []
+    crops = []
     for row, points in zip(found.rows.tolist(), found.points, strict=True):
-        field = Slide(Path(data.table["image_id"].iloc[row]), FieldSource(data.field(row)), size, ())
+        field = open_field(data, row)
         crops += [read_crop(field, x, y, spec.mpp, spec.interpolation) for x, y, _ in points.tolist()]
     return np.stack(crops)
 
@@ -134,12 +132,9 @@ def _predict(
 
 def _look_at(classifier: Classifier, side_px: int) -> Classifier:
     """The first member, which sees a crop's middle of another size."""
-    bundle = replace(
-        classifier.bundle,
-        members=classifier.bundle.members[:1],
-        input=replace(classifier.bundle.input, crop_px=side_px),
-    )
-    return Classifier(bundle, classifier.members[:1], classifier.device, classifier.precision)
+    first = classifier.alone(0)
+    bundle = replace(first.bundle, input=replace(first.bundle.input, crop_px=side_px))
+    return Classifier(bundle, first.members, first.device, first.precision)
 
 
 def _check_side(side_px: int) -> None:
