@@ -23,7 +23,7 @@ PLAUSIBLE_MPP = (0.05, 5.0)  # tags of other values, such as 72 dpi, describe a 
 ASSUMED_MPP = 0.25  # a scanner's 40×; those of the challenge have 0.23 to 0.25
 SAME_SCALE = 0.01  # pixels whose size differs by less are not resampled
 LARGEST_SCALE = 8.0  # between the file's pixels and those that are asked for: more would fill the memory
-CACHE_BYTES = 256 << 20  # of decoded blocks
+CACHE_BYTES = 96 << 20  # of decoded blocks: those of a tile of the detector in a TIFF of strips, 7,000 px wide
 REACH_PX = 2  # of a bicubic filter, in pixels of the coarser grid
 READERS: dict[str, Callable[[Path], Source]] = {
     ".tif": TiffSource,
@@ -186,13 +186,17 @@ def open_slide(path: str | Path, mpp: float | None = None, *, may_assume: bool =
         may_assume: Without both, `ASSUMED_MPP` is assumed and a note says so; otherwise that is an error.
 
     Raises:
-        InputError: The file is empty, damaged, of another format, or has other pixels; `mpp` is out of range, or
-            missing.
+        InputError: The file is missing, empty, damaged, of another format, or has other pixels; `mpp` is out of range,
+            or missing.
     """
     path = Path(path)
     if mpp is not None and not PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]:
         expected = f"{PLAUSIBLE_MPP[0]} to {PLAUSIBLE_MPP[1]} µm per px, such as 0.25"
         raise InputError("--mpp cannot be used", got=f"{mpp:g}", expected=expected, remedy="correct it")
+    if not path.is_file():
+        got = "a folder" if path.is_dir() else "no such file"
+        what = f"{_name(path)} cannot be read as an image of tissue"
+        raise InputError(what, got=got, expected="a file", remedy="correct the path")
     try:
         source = _find_reader(path)(path)
     except (MemoryError, InputError):

@@ -62,6 +62,21 @@ def test_the_counts_the_slide_and_the_cards(page: Page) -> None:
     expect(page.locator("#zoom-scale")).to_have_text(close)  # another image of the same place
 
 
+@pytest.fixture
+def coarse_overview(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The overview is coarser than the hotspot's view, as on a real slide."""
+    monkeypatch.setattr("mitoscope.slide.overview.SIDE_PX", 300)
+
+
+@pytest.mark.usefixtures("coarse_overview")
+def test_a_card_leads_to_the_sharpest_image_of_its_place(page: Page) -> None:
+    view = page.locator("#zoom-view")
+    expect(view.locator("option:checked")).to_have_text("Whole slide")
+    page.locator("#cards button").first.click()
+    page.locator("#detail-find").click()
+    expect(view.locator("option:checked")).to_have_text("Hotspot")
+
+
 COUNT_YELLOW = """() => {
   const marks = document.querySelector(".marks");
   const copy = new OffscreenCanvas(marks.width, marks.height).getContext("2d", { willReadFrequently: true });

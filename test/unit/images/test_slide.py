@@ -210,7 +210,7 @@ FAULTS: dict[str, tuple[str, Callable[[Path, np.ndarray], object], str]] = {
     "text": ("r.tif", lambda p, a: p.write_text("hello" * 9), "begins with"),
     "empty": ("r.png", lambda p, a: p.write_bytes(b""), "a file of zero bytes"),
     "folder": ("r.tif", lambda p, a: p.mkdir(), "a folder"),
-    "missing": ("r.tif", lambda p, a: None, "No such file"),
+    "missing": ("r.tif", lambda p, a: None, "got no such file"),
     "another type": ("r.svg", lambda p, a: p.write_text("<svg/>"), "a file of type '.svg', expected one of .tif"),
     "16-bit MHA": ("r.mha", lambda p, a: write_mha(p, a.astype(np.uint16)), "MET_USHORT"),
     "volume": ("r.mha", lambda p, a: write_mha(p, np.stack([a[..., 0]] * 3), is_vector=False), "one image"),
