@@ -15,7 +15,6 @@ from mitoscope.networks.layers import Runtime, empty_weights
 from mitoscope.networks.rtmdet import NARROW, SIZES, STRIDES, RTMDet, merge_norms
 
 DetectorNetwork = RTMDet | fcos.FCOS
-SIZE_PREFIXES = {f"{name}_": size for name, size in SIZES.items()}  # of an architecture's name, before its backbone
 BACKBONE = "backbone."
 BESIDE = ("mask_token",)  # what published files hold beside a network: DINOv2's, for its training alone
 RUNTIMES = (efficientvit.find_runtime, efficientnet.find_runtime)  # families that inference runs without timm
@@ -95,12 +94,11 @@ def pool_class_and_mean(tokens: Tensor, n_prefix: int) -> Tensor:
 
 
 def build_detector(architecture: str, n_classes: int, *, pretrained: bool = False) -> DetectorNetwork:
-    """Build a detector: RTMDet; its neck and head on another backbone; or FCOS.
+    """Build a detector: RTMDet; its neck and head, a third narrower than RTMDet-tiny's, on another backbone; or FCOS.
 
     Args:
-        architecture: One of `mitoscope.networks.rtmdet.SIZES`; else the timm name of a convolutional network. With
-            ``rtmdet_tiny_`` (or another size) before it, neck and head are those of that size, with nothing before it
-            a third narrower than RTMDet-tiny's; with ``fcos_`` they are FCOS's.
+        architecture: One of `mitoscope.networks.rtmdet.SIZES`; else the timm name of a convolutional network, for
+            FCOS with ``fcos_`` before it.
         n_classes: Classes.
         pretrained: Ask timm for the backbone's ImageNet weights, from its model hub. Training only.
 
@@ -132,20 +130,14 @@ def build_detector(architecture: str, n_classes: int, *, pretrained: bool = Fals
 
 def name_backbone(architecture: str) -> str:
     """timm's name of a detector's backbone."""
-    return architecture.removeprefix(_find_prefix(architecture))
-
-
-def _find_prefix(architecture: str) -> str:
-    """What stands before the name of a detector's backbone, and says which neck and head it has."""
-    return next((prefix for prefix in (fcos.PREFIX, *SIZE_PREFIXES) if architecture.startswith(prefix)), "")
+    return architecture.removeprefix(fcos.PREFIX)
 
 
 def _assemble(architecture: str, backbone: nn.Module, n_classes: int) -> DetectorNetwork:
     """Neck and head on a backbone that is not RTMDet's own."""
-    prefix = _find_prefix(architecture)
-    if prefix == fcos.PREFIX:
+    if architecture.startswith(fcos.PREFIX):
         return fcos.FCOS(backbone, n_classes)
-    return RTMDet(SIZE_PREFIXES.get(prefix, NARROW), n_classes, backbone, widened=bool(prefix))
+    return RTMDet(NARROW, n_classes, backbone)
 
 
 def _fixed_size(architecture: str, size_px: int) -> dict[str, Any]:

@@ -33,11 +33,6 @@ class Size:
     width: float
     depth: float
 
-    @property
-    def channels(self) -> list[int]:
-        """Of the stem and the four stages of the backbone."""
-        return [int(channels * self.width) for channels in (64, 128, 256, 512, 1024)]
-
 
 NARROW = Size(0.25, 0.167)  # of neck and head on another backbone
 SIZES = {"rtmdet_tiny": Size(0.375, 0.167), "rtmdet_s": Size(0.5, 0.33), "rtmdet_m": Size(0.75, 0.67)}
@@ -130,7 +125,7 @@ class CSPNeXt(nn.Module):
 
     def __init__(self, size: Size) -> None:
         super().__init__()
-        widths = size.channels
+        widths = [int(channels * size.width) for channels in (64, 128, 256, 512, 1024)]
         self.channels = widths[2:]
         half = widths[0] // 2
         self.stem = nn.Sequential(ConvBlock(3, half, 3, 2), ConvBlock(half, half, 3), ConvBlock(half, widths[0], 3))
@@ -227,8 +222,7 @@ class RTMDet(nn.Module):
         size: One of `SIZES`.
         n_classes: Classes.
         backbone: Instead of `CSPNeXt`: a module with ``channels``, those of its grids at strides 8, 16 and 32, which it
-            returns. The head is that of the size.
-        widened: Bring that backbone's grids to the channels that the size's own backbone has, before the neck.
+            returns. Neck and head are those of the size.
 
     Returns of `forward`:
         For each of the strides 8, 16 and 32: logits (N, n_classes, h, w), and the distances in pixels from the cell's
@@ -237,24 +231,16 @@ class RTMDet(nn.Module):
 
     class_layers: ClassVar[str] = "bbox_head.rtm_cls."
 
-    def __init__(
-        self, size: Size, n_classes: int, backbone: nn.Module | None = None, *, widened: bool = False
-    ) -> None:
+    def __init__(self, size: Size, n_classes: int, backbone: nn.Module | None = None) -> None:
         super().__init__()
         self.backbone = CSPNeXt(size) if backbone is None else backbone
         channels: list[int] = self.backbone.channels  # type: ignore[assignment]
-        if widened:
-            own, channels = channels, size.channels[2:]
-            self.laterals = nn.ModuleList(ConvBlock(c_in, c, 1) for c_in, c in zip(own, channels, strict=True))
         c_neck = int(256 * size.width)
         self.neck = PAFPN(channels, c_neck, max(round(3 * size.depth), 1))
         self.bbox_head = SepBNHead(c_neck, n_classes)
 
     def forward(self, x: Tensor) -> tuple[list[Tensor], list[Tensor]]:
-        grids = self.backbone(x)
-        if hasattr(self, "laterals"):
-            grids = [conv(grid) for conv, grid in zip(self.laterals, grids, strict=True)]
-        out: tuple[list[Tensor], list[Tensor]] = self.bbox_head(self.neck(grids))
+        out: tuple[list[Tensor], list[Tensor]] = self.bbox_head(self.neck(self.backbone(x)))
         return out
 
 

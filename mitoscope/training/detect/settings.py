@@ -121,7 +121,7 @@ PRESETS: dict[str, DetectConfig] = {
             tile_px=1344,
             augment=replace(AUGMENT, stain_scale=0.3, stain_shift=0.045),
             patches_per_epoch=800,
-            more_ema_decays=(0.995, 0.9975),
+            more_ema_decays=(0.96, 0.98),  # the start of 1,200 steps holds slower ones at one value
         ),
         architecture="tf_efficientnet_lite0",
         pretrained=True,
