@@ -223,7 +223,7 @@ class Detector:
         if shown:
             candidates = self._find_candidates([tiles[k] for k in shown], [pixels[k] for k in shown], floor)
             for voter, number, points in candidates:
-                kept = keep_distinct(points, radius)
+                kept = _keep_core(keep_distinct(points, radius), tiles[shown[number]])
                 found[shown[number]].append(np.column_stack([np.full(len(kept), voter), kept]))
         return [np.concatenate(each) for each in found]
 
@@ -249,7 +249,7 @@ class Detector:
     def _find_candidates(
         self, tiles: Sequence[Tile], pixels: Sequence[np.ndarray], floor: float
     ) -> Iterator[tuple[int, int, np.ndarray]]:
-        """Every voter's points in every tile's core: the numbers of both, float64 (N, 3) in pixels of the networks."""
+        """Every voter's points in every tile: the numbers of both, float64 (N, 3) in pixels of the networks."""
         try:
             images = torch.as_tensor(np.stack(pixels)).to(self.device).permute(0, 3, 1, 2).float() / 255
             images = normalise(images, self.bundle.input).to(DTYPES[self.precision])
@@ -263,7 +263,7 @@ class Detector:
                     places = turn_points_back(centres[number][chosen].double(), view, pixels[0].shape[:2])
                     points = torch.cat([places, p[number][chosen, None]], dim=1).cpu().numpy()
                     points[:, :2] += tile.x.start, tile.y.start
-                    yield voter, number, _keep_core(points, tile)
+                    yield voter, number, points
         except torch.OutOfMemoryError as error:
             raise out_of_memory(self.device, error, f"{len(tiles)} tiles of {self.bundle.input.size_px} px") from error
 

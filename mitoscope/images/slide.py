@@ -23,7 +23,8 @@ PLAUSIBLE_MPP = (0.05, 5.0)  # tags of other values, such as 72 dpi, describe a 
 ASSUMED_MPP = 0.25  # a scanner's 40×; those of the challenge have 0.23 to 0.25
 SAME_SCALE = 0.01  # pixels whose size differs by less are not resampled
 LARGEST_SCALE = 8.0  # between the file's pixels and those that are asked for: more would fill the memory
-CACHE_BYTES = 96 << 20  # of decoded blocks: those of a tile of the detector in a TIFF of strips, 7,000 px wide
+CACHE_BYTES = 96 << 20  # of decoded blocks
+STRIPS_BYTES = 256 << 20  # of blocks as wide as the image: all boxes of a row need the same ones
 REACH_PX = 2  # of a bicubic filter, in pixels of the coarser grid
 READERS: dict[str, Callable[[Path], Source]] = {
     ".tif": TiffSource,
@@ -169,7 +170,8 @@ class Slide:
             except Exception as error:  # on a damaged file Pillow raises OSError, SyntaxError, TypeError and others
                 raise _fault(self.path, error) from error
         self._blocks[column, row] = block
-        n_kept = max(1, CACHE_BYTES // (4 * prod(self._source.block_px)))  # Pillow needs 4 bytes a pixel
+        most_bytes = STRIPS_BYTES if self.block_px[0] >= self.width_px else CACHE_BYTES
+        n_kept = max(1, most_bytes // (4 * prod(self.block_px)))  # Pillow needs 4 bytes a pixel
         while len(self._blocks) > n_kept:
             self._blocks.popitem(last=False)
         return block

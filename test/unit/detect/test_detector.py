@@ -54,6 +54,31 @@ def test_a_figure_is_found_once_and_only_once_wherever_the_grid_lies(
         assert far.min(axis=1).max() == pytest.approx(jitter_px)
 
 
+class AsBlue(torch.nn.Module):
+    """Fires at each pixel without red and with full green; surer, the more blue it has."""
+
+    def forward(self, images: torch.Tensor) -> tuple[list, list]:
+        grids = [(images.shape[2] // stride, images.shape[3] // stride) for stride in STRIDES]
+        logits, distances = ([torch.full((1, n, *grid), value) for grid in grids] for n, value in ((1, -9.0), (4, 0.0)))
+        for y, x in ((images[0, 0] == 0) & (images[0, 1] == 1)).nonzero().tolist():
+            row, column = y // STRIDES[0], x // STRIDES[0]
+            logits[0][0, 0, row, column] = 4 * images[0, 2, y, x]
+            distances[0][0, 2:, row, column] = 2 * torch.tensor([x + 0.5, y + 0.5]) - 2 * STRIDES[0] * torch.tensor(
+                [column, row]
+            )
+        return logits, distances
+
+
+def test_a_figure_beyond_a_tiles_core_hides_its_neighbour_there(make_slide: Callable, make_detector: Callable) -> None:
+    pixels = np.full((200, 900, 3), 180, np.uint8)
+    for x, blue in ((500, 60), (522, 120), (544, 180)):  # 5.5 µm apart: the last one hides the second, not the first
+        pixels[100, x] = (0, 255, blue)
+    detector = make_detector(AsBlue())
+    for left in range(0, 128, 4):
+        found = detector.detect(make_slide(pixels[:, left : left + 700]))
+        assert sort(found + (left, 0, 0)) == [(500.5, 100.5), (544.5, 100.5)], left
+
+
 class Centroid(torch.nn.Module):
     """Fires at the centre of all dark pixels of a tile."""
 
