@@ -1,10 +1,12 @@
 """Describe the code, files and machine behind a result, without paths of this machine."""
 
+import hashlib
 import os
 import platform
 import subprocess
 import sys
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,6 @@ from typing import Any
 from mitoscope.files import hash_file
 
 PACKAGE = Path(__file__).resolve().parent
-CHANGES = "+changes"  # after the commit, where files differ from it
 LIBRARIES = ("numpy", "pandas", "scipy", "scikit-learn", "grand-challenge-metrics", "matplotlib")
 
 
@@ -22,7 +23,7 @@ def read_commit() -> str:
     if revision.is_file():
         return revision.read_text(encoding="utf-8").strip()
     if (PACKAGE.parent / ".git").exists():
-        command = ["git", "describe", "--always", "--abbrev=40", f"--dirty={CHANGES}", "--exclude=*"]
+        command = ["git", "describe", "--always", "--abbrev=40", "--dirty=+changes", "--exclude=*"]
         with suppress(OSError, subprocess.CalledProcessError):
             answer = subprocess.run(command, cwd=PACKAGE.parent, capture_output=True, text=True, check=True)
             return answer.stdout.strip()
@@ -30,6 +31,15 @@ def read_commit() -> str:
         return f"mitoscope {version('mitoscope')}"
     except PackageNotFoundError:  # files that were copied
         return "unknown"
+
+
+@cache
+def hash_code() -> str:
+    """SHA-256 of this package's files, the same wherever they are installed: what unfinished work depends on."""
+    digest = hashlib.sha256()
+    for path in sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
+        digest.update(f"{path.relative_to(PACKAGE).as_posix()} {hash_file(path)}\n".encode())
+    return digest.hexdigest()
 
 
 def describe_machine() -> dict[str, Any]:

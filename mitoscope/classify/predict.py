@@ -23,7 +23,7 @@ from mitoscope.files import hash_file
 from mitoscope.images.crops import count_greyscale
 from mitoscope.memory import keep_freed_memory
 from mitoscope.progress import progress
-from mitoscope.provenance import describe_machine, read_commit
+from mitoscope.provenance import describe_machine, hash_code, read_commit
 
 
 def predict(
@@ -141,6 +141,7 @@ def _mark(listing: Listing, classifier: Classifier, shard: tuple[int, int]) -> d
         "precision": classifier.precision,
         "decimals": DECIMALS,
         "commit": read_commit(),
+        "code_sha256": hash_code(),
         "versions": {"python": sys.version.split()[0], **{name: version(name) for name in ("torch", "timm", "numpy")}},
         "machines": [describe_machine()],
     }

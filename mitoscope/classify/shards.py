@@ -13,7 +13,6 @@ from typing import Any
 from mitoscope.classify.tables import RECORD_FORMAT, read_record, record_of
 from mitoscope.errors import DataError
 from mitoscope.files import check_file, hash_file, write_json
-from mitoscope.provenance import CHANGES
 
 UNREADABLE_CODE = 3  # the exit code when files could not be read; 1 is any other fault, 2 a wrong command line
 
@@ -89,16 +88,17 @@ def _held(folder: Path) -> Iterator[bool]:
 def is_finished(out: Path, mark: dict[str, Any], newest_s: float) -> bool:
     """Whether out holds what `Draft.keep` wrote under this very mark, later than the newest of the crops' files.
 
-    What was made by code that no commit names is never finished.
+    Another commit with the same code is no difference.
     """
     path = record_of(out)
-    if not (out.is_file() and path.is_file()) or path.stat().st_mtime <= newest_s or mark["commit"].endswith(CHANGES):
+    if not (out.is_file() and path.is_file()) or path.stat().st_mtime <= newest_s:
         return False
     try:
         record = read_record(path)
     except DataError:
         return False
-    return all(record.get(key) == value for key, value in mark.items()) and record["csv_sha256"] == hash_file(out)
+    is_same = all(record.get(key) == value for key, value in mark.items() if key != "commit")
+    return is_same and record["csv_sha256"] == hash_file(out)
 
 
 def check_shard(out: Path, mark: dict[str, Any]) -> None:

@@ -20,8 +20,17 @@ from mitoscope.detect.detector import Detector
 from mitoscope.errors import DataError, InputError
 from mitoscope.files import hash_file, read_object, write_json, write_text, written_folder
 from mitoscope.images.slide import Slide, open_slide
-from mitoscope.provenance import CHANGES, describe_machine, read_commit
-from mitoscope.slide.counts import Thresholds, count, find_in_hotspot, list_warnings, measure_sensitivity
+from mitoscope.provenance import describe_machine, hash_code, read_commit
+from mitoscope.slide.counts import (
+    ATYPICAL,
+    NORMAL,
+    Thresholds,
+    count,
+    find_in_hotspot,
+    find_kinds,
+    list_warnings,
+    measure_sensitivity,
+)
 from mitoscope.slide.export.dicom import find_level_0, write_annotations
 from mitoscope.slide.export.qupath import encode_slide, write_geojson
 from mitoscope.slide.figures import Figures, classify
@@ -30,7 +39,12 @@ from mitoscope.slide.overview import read_overview
 from mitoscope.slide.region import read_region
 from mitoscope.slide.report.page import render_slide
 from mitoscope.slide.scan import Scan, scan
-from mitoscope.slide.suitability import describe_density, list_density_warnings, list_scale_warnings
+from mitoscope.slide.suitability import (
+    describe_density,
+    list_density_warnings,
+    list_overview_warnings,
+    list_scale_warnings,
+)
 from mitoscope.slide.tissue import Tissue, find_tissue
 
 SUMMARY, DETECTIONS, PAGE = "summary.json", "detections.csv", "report.html"
@@ -86,13 +100,12 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
     if (finished := _read_finished(out, mark)) is not None:
         shutil.rmtree(work, ignore_errors=True)
         return finished | {"was_finished": True}
-    if mark["commit"].endswith(CHANGES):  # by code that no commit names
-        shutil.rmtree(work, ignore_errors=True)
     overview = read_overview(slide)
     tissue = find_tissue(slide, overview) if settings.region is None else read_region(settings.region, slide)
     tissue_s = round(time.perf_counter() - started, 2)
     measured = detector.measure(slide, tissue.mask, tissue.mpp)
     notes += list_density_warnings(measured)
+    notes += list_overview_warnings(overview, tissue)
     density = describe_density(measured)
     seen = mark | {"optical_density": density}  # other windows were unreadable: tiles must be looked at again
     with Journal(work / "tiles.jsonl", seen) as tiles, Journal(work / "figures.jsonl", mark) as crops:
@@ -105,6 +118,8 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
         "optical_density": density,
         "detector": _describe_bundle(detector.bundle),
         "classifier": _describe_bundle(classifier.bundle),
+        "overview_unread_mm2": overview.damaged_mm2,
+        "commit": read_commit(),
         "mark": mark,
         "run": {"machine": describe_machine(), "device": detector.device.type, "tissue_s": tissue_s},
     }
@@ -113,11 +128,11 @@ def analyse(path: Path, out: Path, detector: Detector, classifier: Classifier, s
         write_geojson(new, encode_slide(slide, figures, tissue, summary["counts"], thresholds))
         if header is not None:
             names = {name: summary[name]["name"] for name in ("detector", "classifier")}
-            write_annotations(new, header, figures, thresholds, names, mark["commit"])
+            write_annotations(new, header, figures, thresholds, names, summary["commit"])
         write_text(new / PAGE, render_slide(slide, tissue, overview, figures, summary))
         summary["run"] |= _measure_run(scanned, figures, time.perf_counter() - started)
         write_json(new / SUMMARY, summary)
-    if _is_whole(summary) or mark["commit"].endswith(CHANGES):
+    if _is_whole(summary):
         shutil.rmtree(work, ignore_errors=True)
     return summary | {"was_finished": False}
 
@@ -164,24 +179,25 @@ def _make_mark(slide: Slide, detector: Detector, classifier: Classifier, setting
         "detector_sha256": hash_file(detector.bundle.folder / MANIFEST),
         "classifier_sha256": hash_file(classifier.bundle.folder / MANIFEST),
         "precision": [detector.device.type, detector.precision, classifier.precision],
-        "commit": read_commit(),
+        "code_sha256": hash_code(),
     }
 
 
 def _read_finished(out: Path, mark: Mapping[str, Any]) -> dict[str, Any] | None:
     """The summary of a finished slide with the same mark; None if there is none, or if not all of it could be read."""
-    if mark["commit"].endswith(CHANGES) or not (out / SUMMARY).is_file():
+    if not all((out / name).is_file() for name in (SUMMARY, DETECTIONS, PAGE)):
         return None
     try:
-        summary = read_object(out / SUMMARY, "delete it", ("mark", "counts", "tiles"))
+        summary = read_object(out / SUMMARY, "delete it", ("mark", "counts", "tiles", "overview_unread_mm2"))
     except DataError:
         return None
     return summary if summary["mark"] == mark and _is_whole(summary) else None
 
 
 def _is_whole(summary: Mapping[str, Any]) -> bool:
-    """Whether every tile and the crop of every mitotic figure could be read."""
-    return not summary["tiles"]["n_unread"] and not summary["counts"]["atypical"]["n_unclassified"]
+    """Whether every tile, the crop of every mitotic figure and the overview could be read."""
+    unclassified = summary["counts"]["atypical"]["n_unclassified"]
+    return not (summary["tiles"]["n_unread"] or unclassified or summary["overview_unread_mm2"])
 
 
 def _summarise(
@@ -195,8 +211,8 @@ def _summarise(
 ) -> dict[str, Any]:
     """What was found, for summary.json."""
     unread_mm2 = [fault.tissue_mm2 for fault in scanned.faults]
-    read_mm2 = tissue.area_mm2 - sum(unread_mm2)
-    counts = count(figures, tissue, thresholds, read_mm2)
+    read = tissue.without([fault.measure_box_um(slide.mpp) for fault in scanned.faults]) if scanned.faults else tissue
+    counts = count(figures, tissue, thresholds, read)
     warnings = [*slide.notes, *notes, *list_warnings(counts, figures, thresholds, unread_mm2)]
     return {
         "format": FORMAT,
@@ -213,7 +229,7 @@ def _summarise(
         "thresholds": asdict(thresholds),
         "floor": settings.floor,
         "counts": counts,
-        "sensitivity": measure_sensitivity(figures, tissue, thresholds, read_mm2, settings.floor),
+        "sensitivity": measure_sensitivity(figures, tissue, thresholds, read, settings.floor),
         "n_points": len(figures.points),
         "tiles": {
             "n_with_tissue": scanned.n_tiles,
@@ -248,10 +264,11 @@ def _encode_csv(slide: Slide, figures: Figures, thresholds: Thresholds, hotspot:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(COLUMNS)
+    kinds = find_kinds(figures, thresholds).tolist()
     for number, (x, y, p) in enumerate(figures.points.tolist()):
         p_atypical, members = figures.p_atypical[number], figures.members[:, number]
         is_known = not np.isnan(p_atypical)
-        kind = CLASS_NAMES[int(p_atypical >= thresholds.atypical)] if is_known and p >= thresholds.mitosis else ""
+        kind = CLASS_NAMES[kinds[number]] if kinds[number] in (NORMAL, ATYPICAL) else ""
         writer.writerow([
             slide.path.name, f"{x * slide.mpp.x:.3f}", f"{y * slide.mpp.y:.3f}", f"{x:.2f}", f"{y:.2f}", f"{p:.6f}",
             f"{p_atypical:.6f}" if is_known else "", kind, f"{np.ptp(members):.6f}" if is_known else "",

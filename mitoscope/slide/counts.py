@@ -14,6 +14,7 @@ from mitoscope.slide.tissue import Tissue
 FEW_FIGURES = 10  # with fewer, a share says next to nothing
 STEP = 0.1  # of the thresholds in the table of sensitivity
 WHOLE_SHARE = 0.9  # of a hotspot that should be tissue
+NORMAL, ATYPICAL, UNCLASSIFIED, BELOW = range(4)  # kinds of points: three of mitotic figures, and no mitotic figure
 
 
 @dataclass(frozen=True)
@@ -24,21 +25,29 @@ class Thresholds:
     atypical: float
 
 
-def count(figures: Figures, tissue: Tissue, thresholds: Thresholds, read_mm2: float) -> dict[str, Any]:
+def find_kinds(figures: Figures, thresholds: Thresholds) -> np.ndarray:
+    """What each point is: int (N,), `NORMAL`, `ATYPICAL`, `UNCLASSIFIED` (its pixels are damaged) or `BELOW`."""
+    is_atypical = figures.p_atypical >= thresholds.atypical  # a NaN is not
+    classified = np.where(np.isnan(figures.p_atypical), UNCLASSIFIED, np.where(is_atypical, ATYPICAL, NORMAL))
+    return np.where(figures.points[:, 2] >= thresholds.mitosis, classified, BELOW)
+
+
+def count(figures: Figures, tissue: Tissue, thresholds: Thresholds, read: Tissue) -> dict[str, Any]:
     """Count at two thresholds.
 
     Args:
         figures: The points.
         tissue: The tissue.
         thresholds: The thresholds.
-        read_mm2: Tissue that could be read.
+        read: The part of the tissue that could be read.
 
     Returns:
         ``n_mitotic_figures``, ``tissue_mm2``, ``read_mm2``, ``per_mm2`` (of the tissue that could be read),
         ``atypical`` (see `describe_share`), and ``hotspot`` and ``hotspot_circle``: None without figures, else the
-        window in µm from the slide's upper left corner, its ``n_figures``, ``tissue_mm2``, ``atypical``.
+        window in µm from the slide's upper left corner, its ``n_figures`` and ``atypical``, and ``tissue_mm2`` of the
+        rectangle, which is what could be read.
     """
-    return _Chosen.above(figures, tissue, thresholds.mitosis).count(tissue, thresholds.atypical, read_mm2)
+    return _Chosen.above(figures, read, thresholds.mitosis).count(tissue, thresholds.atypical, read)
 
 
 @dataclass(frozen=True)
@@ -51,31 +60,32 @@ class _Chosen:
     circle: Circle | None
 
     @classmethod
-    def above(cls, figures: Figures, tissue: Tissue, threshold: float) -> "_Chosen":
+    def above(cls, figures: Figures, read: Tissue, threshold: float) -> "_Chosen":
         """The figures from a threshold on."""
         is_mitotic = figures.points[:, 2] >= threshold
-        points_um = figures.points[is_mitotic, :2] * np.array(tissue.slide_mpp)
-        rectangle = find_rectangle(points_um, tissue.measure_box_mm2)
+        points_um = figures.points[is_mitotic, :2] * np.array(read.slide_mpp)
+        rectangle = find_rectangle(points_um, read.measure_boxes_mm2)
         return cls(points_um, figures.p_atypical[is_mitotic], rectangle, find_circle(points_um))
 
-    def count(self, tissue: Tissue, threshold: float, read_mm2: float) -> dict[str, Any]:
+    def count(self, tissue: Tissue, threshold: float, read: Tissue) -> dict[str, Any]:
         """See `count`; the threshold is the classifier's."""
+        read_mm2 = read.area_mm2
         return {
             "n_mitotic_figures": len(self.points_um),
             "tissue_mm2": tissue.area_mm2,
             "read_mm2": read_mm2,
-            "per_mm2": len(self.points_um) / read_mm2,
+            "per_mm2": len(self.points_um) / read_mm2 if read_mm2 else 0.0,
             "atypical": describe_share(self.p_atypical, threshold),
-            "hotspot": self._describe(self.rectangle, threshold, tissue),
-            "hotspot_circle": self._describe(self.circle, threshold, tissue),
+            "hotspot": self._describe(self.rectangle, threshold, read),
+            "hotspot_circle": self._describe(self.circle, threshold, read),
         }
 
-    def _describe(self, window: Rectangle | Circle | None, threshold: float, tissue: Tissue) -> dict[str, Any] | None:
+    def _describe(self, window: Rectangle | Circle | None, threshold: float, read: Tissue) -> dict[str, Any] | None:
         """A window for the summary."""
         if window is None:
             return None
         share = describe_share(self.p_atypical[window.contains(self.points_um)], threshold)
-        known = {"tissue_mm2": tissue.measure_box_mm2(*window.box_um)} if isinstance(window, Rectangle) else {}
+        known = {"tissue_mm2": read.measure_box_mm2(*window.box_um)} if isinstance(window, Rectangle) else {}
         return {**asdict(window), "area_mm2": AREA_MM2, **known, "atypical": share}
 
 
@@ -107,7 +117,7 @@ def describe_share(p_atypical: np.ndarray, threshold: float) -> dict[str, Any]:
 
 
 def measure_sensitivity(
-    figures: Figures, tissue: Tissue, thresholds: Thresholds, read_mm2: float, floor: float
+    figures: Figures, tissue: Tissue, thresholds: Thresholds, read: Tissue, floor: float
 ) -> list[dict[str, Any]]:
     """Count again at lower and higher thresholds.
 
@@ -118,9 +128,9 @@ def measure_sensitivity(
     """
     rows = []
     for mitosis in _list_steps(thresholds.mitosis, floor):
-        chosen = _Chosen.above(figures, tissue, mitosis)
+        chosen = _Chosen.above(figures, read, mitosis)
         for atypical in _list_steps(thresholds.atypical, 0.0):
-            counted = chosen.count(tissue, atypical, read_mm2)
+            counted = chosen.count(tissue, atypical, read)
             hotspot, circle = counted["hotspot"], counted["hotspot_circle"]
             rows.append(
                 {
@@ -146,12 +156,12 @@ def list_warnings(
     """What a reader of the counts must know, one sentence each."""
     found = []
     if unread_mm2:
-        found.append(
-            f"{len(unread_mm2)} tiles could not be read: figures in {sum(unread_mm2):.2f} mm² of tissue are not counted"
-        )
+        n_tiles = "1 tile" if len(unread_mm2) == 1 else f"{len(unread_mm2)} tiles"
+        found.append(f"{n_tiles} could not be read: figures in {sum(unread_mm2):.2f} mm² of tissue are not counted")
     share = counted["atypical"]
-    if share["few"]:
-        found.append(f"only {share['n_figures']} figures were classified: the share of atypical ones is not reliable")
+    if share["few"] and share["n_figures"]:
+        n_figures = "1 figure was" if share["n_figures"] == 1 else f"{share['n_figures']} figures were"
+        found.append(f"only {n_figures} classified: the share of atypical ones is not reliable")
     if share["n_unclassified"]:
         found.append(f"{share['n_unclassified']} mitotic figures could not be classified: their pixels are damaged")
     hotspot = counted["hotspot"]
@@ -167,7 +177,8 @@ def list_warnings(
         )
     elif hotspot and hotspot["tissue_mm2"] < WHOLE_SHARE * AREA_MM2:
         found.append(
-            f"only {hotspot['tissue_mm2']:.2f} mm² of the hotspot's {AREA_MM2} mm² are tissue: compare figures per mm²"
+            f"only {hotspot['tissue_mm2']:.2f} mm² of the hotspot's {AREA_MM2} mm² are tissue"
+            f"{' that could be read' if unread_mm2 else ''}: compare figures per mm²"
         )
     mitotic = figures.points[:, 2] >= thresholds.mitosis
     n_unlike = sum(bool(names) for names, is_one in zip(figures.unlike or [], mitotic.tolist(), strict=False) if is_one)

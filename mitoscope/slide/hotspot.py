@@ -68,7 +68,7 @@ class Circle:
 
 def find_rectangle(
     points_um: np.ndarray,
-    measure: Callable[[float, float, float, float], float],
+    measure: Callable[[np.ndarray], np.ndarray],
     width_um: float = WIDTH_UM,
     height_um: float = HEIGHT_UM,
 ) -> Rectangle | None:
@@ -76,9 +76,9 @@ def find_rectangle(
 
     Args:
         points_um: float (N, 2), x and y.
-        measure: The tissue in (left, top, right, bottom), µm. Of several windows with the most points, and of the
-            places to which each can be moved without losing one, the one with the most tissue is taken; of several such
-            ones, the one with its points most in its middle.
+        measure: The tissue in boxes: left, top, right and bottom in µm, float (M, 4) → float (M,). Of several windows
+            with the most points, and of the places to which each can be moved without losing one, the one with the most
+            tissue is taken; of several such ones, the one with its points most in its middle.
         width_um: Of the window.
         height_um: Of the window.
 
@@ -112,7 +112,7 @@ def _place(
     corner: tuple[float, float],
     width_um: float,
     height_um: float,
-    measure: Callable[[float, float, float, float], float],
+    measure: Callable[[np.ndarray], np.ndarray],
 ) -> tuple[float, float, float, float]:
     """The place with the most tissue: less its tissue, how far it is from the middle, its top and left."""
     x, y = points[:, 0], points[:, 1]
@@ -123,14 +123,18 @@ def _place(
         & (y <= corner[1] + height_um + SLACK_UM)
     ]
     right, bottom = inside.max(axis=0)
-    lefts = np.linspace(min(right - width_um, corner[0]), corner[0], STEPS).tolist()
-    tops = np.linspace(min(bottom - height_um, corner[1]), corner[1], STEPS).tolist()
-    middle = STEPS // 2
-    return min(
-        (-measure(left, top, left + width_um, top + height_um), abs(row - middle) + abs(column - middle), top, left)
-        for column, left in enumerate(lefts)
-        for row, top in enumerate(tops)
+    left, top = (
+        places.ravel()
+        for places in np.meshgrid(
+            np.linspace(min(right - width_um, corner[0]), corner[0], STEPS),
+            np.linspace(min(bottom - height_um, corner[1]), corner[1], STEPS),
+        )
     )
+    areas = measure(np.column_stack([left, top, left + width_um, top + height_um]))
+    steps = abs(np.arange(STEPS) - STEPS // 2)
+    away = (steps[:, None] + steps).ravel()
+    best = np.lexsort((left, top, away, -areas))[0]
+    return -float(areas[best]), int(away[best]), float(top[best]), float(left[best])
 
 
 def find_circle(points_um: np.ndarray, radius_um: float = RADIUS_UM) -> Circle | None:

@@ -23,10 +23,17 @@ class Overview:
     Attributes:
         pixels: uint8 (H, W, 3), RGB; white outside of the slide and where it is damaged.
         damaged: bool (H, W), where pixels of the file could not be read.
+        mpp: µm per px.
     """
 
     pixels: np.ndarray
     damaged: np.ndarray
+    mpp: float
+
+    @property
+    def damaged_mm2(self) -> float:
+        """The area that could not be read."""
+        return int(self.damaged.sum()) * self.mpp**2 / 1e6
 
 
 def measure_um(slide: Slide) -> tuple[float, float]:
@@ -68,6 +75,7 @@ def read_overview(slide: Slide) -> Overview:
     return Overview(
         np.pad(read.pixels[:height, :width], (*around, (0, 0)), constant_values=255),
         np.pad(read.damaged[:height, :width], around),
+        read.mpp,
     )
 
 
@@ -117,7 +125,7 @@ def _read_level(slide: Slide, level: Slide, mpp: float) -> Overview:
         pixels[row : row + n_rows] = np.asarray(band.resize((width, n_rows), Image.Resampling.BOX, box))
     if not n_read:
         raise faults[0]
-    return Overview(pixels, damaged)
+    return Overview(pixels, damaged, mpp)
 
 
 def _read_blocks(

@@ -20,9 +20,9 @@ from mitoscope.slide.analyse import PAGE, SUMMARY, Settings, analyse
 FAILED_CODE = 3  # the exit code when a slide could not be analysed, as for crops that cannot be read
 TABLE = "slides.csv"
 WAITING = "waiting"  # the state of a slide that was not analysed yet
-COLUMNS = ("slide", "state", "reason", "warnings", "tissue_mm2", "n_mitotic_figures", "per_mm2", "n_hotspot",
-           "n_atypical_hotspot", "n_atypical", "share_atypical", "share_low", "share_high", "n_unread_tiles",
-           "not_for")  # fmt: skip
+COLUMNS = ("slide", "state", "reason", "warnings", "tissue_mm2", "read_mm2", "n_mitotic_figures", "per_mm2",
+           "n_hotspot", "n_atypical_hotspot", "n_atypical", "share_atypical", "share_low", "share_high",
+           "n_unread_tiles", "not_for")  # fmt: skip
 NOT_FOR = "clinical use"
 
 
@@ -196,6 +196,7 @@ def _make_row(path: Path, summary: dict[str, Any]) -> dict[str, Any]:
         "warnings": "; ".join(summary["warnings"]),
         "tissue_mm2": f"{counts['tissue_mm2']:.3f}",
         "n_mitotic_figures": counts["n_mitotic_figures"],
+        "read_mm2": f"{counts['read_mm2']:.3f}",
         "per_mm2": f"{counts['per_mm2']:.3f}",
         "n_hotspot": hotspot["n_figures"] if hotspot else 0,
         "n_atypical_hotspot": hotspot["atypical"]["n_atypical"] if hotspot else 0,

@@ -10,7 +10,7 @@ import numpy as np
 from mitoscope.detect.detector import FORWARD_TILES, Detector
 from mitoscope.detect.tiles import Tile
 from mitoscope.errors import InputError
-from mitoscope.images.slide import Slide
+from mitoscope.images.slide import Mpp, Slide
 from mitoscope.progress import progress
 from mitoscope.slide.ahead import ReadAhead
 from mitoscope.slide.journal import Journal
@@ -38,6 +38,11 @@ class Fault:
     height_px: int
     tissue_mm2: float
     reason: str
+
+    def measure_box_um(self, mpp: Mpp) -> tuple[float, float, float, float]:
+        """Left, top, right and bottom in µm."""
+        left, top = self.x_px * mpp.x, self.y_px * mpp.y
+        return left, top, left + self.width_px * mpp.x, top + self.height_px * mpp.y
 
 
 @dataclass(frozen=True)

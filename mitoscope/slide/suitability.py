@@ -5,6 +5,8 @@ from typing import Any
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.images.density import Measure
 from mitoscope.images.slide import Slide
+from mitoscope.slide.overview import Overview
+from mitoscope.slide.tissue import Tissue
 
 COARSE = 1.5  # times a network's own µm per px: coarser slides lack what it was trained to see
 
@@ -45,6 +47,16 @@ def describe_density(measure: Measure | None) -> dict[str, Any] | None:
         return None
     mean, std = (each.tolist() for each in measure.density) if measure.density else (None, None)
     return {"mean": mean, "std": std, "n_windows": measure.n_windows, "n_unread": measure.n_unread}
+
+
+def list_overview_warnings(overview: Overview, tissue: Tissue) -> list[str]:
+    """What a reader of the counts must know about the overview, one sentence each."""
+    if not overview.damaged.any():
+        return []
+    text = f"{overview.damaged_mm2:.2f} mm² of the overview could not be read"
+    return [
+        text if tissue.source == "region" else f"{text}: all of it counts as tissue, so figures per mm² may be too low"
+    ]
 
 
 def list_density_warnings(measure: Measure | None) -> list[str]:

@@ -5,7 +5,8 @@ Both limits are Otsu's (IEEE Trans. Syst. Man Cybern. 9, 1979), but not above a 
 alone would lose faint tissue, and on a field without glass it would cut the tissue in two.
 """
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import ceil
 
@@ -71,18 +72,33 @@ class Tissue:
 
     def measure_box_mm2(self, left_um: float, top_um: float, right_um: float, bottom_um: float) -> float:
         """The area of the tissue in a box; µm from the slide's upper left corner."""
-        sums = self._sum_to(right_um, bottom_um) - self._sum_to(left_um, bottom_um)
-        sums += self._sum_to(left_um, top_um) - self._sum_to(right_um, top_um)
-        return max(round(sums, 6), 0.0) * self.mpp**2 / 1e6  # rounded: none is none
+        return float(self.measure_boxes_mm2(np.array([[left_um, top_um, right_um, bottom_um]]))[0])
 
-    def _sum_to(self, x_um: float, y_um: float) -> float:
-        """Pixels of tissue above and to the left of a place; parts of pixels count as such."""
+    def measure_boxes_mm2(self, boxes_um: np.ndarray) -> np.ndarray:
+        """As `measure_box_mm2`: float (N, 4) → float64 (N,)."""
+        left, top, right, bottom = np.asarray(boxes_um, float).T
+        sums = self._sum_to(right, bottom) - self._sum_to(left, bottom)
+        sums += self._sum_to(left, top) - self._sum_to(right, top)
+        areas: np.ndarray = np.maximum(sums.round(6), 0.0) * self.mpp**2 / 1e6  # rounded: none is none
+        return areas
+
+    def without(self, boxes_um: Sequence[tuple[float, float, float, float]]) -> "Tissue":
+        """The tissue less some boxes, to whole pixels of the mask: left, top, right and bottom in µm."""
+        mask = self.mask.copy()
+        for box in boxes_um:
+            left, top, right, bottom = (round(place / self.mpp) for place in box)
+            mask[top:bottom, left:right] = False
+        return replace(self, mask=mask)
+
+    def _sum_to(self, x_um: np.ndarray, y_um: np.ndarray) -> np.ndarray:
+        """Pixels of tissue above and to the left of places; parts of pixels count as such."""
         height, width = self.mask.shape
-        x, y = (min(max(place, 0), size) / self.mpp for place, size in zip((x_um, y_um), self.size_um, strict=True))
-        column, row = min(int(x), width - 1), min(int(y), height - 1)
-        (a, b), (c, d) = self._sums[row : row + 2, column : column + 2].tolist()
+        x, y = (places.clip(0, size) / self.mpp for places, size in zip((x_um, y_um), self.size_um, strict=True))
+        column, row = x.astype(int).clip(max=width - 1), y.astype(int).clip(max=height - 1)
+        a, b, c, d = (self._sums[row + down, column + right] for down in (0, 1) for right in (0, 1))
         fx, fy = x - column, y - row
-        return (1 - fy) * ((1 - fx) * a + fx * b) + fy * ((1 - fx) * c + fx * d)  # type: ignore[no-any-return]
+        found: np.ndarray = (1 - fy) * ((1 - fx) * a + fx * b) + fy * ((1 - fx) * c + fx * d)
+        return found
 
 
 def find_tissue(slide: Slide, overview: Overview) -> Tissue:
@@ -169,6 +185,7 @@ def _grow_ink(ink: np.ndarray, mpp: float) -> np.ndarray:
 def _measure_glass(overview: np.ndarray) -> np.ndarray:
     """The grey level of glass in each colour, since scanners differ: float32 (3,)."""
     brightness = overview.min(axis=2)
+    brightness[brightness == 255] = 0  # nothing was scanned there
     is_bright = brightness >= min(200, brightness.max())
     levels = [np.percentile(overview[..., colour][is_bright], 90) for colour in range(3)]
     return np.maximum(levels, DARKEST_GLASS).astype(np.float32)

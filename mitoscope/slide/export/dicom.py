@@ -12,7 +12,7 @@ import numpy as np
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Slide
 from mitoscope.slide.counts import Thresholds
-from mitoscope.slide.export.qupath import name_point
+from mitoscope.slide.export.qupath import name_points
 from mitoscope.slide.figures import Figures
 
 NAME = "annotations.dcm"
@@ -68,7 +68,7 @@ def write_annotations(
         header: Of the slide, see `find_level_0`.
         figures: All points; those below the threshold are left out. Without any, no file is written: the format
             knows no empty annotation.
-        thresholds: As for `mitoscope.slide.export.qupath.name_point`.
+        thresholds: As for `mitoscope.slide.export.qupath.name_points`.
         sources: The names of the detector and the classifier.
         version: Of this program.
     """
@@ -78,7 +78,7 @@ def write_annotations(
     from pydicom.sr.coding import Code
 
     p_mitosis, p_atypical = figures.points[:, 2], figures.p_atypical
-    kinds = np.array([name_point(p, each, thresholds) for p, each in zip(p_mitosis, p_atypical, strict=True)])
+    kinds = np.array(name_points(figures, thresholds))
     program = AlgorithmIdentificationSequence(
         name="mitoscope",
         version=version,

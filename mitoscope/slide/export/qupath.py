@@ -12,26 +12,23 @@ from uuid import NAMESPACE_URL, uuid5
 
 import numpy as np
 
-from mitoscope.classify.task import CLASS_NAMES
-from mitoscope.detect.task import POINT_NAMES
 from mitoscope.files import write_bytes
 from mitoscope.images.slide import Slide
-from mitoscope.slide.counts import Thresholds
+from mitoscope.slide.counts import Thresholds, find_kinds
 from mitoscope.slide.export.outline import trace_hotspot, trace_tissue
 from mitoscope.slide.figures import Figures
 from mitoscope.slide.tissue import Tissue
 
 NAME = "qupath.geojson"
 GZIP_FROM = 50_000  # features: QuPath opens .geojson.gz as well
-BELOW = "below the threshold"  # the class of points that are no mitotic figures
 COLOURS = {
-    BELOW: [120, 120, 120],
-    "mitotic figure": [200, 0, 80],
     "mitotic figure: normal": [0, 110, 200],
     "mitotic figure: atypical": [220, 70, 20],
+    "mitotic figure": [200, 0, 80],
+    "below the threshold": [120, 120, 120],
     "tissue": [90, 160, 90],
     "hotspot": [230, 170, 0],
-}  # RGB, by the name of the class
+}  # RGB, by the name of the class; the first ones in the order of `mitoscope.slide.counts.find_kinds`
 
 
 def encode_slide(
@@ -56,9 +53,9 @@ def encode_slide(
             ring = trace_hotspot(window, tissue.slide_mpp).clip(0, (slide.width_px, slide.height_px)) - corner
             known = {"mitotic figures": window["n_figures"], "atypical figures": window["atypical"]["n_atypical"]}
             features.append(_encode_area(f"{own}#{key}", "hotspot", [ring], title, known))
-    for (x, y, p), p_atypical in zip(figures.points.tolist(), figures.p_atypical.tolist(), strict=True):
+    kinds = name_points(figures, thresholds)
+    for (x, y, p), p_atypical, kind in zip(figures.points.tolist(), figures.p_atypical.tolist(), kinds, strict=True):
         known = {"p_mitosis": round(p, 6)} | ({} if np.isnan(p_atypical) else {"p_atypical": round(p_atypical, 6)})
-        kind = name_point(p, p_atypical, thresholds)
         place = _round([x - corner[0], y - corner[1]])
         geometry = {"type": "Point", "coordinates": place}
         features.append(_encode_feature(f"{own}#{place}", "detection", kind, geometry, None, known))
@@ -76,13 +73,10 @@ def write_geojson(folder: Path, content: dict[str, Any]) -> Path:
     return path
 
 
-def name_point(p_mitosis: float, p_atypical: float, thresholds: Thresholds) -> str:
-    """The class of a point in QuPath."""
-    if p_mitosis < thresholds.mitosis:
-        return BELOW
-    if np.isnan(p_atypical):
-        return POINT_NAMES[1]
-    return f"{POINT_NAMES[1]}: {CLASS_NAMES[int(p_atypical >= thresholds.atypical)]}"
+def name_points(figures: Figures, thresholds: Thresholds) -> list[str]:
+    """The class of each point in QuPath."""
+    names = list(COLOURS)
+    return [names[kind] for kind in find_kinds(figures, thresholds).tolist()]
 
 
 def _encode_area(

@@ -12,7 +12,7 @@ from mitoscope.images import CROP_PX
 from mitoscope.images.slide import Mpp, Slide
 from mitoscope.scoring.report.page import render
 from mitoscope.scoring.report.zoom import Kind, Pyramid, cut_pyramid, describe_view, read_library
-from mitoscope.slide.counts import Thresholds, find_in_hotspot
+from mitoscope.slide.counts import BELOW, Thresholds, find_in_hotspot, find_kinds
 from mitoscope.slide.figures import MOST_CARDS, Figures
 from mitoscope.slide.hotspot import Rectangle
 from mitoscope.slide.overview import Overview
@@ -36,8 +36,7 @@ KINDS = (
     Kind(f"{CLASS_NAMES[1]} {POINT_NAMES[1]}", "#c8320a", "square"),
     Kind(f"{POINT_NAMES[1]}, not classified", "#7a2a9a", "circle"),
     Kind("below the threshold", "#555555", "cross", shown=False),
-)
-BELOW = 3  # its place in KINDS
+)  # in the order of `mitoscope.slide.counts.find_kinds`
 
 
 def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figures, summary: dict[str, Any]) -> str:
@@ -58,7 +57,7 @@ def render_slide(slide: Slide, tissue: Tissue, overview: Overview, figures: Figu
     """
     thresholds, counts = Thresholds(**summary["thresholds"]), summary["counts"]
     chosen = np.flatnonzero(~np.isnan(figures.p_atypical[:MOST_CARDS]))
-    kinds, rows = _find_kinds(figures, thresholds), np.full(len(figures.points), -1)
+    kinds, rows = find_kinds(figures, thresholds), np.full(len(figures.points), -1)
     rows[chosen] = np.arange(len(chosen))
     views, warnings = _make_views(slide, tissue, paint_damaged(overview), figures, kinds, rows, counts["hotspot"])
     words = {
@@ -121,13 +120,6 @@ def _list_rows(
     }  # fmt: skip
 
 
-def _find_kinds(figures: Figures, thresholds: Thresholds) -> np.ndarray:
-    """Which of `KINDS` each point is: int (N,)."""
-    is_atypical = figures.p_atypical >= thresholds.atypical  # a NaN is not
-    classified = np.where(np.isnan(figures.p_atypical), 2, is_atypical.astype(int))
-    return np.where(figures.points[:, 2] >= thresholds.mitosis, classified, BELOW)
-
-
 def _make_views(
     slide: Slide,
     tissue: Tissue,
@@ -183,6 +175,6 @@ def _describe_origin(summary: dict[str, Any]) -> list[tuple[str, str]]:
         ("tiles with tissue", f"{tiles['n_with_tissue']:,}, not readable {tiles['n_unread']:,}"),
         ("least P(mitosis) shown", f"{summary['floor']:g}"),
         ("computed on", " ".join(dict.fromkeys(mark["precision"]))),
-        ("code", str(mark["commit"])),
+        ("code", summary["commit"]),
     ]
     return rows

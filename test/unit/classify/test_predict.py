@@ -92,13 +92,7 @@ def test_a_crop_is_scored_alike_whatever_stands_beside_it(run, crops):
     pd.testing.assert_frame_equal(rest, whole.iloc[7:])
 
 
-@pytest.fixture
-def committed(monkeypatch):
-    """As if no file of the code differed from its commit."""
-    monkeypatch.setattr("mitoscope.classify.predict.read_commit", lambda: "0" * 40)
-
-
-def test_a_finished_prediction_is_left_as_it_is(run, capsys, crops, committed):
+def test_a_finished_prediction_is_left_as_it_is(run, capsys, crops):
     _, path = run("a.csv")
     before = path.stat().st_mtime_ns
     run("a.csv")
@@ -109,7 +103,7 @@ def test_a_finished_prediction_is_left_as_it_is(run, capsys, crops, committed):
     assert len(read_predictions(path)) == 39
 
 
-def test_crops_that_were_changed_since_are_scored_again(run, crops, committed):
+def test_crops_that_were_changed_since_are_scored_again(run, crops):
     for number in range(2):
         Image.open(crops / f"{number:02d}.png").save(crops / f"{number:02d}.tif")  # uncompressed: of one size
     before = read_predictions(run("a.csv")[1]).set_index("image_id")["p_atypical"]
@@ -118,9 +112,12 @@ def test_crops_that_were_changed_since_are_scored_again(run, crops, committed):
     assert before["00.tif"] != before["01.tif"] == after["00.tif"] == after["01.tif"]
 
 
-def test_code_without_a_commit_scores_again(run, monkeypatch, capsys):
-    monkeypatch.setattr("mitoscope.classify.predict.read_commit", lambda: "0" * 40 + "+changes")
+def test_other_code_scores_again_and_the_same_code_of_another_commit_does_not(run, monkeypatch, capsys):
     run("a.csv")
+    monkeypatch.setattr("mitoscope.classify.predict.read_commit", lambda: "0" * 40)
+    run("a.csv")
+    assert "is finished: nothing to do" in capsys.readouterr().out
+    monkeypatch.setattr("mitoscope.classify.predict.hash_code", lambda: "0" * 64)
     run("a.csv")
     assert "nothing to do" not in capsys.readouterr().out
 

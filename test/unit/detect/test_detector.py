@@ -76,7 +76,7 @@ def test_a_figure_beyond_a_tiles_core_hides_its_neighbour_there(make_slide: Call
     detector = make_detector(AsBlue())
     for left in range(0, 128, 4):
         found = detector.detect(make_slide(pixels[:, left : left + 700]))
-        assert sort(found + (left, 0, 0)) == [(500.5, 100.5), (544.5, 100.5)], left
+        assert sort(found + np.array([left, 0, 0])) == [(500.5, 100.5), (544.5, 100.5)], left
 
 
 class Centroid(torch.nn.Module):

@@ -113,7 +113,11 @@ def test_the_networks_are_run(field: Path, detector_bundle: Path, tmp_path: Path
         (["a.tif"], ["--mpp", "25"], "error: --mpp cannot be used: got 25, expected 0.05 to 5.0 µm per px"),
         (["a.tif"], ["--mpp", "3"], "cannot be resampled to 0.25 µm per px: got 3 x 3 µm per px (given)"),
         (["a.tif", "deep.tif"], [], "'deep.tif' cannot be read as an image of tissue: got 16-bit unsigned samples"),
-        (["a.tif", "no.tif"], [], "error: 'no.tif' cannot be read as an image of tissue: got no such file, expected a file"),
+        (
+            ["a.tif", "no.tif"],
+            [],
+            "error: 'no.tif' cannot be read as an image of tissue: got no such file, expected a file",
+        ),
         (["a.tif", "."], [], "error: '.' cannot be read as an image of tissue: got a folder, expected a file"),
         (["a.tif"], ["--weights", "nowhere"], "error: no bundle in 'nowhere'"),
     ],

@@ -73,9 +73,3 @@ def unsure(detector_bundle: Path, truth: tuple[Detector, Classifier]) -> tuple[D
     """The same, but the atypical figures are below the detector's threshold."""
     found = read_bundle(detector_bundle)
     return Detector(found, [Seer(), BlindToBlue()], torch.device("cpu"), "fp32"), truth[1]
-
-
-@pytest.fixture
-def committed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As if this code had no changes: only then finished work is taken over."""
-    monkeypatch.setattr("mitoscope.slide.analyse.read_commit", lambda: "0" * 40)

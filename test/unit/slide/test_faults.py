@@ -25,7 +25,6 @@ def largest_file(n_bytes: int) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-@pytest.mark.usefixtures("committed")
 @pytest.mark.parametrize("n_bytes", [100, 600, 4_000, 60_000])  # the mark, the tiles, the crops, the page
 def test_a_full_disk_is_one_line(
     n_bytes: int, drawn: object, truth: tuple[Detector, Classifier], tmp_path: Path,

@@ -7,8 +7,8 @@ import pytest
 from mitoscope.slide.hotspot import AREA_MM2, HEIGHT_UM, RADIUS_UM, WIDTH_UM, find_circle, find_rectangle
 
 
-def no_tissue(*_: float) -> float:
-    return 0.0
+def no_tissue(boxes_um: np.ndarray) -> np.ndarray:
+    return np.zeros(len(boxes_um))
 
 
 def test_the_windows_have_the_area_that_is_named() -> None:
@@ -56,7 +56,7 @@ def test_a_hotspot_that_no_grid_of_whole_windows_finds() -> None:
 
 def test_of_equal_windows_the_one_with_most_tissue_is_taken() -> None:
     points = np.array([[100.0, 100], [5000, 5000]])
-    found = find_rectangle(points, lambda left, top, right, bottom: max(0.0, min(right, 9000) - max(left, 4000)))
+    found = find_rectangle(points, lambda boxes: (boxes[:, 2].clip(max=9000) - boxes[:, 0].clip(4000)).clip(0))
     assert found is not None and found.n_figures == 1 and found.left_um >= 4000
     assert found.left_um <= 5000 <= found.left_um + WIDTH_UM
 

@@ -19,10 +19,11 @@ from mitoscope.detect.detector import Detector
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Slide
 from mitoscope.slide.analyse import Settings, analyse
+from mitoscope.slide.counts import BELOW
 from mitoscope.slide.hotspot import Rectangle
 from mitoscope.slide.overview import Overview
 from mitoscope.slide.report.accuracy import describe_accuracy
-from mitoscope.slide.report.page import BELOW, KINDS
+from mitoscope.slide.report.page import KINDS
 from mitoscope.slide.report.views import (
     DAMAGED_COLOUR,
     DENSITY_COLOURS,
@@ -65,7 +66,7 @@ def show(view: dict[str, Any]) -> np.ndarray:
 
 
 def test_damage_is_painted_on_a_copy_and_nothing_else_is() -> None:
-    overview = Overview(np.full((2, 3, 3), 200, np.uint8), np.array([[False, True, False], [False] * 3]))
+    overview = Overview(np.full((2, 3, 3), 200, np.uint8), np.array([[False, True, False], [False] * 3]), 8.0)
     painted = paint_damaged(overview)
     assert tuple(painted[0, 1]) == DAMAGED_COLOUR
     assert (painted[~overview.damaged] == 200).all() and (overview.pixels == 200).all()

@@ -44,7 +44,7 @@ def content() -> dict[str, Any]:
     p_atypical = np.array([0.9, 0.1, np.nan, 0.2])
     figures = Figures(points, p_atypical[None], p_atypical, None, [""] * 4)
     tissue = Tissue(mask, 8.0, (0.5, 0.5), "found", (mask.shape[1] * 8.0, mask.shape[0] * 8.0))
-    return encode_slide(slide, figures, tissue, count(figures, tissue, THRESHOLDS, tissue.area_mm2), THRESHOLDS)
+    return encode_slide(slide, figures, tissue, count(figures, tissue, THRESHOLDS, tissue), THRESHOLDS)
 
 
 def test_it_is_a_feature_collection(content: dict[str, Any]) -> None:

@@ -18,10 +18,13 @@ from mitoscope.detect.detector import Detector
 from mitoscope.detect.tiles import Tile
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Slide
+from mitoscope.images.tiff_source import TiffSource
+from mitoscope.slide import analyse as analyse_module
 from mitoscope.slide import figures as figures_module
 from mitoscope.slide import run as module
 from mitoscope.slide.analyse import Settings, analyse
 from mitoscope.slide.journal import Journal
+from mitoscope.slide.overview import Overview
 from mitoscope.slide.run import FAILED_CODE, run_slides
 
 CM = {"resolution": (40000, 40000), "resolutionunit": "CENTIMETER"}  # .25 µm per px
@@ -143,6 +146,33 @@ def inside(fault: dict[str, float], x_px: int, y_px: int) -> bool:
     return left <= x_px < left + fault["width_px"] and top <= y_px < top + fault["height_px"]
 
 
+def test_an_overview_that_could_not_be_read_is_named_and_read_again(
+    slide: Path, drawn: np.ndarray, truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile.imwrite(slide, drawn, photometric="rgb", tile=(128, 128), **CM)
+    whole = analyse(slide, tmp_path / "whole", *truth, SETTINGS)
+    assert whole["overview_unread_mm2"] == 0
+    read, read_overview = TiffSource.read_block, analyse_module.read_overview
+
+    def fail_on_the_right(self: TiffSource, column: int, row: int) -> Image.Image:
+        if column == 8:  # glass
+            raise OSError("the network has a hiccup")
+        return read(self, column, row)
+
+    def read_badly(slide: Slide) -> Overview:
+        with monkeypatch.context() as hiccup:
+            hiccup.setattr(TiffSource, "read_block", fail_on_the_right)
+            return read_overview(slide)
+
+    monkeypatch.setattr(analyse_module, "read_overview", read_badly)
+    summary = analyse(slide, tmp_path / "out", *truth, SETTINGS)
+    assert summary["tiles"]["n_unread"] == 0 and summary["overview_unread_mm2"] > 0
+    assert any("of the overview could not be read" in text for text in summary["warnings"])
+    monkeypatch.setattr(analyse_module, "read_overview", read_overview)
+    again = analyse(slide, tmp_path / "out", *truth, SETTINGS)
+    assert not again["was_finished"] and again["counts"] == whole["counts"]
+
+
 def test_a_smaller_level_that_is_damaged_is_not_needed(
     slide: Path, drawn: np.ndarray, truth: Truth, tmp_path: Path
 ) -> None:
@@ -155,7 +185,6 @@ def test_a_smaller_level_that_is_damaged_is_not_needed(
     assert summary["counts"]["tissue_mm2"] == pytest.approx(whole["tissue_mm2"], rel=0.03)
 
 
-@pytest.mark.usefixtures("committed")
 def test_what_could_not_be_read_is_read_again_and_nothing_else(
     slide: Path, truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -246,7 +275,6 @@ def test_an_image_of_which_nothing_can_be_read_is_refused(truth: Truth, tmp_path
         analyse(flat, tmp_path / "out", *truth, SETTINGS)
 
 
-@pytest.mark.usefixtures("committed")
 def test_a_slide_that_was_broken_off_goes_on_and_a_finished_one_is_skipped(
     slide: Path, truth: Truth, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,6 +303,11 @@ def test_a_slide_that_was_broken_off_goes_on_and_a_finished_one_is_skipped(
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "broken" / name).read_bytes()
     assert analyse(slide, tmp_path / "broken", *truth, SETTINGS)["was_finished"]
     assert not analyse(slide, tmp_path / "broken", *truth, Settings(None, None, 0.06))["was_finished"]
+    (tmp_path / "broken" / "report.html").unlink()
+    assert not analyse(slide, tmp_path / "broken", *truth, Settings(None, None, 0.06))["was_finished"]
+    monkeypatch.setattr("mitoscope.slide.analyse.hash_code", lambda: "0" * 64)  # other code
+    assert not analyse(slide, tmp_path / "broken", *truth, Settings(None, None, 0.06))["was_finished"]
+    assert analyse(slide, tmp_path / "broken", *truth, Settings(None, None, 0.06))["was_finished"]
 
 
 def test_one_bad_slide_is_a_row_with_its_reason(

@@ -107,7 +107,6 @@ def test_windows_that_cannot_be_read_are_counted(section: np.ndarray, normalisin
     assert any(text.startswith(f"{n_unread} of the 256 windows") for text in summary["warnings"])
 
 
-@pytest.mark.usefixtures("committed")
 def test_tiles_that_were_seen_at_another_density_are_read_again(
     section: np.ndarray, normalising: Truth, tmp_path: Path, seen: list[np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -61,6 +61,16 @@ def test_a_field_of_nothing_but_tissue_is_whole_and_glass_is_empty() -> None:
     assert not make_mask(paint((0, 0, 300, 200, (180, 180, 180))), 8.0).any()
 
 
+@pytest.mark.parametrize("n_white", [30, 180])
+def test_what_was_not_scanned_is_no_glass(n_white: int) -> None:
+    """Readers paint it white; beside it tinted glass must not become tissue."""
+    pixels = paint((50, 50, 150, 150, EOSIN))
+    pixels[...] = pixels * (np.array([242, 238, 222]) / 243)
+    pixels[:, -n_white:] = 255
+    mask = make_mask(pixels, 8.0)
+    assert mask[55:145, 55:115].all() and not mask[:, :40].any()
+
+
 def test_a_little_glass_at_the_border_is_no_hole() -> None:
     mask = make_mask(paint((0, 0, 285, 200, EOSIN)), 8.0)  # .19 mm² of glass remain
     assert not make_mask(paint((0, 0, 285, 200, EOSIN))[:20], 8.0)[:, 292:].any()

@@ -157,5 +157,5 @@ function makeZoom(views, kinds, outlines = []) {
     pick(number, row);
   });
   show(0);
-  return { show, goTo, showKind, onPick: (run) => { pick = run; }, current: () => number, isShowing: () => viewer.isOpen() };
+  return { show, goTo, showKind, onPick: (run) => { pick = run; }, current: () => number };
 }
