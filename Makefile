@@ -12,7 +12,7 @@ SLOW   := slow or long or docker or browser or slurm
 # Two processes of one thread each are faster on two cores than one of two.
 PYTEST  = OMP_NUM_THREADS=1 $(BIN)/python -m pytest
 
-.PHONY: run run-detector expected-detector test coverage long check lint docs lite detector-lite republish benchmark ablations detector-ablations detector-sizes leave-one-out external bench fuzz torture audit data \
+.PHONY: run run-detector expected-detector test coverage long check most lint docs lite detector-lite republish benchmark ablations detector-ablations detector-sizes leave-one-out external bench fuzz torture audit data \
         expected lock clean help need-data fields
 
 run: $(VENV)/.run  ## classify the test stack with weights/lite and print a table
@@ -30,9 +30,11 @@ coverage: $(VENV)/.dev  ## the fast tests, and the share of the lines that they 
 	$(PYTEST) -n 2 --dist loadfile --timeout 300 -m "not ($(SLOW))" --cov --cov-report=term
 
 check: $(VENV)/.dev  ## lint, types, docs and all tests but the long ones: what CI runs
-	$(MAKE) -j 2 lint docs
-	$(PYTEST) -n 2 --dist loadfile --timeout 900 -m "not (docker or long)"
+	$(MAKE) -j 3 lint docs most
 	$(PYTEST) --timeout 900 -m docker test/container
+
+most: $(VENV)/.dev
+	$(PYTEST) -n 2 --dist loadfile --timeout 900 -m "not (docker or long)"
 
 long: $(VENV)/.dev  ## the tests that take minutes each: benchmarks, kills, full disks; before a release
 	$(PYTEST) --timeout 1800 -m long

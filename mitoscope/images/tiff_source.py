@@ -22,7 +22,7 @@ from mitoscope.images.tiff import check_directories
 
 COMPRESSIONS = {1: "none", 5: "LZW", 7: "JPEG", 8: "Deflate", 32773: "PackBits", 32946: "Deflate", 34925: "LZMA",
                 50000: "ZSTD"}  # fmt: skip
-JPEG_TABLES, YCBCR_SUBSAMPLING, YCBCR = 347, 530, 6
+JPEG_TABLES, YCBCR_SUBSAMPLING, YCBCR, NEW_SUBFILE_TYPE = 347, 530, 6, 254
 KEPT = (tiff.BITSPERSAMPLE, tiff.COMPRESSION, tiff.PHOTOMETRIC_INTERPRETATION, tiff.FILLORDER, tiff.SAMPLESPERPIXEL,
         tiff.PLANAR_CONFIGURATION, tiff.PREDICTOR, tiff.COLORMAP, tiff.EXTRASAMPLES, tiff.SAMPLEFORMAT, JPEG_TABLES,
         YCBCR_SUBSAMPLING)  # fmt: skip
@@ -59,18 +59,20 @@ class TiffSource:
             got = f"compression {self._compression}, photometric interpretation {photometric}"
             raise PixelError(got, f"compression {', '.join(dict.fromkeys(COMPRESSIONS.values()))}; YCbCr in JPEG only")
         self.is_grey = photometric in (0, 1)
+        self.is_reduced = bool(tags.get(NEW_SUBFILE_TYPE, 0) & 1)
         self.mpp = _read_mpp(tags)
         self._place_blocks(tags)
         check_block(self.block_px)
 
     def open_levels(self) -> list["TiffSource"]:
-        """The pages that show the same image smaller; a label, and pages of other kinds, are left out."""
+        """The pages that say they are the same image smaller (NewSubfileType, bit 0), and have its proportions."""
         levels: list[TiffSource] = []
         for page in range(1, min(self._n_pages, MOST_LEVELS)):
             with suppress(PixelError, ValueError):
                 level = TiffSource(self._path, page)
                 height = self.height_px * level.width_px / self.width_px
-                if level.width_px < self.width_px and abs(level.height_px - height) <= LEVEL_SLACK_PX:
+                is_smaller = level.is_reduced and level.width_px < self.width_px
+                if is_smaller and abs(level.height_px - height) <= LEVEL_SLACK_PX:
                     levels.append(level)
         return sorted(levels, key=lambda level: -level.width_px)
 

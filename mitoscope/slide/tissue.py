@@ -26,6 +26,7 @@ PEN_DENSITY = 0.35  # an ink's, in its strongest colour
 PEN_MARGIN = 0.15  # by which the colours of an ink differ otherwise than stains
 PEN_REACH_UM = 40.0  # around an ink, where it fades into glass
 DARKEST_GLASS = 225  # grey level; an image without glass must not take its palest tissue for it
+SCANNED_SHARE = 0.1  # of an overview, that is bright, but not white: then white is no glass
 SMOOTH_UM = 8.0  # standard deviation of the smoothing
 SPECK_MM2 = 0.01  # smaller pieces are dust
 HOLE_MM2 = 0.05  # smaller holes belong to the tissue
@@ -185,8 +186,9 @@ def _grow_ink(ink: np.ndarray, mpp: float) -> np.ndarray:
 def _measure_glass(overview: np.ndarray) -> np.ndarray:
     """The grey level of glass in each colour, since scanners differ: float32 (3,)."""
     brightness = overview.min(axis=2)
-    brightness[brightness == 255] = 0  # nothing was scanned there
     is_bright = brightness >= min(200, brightness.max())
+    if (scanned := is_bright & (brightness < 255)).mean() > SCANNED_SHARE:  # readers paint white what was not scanned
+        is_bright = scanned
     levels = [np.percentile(overview[..., colour][is_bright], 90) for colour in range(3)]
     return np.maximum(levels, DARKEST_GLASS).astype(np.float32)
 

@@ -54,11 +54,12 @@ def encode_slide(
             known = {"mitotic figures": window["n_figures"], "atypical figures": window["atypical"]["n_atypical"]}
             features.append(_encode_area(f"{own}#{key}", "hotspot", [ring], title, known))
     kinds = name_points(figures, thresholds)
-    for (x, y, p), p_atypical, kind in zip(figures.points.tolist(), figures.p_atypical.tolist(), kinds, strict=True):
+    points = zip(figures.points.tolist(), figures.p_atypical.tolist(), kinds, strict=True)
+    for number, ((x, y, p), p_atypical, kind) in enumerate(points, start=1):
         known = {"p_mitosis": round(p, 6)} | ({} if np.isnan(p_atypical) else {"p_atypical": round(p_atypical, 6)})
         place = _round([x - corner[0], y - corner[1]])
         geometry = {"type": "Point", "coordinates": place}
-        features.append(_encode_feature(f"{own}#{place}", "detection", kind, geometry, None, known))
+        features.append(_encode_feature(f"{own}#{place}", "detection", kind, geometry, f"point {number}", known))
     return {"type": "FeatureCollection", "features": features, "not_for": "clinical use"}
 
 
@@ -90,16 +91,17 @@ def _encode_area(
 
 
 def _encode_feature(
-    identity: str, object_type: str, kind: str, geometry: dict[str, Any], name: str | None, measurements: dict[str, Any]
+    identity: str, object_type: str, kind: str, geometry: dict[str, Any], name: str, measurements: dict[str, Any]
 ) -> dict[str, Any]:
     """One object."""
     properties: dict[str, Any] = {
         "objectType": object_type,
+        "name": name,
         "classification": {"name": kind, "color": COLOURS[kind]},
         "measurements": measurements,
     }
-    if name is not None:
-        properties |= {"name": name, "isLocked": True}
+    if object_type == "annotation":
+        properties["isLocked"] = True
     return {
         "type": "Feature",
         "id": str(uuid5(NAMESPACE_URL, identity)),

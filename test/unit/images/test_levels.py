@@ -21,11 +21,11 @@ def pixels() -> np.ndarray:
     return np.asarray(Image.fromarray(coarse).resize((1001, 803), Image.Resampling.BICUBIC))
 
 
-def write(path: Path, levels: list[np.ndarray], **options: object) -> Path:
+def write(path: Path, levels: list[np.ndarray], *, reduced: bool = True, **options: object) -> Path:
     with tifffile.TiffWriter(path) as writer:
         for number, level in enumerate(levels):
             size = 40000 * level.shape[1] / levels[0].shape[1]
-            writer.write(level, photometric="rgb", tile=(128, 128), subfiletype=int(number > 0),
+            writer.write(level, photometric="rgb", tile=(128, 128), subfiletype=int(reduced and number > 0),
                          resolution=(size, size), resolutionunit="CENTIMETER", **options)  # fmt: skip
     return path
 
@@ -79,6 +79,8 @@ def test_an_overview_is_nearly_the_same_with_and_without_levels(
 def test_a_label_is_no_level(pixels: np.ndarray, tmp_path: Path) -> None:
     path = write(tmp_path / "s.tif", [pixels, shrink(pixels, 500, 401), np.zeros((200, 200, 3), np.uint8)])
     assert [level.width_px for level in TiffSource(path).open_levels()] == [500]
+    path = write(tmp_path / "p.tif", [pixels, np.zeros((401, 500, 3), np.uint8)], reduced=False)
+    assert TiffSource(path).open_levels() == []  # it has the slide's proportions, but does not say that it shows it
 
 
 def test_a_tile_that_is_not_stored_is_glass_and_one_that_is_cut_off_is_refused(

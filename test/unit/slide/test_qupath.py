@@ -75,6 +75,11 @@ def test_object_type_and_class_are_in_properties(content: dict[str, Any]) -> Non
         assert (properties["objectType"] == "annotation") == is_area == properties.get("isLocked", False)
 
 
+def test_points_have_the_numbers_that_they_have_on_the_page(content: dict[str, Any]) -> None:
+    names = [each["properties"]["name"] for each in content["features"] if each["geometry"]["type"] == "Point"]
+    assert names == [f"point {number}" for number in range(1, len(names) + 1)]
+
+
 def test_measurements_are_an_object_of_numbers(content: dict[str, Any]) -> None:
     """MeasurementListTypeAdapter.read: a map from names to doubles, no null (QuPathTypeAdapters.java)."""
     for feature in content["features"]:
