@@ -35,10 +35,15 @@ def read_commit() -> str:
 
 @cache
 def hash_code() -> str:
-    """SHA-256 of this package's files, the same wherever they are installed: what unfinished work depends on."""
+    """SHA-256 of this package's files, in a checkout and installed: what unfinished work depends on.
+
+    Left out are what Python compiles, and the weights that the wheel adds: their manifests have hashes of their own.
+    """
     digest = hashlib.sha256()
-    for path in sorted(path for path in PACKAGE.rglob("*") if path.is_file() and "__pycache__" not in path.parts):
-        digest.update(f"{path.relative_to(PACKAGE).as_posix()} {hash_file(path)}\n".encode())
+    for path in sorted(PACKAGE.rglob("*")):
+        parts = path.relative_to(PACKAGE).parts
+        if path.is_file() and "__pycache__" not in parts and parts[0] != "weights":
+            digest.update(f"{'/'.join(parts)} {hash_file(path)}\n".encode())
     return digest.hexdigest()
 
 

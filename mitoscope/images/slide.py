@@ -195,7 +195,7 @@ def open_slide(path: str | Path, mpp: float | None = None, *, may_assume: bool =
     if mpp is not None and not PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]:
         expected = f"{PLAUSIBLE_MPP[0]} to {PLAUSIBLE_MPP[1]} µm per px, such as 0.25"
         raise InputError("--mpp cannot be used", got=f"{mpp:g}", expected=expected, remedy="correct it")
-    if not path.is_file():
+    if path.is_dir() or not path.exists():
         got = "a folder" if path.is_dir() else "no such file"
         what = f"{_name(path)} cannot be read as an image of tissue"
         raise InputError(what, got=got, expected="a file", remedy="correct the path")

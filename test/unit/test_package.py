@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from mitoscope.provenance import hash_code
+
 ROOT = Path(__file__).resolve().parents[2]
 STACK = next((ROOT / "test/input/interf0/images").glob("*/*.tiff"))
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
@@ -72,6 +74,8 @@ def test_the_installed_package_classifies_with_its_own_weights(wheel: Path, tmp_
 
     asked = "import mitoscope; print(mitoscope.Classifier.load(device='cpu').bundle.folder)"
     assert Path(python("-c", asked).strip()) == (target / "mitoscope" / "weights" / "lite").resolve()
+    asked = "from mitoscope.provenance import hash_code; print(hash_code())"
+    assert python("-c", asked).strip() == hash_code()
     python("-m", "mitoscope", "classify", "--crops", STACK, "--out", "p.csv")
     assert len((elsewhere / "p.csv").read_text(encoding="utf-8").splitlines()) == 17
     python("-m", "mitoscope", "train", "--help")
