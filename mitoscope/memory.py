@@ -8,7 +8,7 @@ import ctypes
 import os
 
 # From glibc's malloc.h. Large blocks come from the heap. Its end is not returned below 2 GiB, and it grows by 64 MiB.
-M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX = -1, -2, -4
+M_TRIM_THRESHOLD, M_TOP_PAD, M_MMAP_MAX, M_ARENA_MAX = -1, -2, -4, -8
 LARGEST_INT = 2**31 - 1
 GROWTH_BYTES = 64 << 20
 
@@ -20,3 +20,4 @@ def keep_freed_memory() -> None:
     libc.mallopt(M_MMAP_MAX, 0)
     libc.mallopt(M_TRIM_THRESHOLD, LARGEST_INT)
     libc.mallopt(M_TOP_PAD, GROWTH_BYTES)
+    libc.mallopt(M_ARENA_MAX, 1)  # the threads of `mitoscope.slide.workers` keep what they free in the same heap

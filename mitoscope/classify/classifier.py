@@ -55,6 +55,7 @@ class Classifier:
         precision: str = "auto",
         base: str | Path | None = None,
         prevalence: float | None = None,
+        for_slides: bool = False,
     ) -> "Classifier":
         """Read, verify and place the members.
 
@@ -66,6 +67,7 @@ class Classifier:
             base: The base network of a bundle of adapters that does not hold it: its file or folder.
             prevalence: The share of atypical figures where the crops come from, if it is known; see
                 `mitoscope.classify.calibrate.set_prevalence`.
+            for_slides: See `mitoscope.detect.detector.Detector.load`.
 
         Raises:
             WeightsError: The bundle is missing, broken, or made for another task; or a prevalence is given, and the
@@ -77,7 +79,7 @@ class Classifier:
         if prevalence is not None:
             bundle = set_prevalence(bundle, prevalence)
         where = choose_device(device)
-        chosen = choose_precision(precision, where, bundle)  # before anything is read
+        chosen = choose_precision(precision, where, bundle, for_slides=for_slides)  # before anything is read
         return cls.place(bundle, read_ahead(bundle), where, chosen, None if base is None else Path(base))
 
     @classmethod

@@ -77,7 +77,7 @@ def add_slide(commands: Commands) -> None:
                               "then not looked for")  # fmt: skip
     command.add_argument("--floor", type=parse_number, metavar="P",
                          help="least probability of a point in the result; each is classified, so that a lower one "
-                              "takes longer (default: half of the detector's threshold)")  # fmt: skip
+                              "takes longer (default: the detector's threshold less .1)")  # fmt: skip
     command.add_argument("--dicom-ann", action="store_true",
                          help="write annotations.dcm, too: DICOM annotations of a DICOM slide (needs "
                               "mitoscope[dicom])")  # fmt: skip

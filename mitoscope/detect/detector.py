@@ -62,6 +62,7 @@ class Detector:
         device: str = "auto",
         precision: str = "auto",
         tta: bool = False,
+        for_slides: bool = False,
     ) -> "Detector":
         """Read, verify and place the members.
 
@@ -72,6 +73,7 @@ class Detector:
             precision: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"auto"``, see
                 `mitoscope.networks.device.choose_precision`.
             tta: Each member sees a tile in all eight orientations; otherwise in those that the manifest gives.
+            for_slides: For hours of work: what ``"auto"`` may take then, see `choose_precision`.
 
         Raises:
             WeightsError: The bundle is missing, broken, or made for another task.
@@ -79,7 +81,8 @@ class Detector:
         """
         bundle = read_bundle(find_bundle(None if weights is None else Path(weights), DEFAULTS))
         where = choose_device(device)
-        return cls.place(bundle, read_ahead(bundle), where, choose_precision(precision, where, bundle), tta=tta)
+        chosen = choose_precision(precision, where, bundle, for_slides=for_slides)
+        return cls.place(bundle, read_ahead(bundle), where, chosen, tta=tta)
 
     @classmethod
     def place(

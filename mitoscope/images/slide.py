@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, floor, prod
 from pathlib import Path
+from threading import Lock
 
 import numpy as np
 from PIL import Image
@@ -73,6 +74,7 @@ class Slide:
         self.bounds_px = source.bounds_px if isinstance(source, Pyramid) else (0, 0, source.width_px, source.height_px)
         self._source = source
         self._blocks: OrderedDict[tuple[int, int], Image.Image] = OrderedDict()
+        self._loading = Lock()  # boxes are read by several threads, neighbours from the same blocks
 
     def measure_scale(self, mpp: float) -> tuple[float, float]:
         """How many pixels of level 0 a pixel of `mpp` µm spans along x and y; 1 if they are nearly the same.
@@ -155,7 +157,8 @@ class Slide:
                 x0, y0 = max(left, column * across), max(top, row * down)
                 x1, y1 = min(right, (column + 1) * across, self.width_px), min(bottom, (row + 1) * down, self.height_px)
                 inside = (x0 - column * across, y0 - row * down, x1 - column * across, y1 - row * down)
-                part = self._load(column, row).crop(inside)
+                with self._loading:
+                    part = self._load(column, row).crop(inside)
                 canvas.paste(part if part.mode == "RGB" else part.convert("RGB"), (x0 - left, y0 - top))
         return canvas
 

@@ -23,18 +23,18 @@ def choose_device(device: str) -> torch.device:
     return torch.device("cuda" if device == "cuda" or (device == "auto" and available) else "cpu")
 
 
-def choose_precision(precision: str, device: torch.device, bundle: Bundle) -> str:
+def choose_precision(precision: str, device: torch.device, bundle: Bundle, *, for_slides: bool = False) -> str:
     """Choose the precision for ``"auto"``, or check a named one: fp16 needs a GPU, bf16 on a GPU needs Ampere.
 
     ``"auto"`` is fp32 unless the manifest holds a measurement by which a coarser precision changes at most one class in
-    two hundred. Then it is fp16 on a GPU, or bf16 on a CPU with bf16 arithmetic, for networks that gain
-    from it (`Runtime.gains_from_bf16`).
+    two hundred. Then it is fp16 on a GPU, or bf16 on a CPU with bf16 arithmetic, where `Runtime.bf16` says so: crops
+    and regions are done in seconds, and shall have the same digits on every CPU.
     """
     if precision == "auto":
         coarse = "fp16" if device.type == "cuda" else "bf16"
         measured = bundle.rounding.get(coarse)
         harmless = measured is not None and measured.flipped <= MOST_FLIPPED
-        return coarse if harmless and (device.type == "cuda" or _bf16_pays(bundle)) else "fp32"
+        return coarse if harmless and (device.type == "cuda" or _bf16_pays(bundle, for_slides)) else "fp32"
     check_precision(precision, device)
     return precision
 
@@ -57,7 +57,8 @@ def check_precision(precision: str, device: torch.device) -> None:
         )
 
 
-def _bf16_pays(bundle: Bundle) -> bool:
-    """Whether this CPU computes these networks faster in bf16."""
+def _bf16_pays(bundle: Bundle, for_slides: bool) -> bool:
+    """Whether this CPU shall compute these networks in bf16."""
     runtime = find_runtime(bundle.architecture)
-    return runtime is not None and runtime.gains_from_bf16 and torch.cpu._is_avx512_bf16_supported()
+    wanted = runtime is not None and runtime.bf16 in (("slides", "always") if for_slides else ("always",))
+    return wanted and torch.cpu._is_avx512_bf16_supported()

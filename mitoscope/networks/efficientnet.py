@@ -8,6 +8,7 @@ whose weights are read here; a test holds both to the same logits.
 import math
 from collections.abc import Iterable, Iterator
 
+import torch
 from torch import Tensor, nn
 
 from mitoscope.networks.layers import Conv, Dense, Runtime, State, clear_padding, fold_norm, list_folded, pad
@@ -15,6 +16,7 @@ from mitoscope.networks.layers import Conv, Dense, Runtime, State, clear_padding
 NORM_EPS = 1e-3
 GRIDS = (2, 4, 6)  # the stages whose results have strides 8, 16 and 32
 STEM, HEAD = 32, 1280  # channels, in every Lite
+STRIP_VALUES = 7 << 20  # of a wide grid; a batch of crops has fewer
 # Of each stage: blocks, side of the kernel, stride, expansion, channels; before scaling.
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -37,7 +39,7 @@ SCALES = {  # of channels and of depth
 def find_runtime(architecture: str) -> Runtime | None:
     """For a timm model name, with or without the dot that names weights; None for another family's."""
     scales = _find_scales(architecture)
-    return None if scales is None else Runtime(lambda: EfficientNetLite(*scales), fold_norms)
+    return None if scales is None else Runtime(lambda: EfficientNetLite(*scales), fold_norms, bf16="slides")
 
 
 def find_backbone(architecture: str) -> Runtime | None:
@@ -80,6 +82,8 @@ class EfficientNetLiteGrids(nn.Module):
 
     Attributes:
         channels: Of the three grids.
+        exact: Layers that stay in fp32 where the others compute in less: of what rounding changes, theirs is most
+            (docs/adr/0027).
 
     Args:
         width: As `EfficientNetLite` has it.
@@ -91,13 +95,16 @@ class EfficientNetLiteGrids(nn.Module):
         self.conv_stem = _make_stem()
         self.blocks, channels = _make_stages(width, depth)
         self.channels = [channels[number] for number in GRIDS]
+        self.exact = (self.conv_stem, self.blocks[0])
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        x, stages = self.conv_stem(x), []
-        for stage in self.blocks:
-            x = stage(x)
-            stages.append(x)
-        return [stages[number] for number in GRIDS]
+        x = self.conv_stem(x.to(self.conv_stem.weight.dtype))
+        grids = []
+        for number, stage in enumerate(self.blocks):
+            x = stage(x.to(next(stage.parameters()).dtype))
+            if number in GRIDS:
+                grids.append(x)
+        return grids
 
 
 def _make_stem() -> Conv:
@@ -141,13 +148,30 @@ class Block(nn.Module):
         self.adds = stride == 1 and c_in == c_out
 
     def forward(self, x: Tensor) -> Tensor:
-        sides = self.conv_dw.find_padding(x)
-        grid = pad(x, sides)
-        if hasattr(self, "conv_pw"):
-            # The wide grid itself is not padded: that copy would be the network's largest tensor.
-            grid = clear_padding(self.conv_pw(grid), sides)
-        out: Tensor = self.project(self.conv_dw.convolve(grid))
+        if hasattr(self, "conv_pw") and x[:, :1].numel() * self.conv_dw.in_channels > STRIP_VALUES:
+            out = self._convolve_strips(x)
+        else:
+            sides = self.conv_dw.find_padding(x)
+            grid = pad(x, sides)
+            if hasattr(self, "conv_pw"):
+                # The wide grid itself is not padded: that copy would be the network's largest tensor.
+                grid = clear_padding(self.conv_pw(grid), sides)
+            out = self.project(self.conv_dw.convolve(grid))
         return out.add_(x) if self.adds else out
+
+    def _convolve_strips(self, x: Tensor) -> Tensor:
+        """The same in strips of rows, to the same bits: the wide grid of a large image would fill the memory."""
+        sides, side, stride = self.conv_dw.find_all_padding(x), self.conv_dw.kernel_size[0], self.conv_dw.stride[0]
+        grid = pad(x, sides)
+        n_rows = (grid.shape[2] - side) // stride + 1
+        at_once = max(STRIP_VALUES // (stride * grid[:, :1, 0].numel() * self.conv_dw.in_channels), 1)
+        strips = []
+        for first in range(0, n_rows, at_once):
+            last = min(first + at_once, n_rows)
+            ends = (*sides[:2], sides[2] if first == 0 else 0, sides[3] if last == n_rows else 0)
+            wide = clear_padding(self.conv_pw(grid[:, :, first * stride : (last - 1) * stride + side]), ends)
+            strips.append(self.project(self.conv_dw.convolve(wide, padding=0)))
+        return torch.cat(strips, dim=2)
 
 
 def _round_channels(channels: float, divisor: int = 8) -> int:

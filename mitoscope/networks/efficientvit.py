@@ -69,7 +69,7 @@ def find_runtime(architecture: str) -> Runtime | None:
     if shape is None:
         return None
     fold = partial(fold_norms, eps=shape.norm_eps)
-    return Runtime(lambda: EfficientViT(shape), fold, gains_from_bf16=shape.large)
+    return Runtime(lambda: EfficientViT(shape), fold, bf16="always" if shape.large else "never")
 
 
 class EfficientViT(nn.Module):

@@ -24,12 +24,13 @@ class Runtime:
         build: Makes the module, without weights.
         fold: timm's tensors → the module's, and surplus ones under their own names. Raises KeyError or RuntimeError
             where they are another network's.
-        gains_from_bf16: Whether a CPU with bf16 arithmetic computes it faster in bf16.
+        bf16: When ``auto`` takes bf16 on a CPU with bf16 arithmetic: ``"always"``; for ``"slides"``, which take
+            minutes; or ``"never"``, since it is not faster.
     """
 
     build: Callable[[], nn.Module]
     fold: Callable[[State], dict[str, Tensor]]
-    gains_from_bf16: bool = False
+    bf16: str = "never"
 
 
 class _NoInitialisation(TorchFunctionMode):
@@ -100,20 +101,24 @@ class Conv(nn.Conv2d):
 
     def find_padding(self, x: Tensor) -> Sides:
         """What `convolve` needs around (N, C, H, W), so that the grid becomes ceil(side / stride)."""
-        if not self.uneven:
-            return 0, 0, 0, 0
+        return self.find_all_padding(x) if self.uneven else (0, 0, 0, 0)
+
+    def find_all_padding(self, x: Tensor) -> Sides:
+        """The same with what `convolve` adds by itself; its ``padding`` is then 0."""
         side, stride = self.kernel_size[0], self.stride[0]
         rows, columns = (max((-(-size // stride) - 1) * stride + side - size, 0) for size in x.shape[2:])
         return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2
 
-    def convolve(self, x: Tensor) -> Tensor:
-        """As `forward`, for a grid that has its `find_padding`."""
+    def convolve(self, x: Tensor, padding: int | None = None) -> Tensor:
+        """As `forward`, for a grid that has its `find_padding`, or all of it."""
+        sides = self.padding if padding is None else (padding, padding)
         differentiated = x.requires_grad or self.weight.requires_grad
         if x.device.type != "cpu" or differentiated or not has_fused(x.dtype):
-            return activate(super().forward(x), self.after)
+            plain = F.conv2d(x, self.weight, self.bias, self.stride, sides, self.dilation, self.groups)
+            return activate(plain, self.after)
         name, numbers = FUSED.get(self.after, (self.after, []))
         fused: Tensor = torch.ops.mkldnn._convolution_pointwise(
-            x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups, name, numbers, "tanh"
+            x, self.weight, self.bias, sides, self.stride, self.dilation, self.groups, name, numbers, "tanh"
         )
         return fused
 

@@ -1,6 +1,7 @@
 """The members of a bundle as networks on a device."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
@@ -34,11 +35,20 @@ def place_members(
     members = []
     try:
         for member, state in zip(bundle.members, states, strict=True):
-            network = restore(state, str(bundle.folder / member.file))
-            members.append(network.to(device, DTYPES[precision], memory_format=torch.channels_last))  # type: ignore[call-overload]  # torch's stubs lack memory_format
+            members.append(_place(restore(state, str(bundle.folder / member.file)), device, DTYPES[precision]))
     except torch.OutOfMemoryError as error:
         raise out_of_memory(device, error, "the networks") from error
     return members
+
+
+def _place(network: nn.Module, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Move and convert a network; the layers that its modules name in ``exact`` keep their precision."""
+    exact = [part for module in network.modules() for part in getattr(module, "exact", ())]
+    whole = [deepcopy(part) for part in exact]
+    network.to(device, dtype, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stubs lack memory_format
+    for part, own in zip(exact, whole, strict=True):
+        part.load_state_dict(own.to(device, memory_format=torch.channels_last).state_dict(), assign=True)
+    return network
 
 
 def place_adapters(

@@ -157,8 +157,7 @@ def _measure_run(scanned: Scan, figures: Figures, seconds: float) -> dict[str, f
         "seconds": seconds,
         "detecting_s": scanned.network_s,
         "classifying_s": figures.network_s,
-        "waiting_for_pixels_s": scanned.wait_s + figures.wait_s,
-        "reading_s": scanned.read_s + figures.read_s,  # in a thread, mostly while the networks compute
+        "reading_s": scanned.read_s + figures.read_s,  # of all threads, mostly while a network computes
         "share_in_networks": networks_s / seconds,
         "new_tissue_mm2": scanned.new_mm2,
         "peak_memory_gb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9,

@@ -203,6 +203,15 @@ def find_in_hotspot(points: np.ndarray, mpp: tuple[float, float], hotspot: dict[
     return Rectangle.from_summary(hotspot).contains(points[:, :2] * np.array(mpp))
 
 
+def choose_floor(threshold: float) -> float:
+    """The least probability of a point in the result, if the user names none.
+
+    It is the detector's lowest threshold in the table of sensitivity: less probable points are in no count. It must be
+    above 0, so for thresholds below .2 it is half of them.
+    """
+    return max(threshold - STEP, threshold / 2)
+
+
 def _list_steps(threshold: float, least: float) -> list[float]:
     """A threshold, and those a step below and above it, within the range of what is known."""
     steps = (max(threshold - STEP, least), threshold, min(threshold + STEP, 1.0))

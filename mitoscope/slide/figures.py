@@ -1,6 +1,5 @@
 """The figures of a slide: their crops, cut around them, and what the classifier makes of these."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from math import floor
@@ -16,11 +15,10 @@ from mitoscope.images.slide import Slide
 from mitoscope.images.stain import measure_crops
 from mitoscope.progress import progress
 from mitoscope.scoring.report.page import encode_image
-from mitoscope.slide.ahead import ReadAhead
 from mitoscope.slide.journal import Journal
+from mitoscope.slide.workers import Clock, make_clocks, work
 
 MOST_CARDS = 5_000  # figures of which the page shows a crop, the most probable: 32 MB
-READ_AHEAD = 2  # batches of crops in memory that wait for the networks
 DAMAGED: dict[str, Any] = {"p": None, "unlike": [], "image": ""}  # a crop that could not be read
 
 
@@ -34,9 +32,8 @@ class Figures:
         p_atypical: float64 (N,): the ensemble's; NaN likewise.
         unlike: The features by which each crop is unlike the training crops; None if the bundle does not list them.
         images: Base64 of a WebP of each crop; empty where it could not be read, and after the first `MOST_CARDS`.
-        wait_s: Seconds that the networks waited for pixels, in this process.
-        network_s: Seconds that the networks computed.
-        read_s: Seconds that the thread read.
+        network_s: Seconds of this process in which a network computed.
+        read_s: Seconds of its threads together in which pixels were read.
     """
 
     points: np.ndarray
@@ -44,7 +41,6 @@ class Figures:
     p_atypical: np.ndarray
     unlike: list[list[str]] | None
     images: list[str]
-    wait_s: float = 0.0
     network_s: float = 0.0
     read_s: float = 0.0
 
@@ -68,23 +64,23 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
         DeviceError: See `Classifier.predict_members`.
     """
     slide.measure_scale(classifier.bundle.input.mpp)  # raises here, not for each crop
-    wait_s = network_s = 0.0
+    reading, computing = make_clocks(classifier.device.type)
     names = [_name(x, y) for x, y, _ in points.tolist()]
     waiting = [
         number
         for number, name in enumerate(names)
         if name not in journal.done or (number < MOST_CARDS and not journal.done[name]["image"])
     ]
+    waiting.sort(key=lambda number: _order(slide, *points[number, :2].tolist()))
+
+    def look(numbers: list[int]) -> tuple[list[int], list[dict[str, Any]]]:
+        """What is known of some figures."""
+        with reading.busy():
+            crops = _read_crops(classifier, slide, points[numbers])
+        return numbers, _classify_batch(classifier, crops, [number < MOST_CARDS for number in numbers], computing)
+
     with progress(len(points), unit="figures", what="classifying", done=len(points) - len(waiting)) as bar:
-        ahead = ReadAhead(
-            lambda batch: _read_crops(classifier, slide, points[batch]), _cut(classifier, waiting), READ_AHEAD
-        )
-        for numbers, read in ahead:
-            started = time.perf_counter()
-            crops = read.result()
-            wait_s += time.perf_counter() - started
-            parts, seconds = _classify_batch(classifier, crops, [number < MOST_CARDS for number in numbers])
-            network_s += seconds
+        for numbers, parts in work(look, _cut(classifier, waiting)):
             for number, part in zip(numbers, parts, strict=True):
                 if part["p"] is not None:  # another start reads a damaged crop again
                     journal.add(names[number], part)
@@ -99,9 +95,8 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
         classifier.combine(raw),
         [part["unlike"] for part in parts] if knows_training else None,
         [part["image"] for part in parts[:MOST_CARDS]] + [""] * len(parts[MOST_CARDS:]),
-        wait_s,
-        network_s,
-        ahead.busy_s,
+        computing.any_s,
+        reading.total_s,
     )
 
 
@@ -126,17 +121,16 @@ def _name(x_px: float, y_px: float) -> str:
 
 
 def _classify_batch(
-    classifier: Classifier, crops: Sequence[np.ndarray | None], shown: Sequence[bool]
-) -> tuple[list[dict[str, Any]], float]:
-    """What is known of each crop, as JSON holds it, with a picture of those shown; the seconds of the networks."""
+    classifier: Classifier, crops: Sequence[np.ndarray | None], shown: Sequence[bool], computing: Clock
+) -> list[dict[str, Any]]:
+    """What is known of each crop, as JSON holds it, with a picture of those shown."""
     found = [number for number, crop in enumerate(crops) if crop is not None]
     parts: list[dict[str, Any]] = [DAMAGED for _ in crops]
     if not found:
-        return parts, 0.0
+        return parts
     pixels = np.stack([crop for crop in crops if crop is not None])
-    started = time.perf_counter()
-    p_members = classifier.predict_members(pixels, repeatable=True)  # (M, B)
-    network_s = time.perf_counter() - started
+    with computing.busy():
+        p_members = classifier.predict_members(pixels, repeatable=True)  # (M, B)
     training = classifier.bundle.training_crops
     unlike = find_outliers(measure_crops(pixels), training) if training else [list[str]() for _ in found]
     for place, number in enumerate(found):
@@ -145,7 +139,12 @@ def _classify_batch(
             "unlike": unlike[place],
             "image": encode_image(pixels[place]) if shown[number] else "",
         }
-    return parts, network_s
+    return parts
+
+
+def _order(slide: Slide, x_px: float, y_px: float) -> tuple[float, float]:
+    """Neighbours are read one after the other: each block of the file is decoded once."""
+    return y_px // slide.block_px[1], x_px
 
 
 def _cut(classifier: Classifier, numbers: list[int]) -> list[list[int]]:

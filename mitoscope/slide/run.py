@@ -16,6 +16,7 @@ from mitoscope.files import write_text
 from mitoscope.images.slide import read_quickhash
 from mitoscope.memory import keep_freed_memory
 from mitoscope.slide.analyse import PAGE, SUMMARY, Settings, analyse
+from mitoscope.slide.counts import choose_floor
 
 FAILED_CODE = 3  # the exit code when a slide could not be analysed, as for crops that cannot be read
 TABLE = "slides.csv"
@@ -51,7 +52,8 @@ def run_slides(
         classifier: Its bundle's folder; None: see `mitoscope.classify.classifier.Classifier.load`.
         mpp: µm per px of all slides; None: from each one's tags.
         region: GeoJSON with the outline of the tissue of the one slide; None: it is found.
-        floor: The least probability of a point in the result, above 0; None: half of the detector's threshold.
+        floor: The least probability of a point in the result, above 0; None: see
+            `mitoscope.slide.counts.choose_floor`.
         dicom_ann: Write annotations.dcm, too; the slides must be DICOM, and highdicom installed.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         precision: ``"auto"``, ``"fp32"``, ``"fp16"`` or ``"bf16"``.
@@ -68,10 +70,10 @@ def run_slides(
     """
     keep_freed_memory()
     check_slides(slides, out, floor, region)
-    loaded_detector = Detector.load(detector, device=device, precision=precision)
+    loaded_detector = Detector.load(detector, device=device, precision=precision, for_slides=True)
     check_finds_mitoses(loaded_detector.bundle)
-    loaded_classifier = Classifier.load(classifier, device=device, precision=precision)
-    floor = loaded_detector.threshold / 2 if floor is None else floor
+    loaded_classifier = Classifier.load(classifier, device=device, precision=precision, for_slides=True)
+    floor = choose_floor(loaded_detector.threshold) if floor is None else floor
     if floor > loaded_detector.threshold:
         raise DataError(
             "--floor cannot be used",

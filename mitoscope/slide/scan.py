@@ -1,9 +1,7 @@
-"""Every tile with tissue → the detector's candidates; pixels are read while the networks compute."""
+"""Every tile with tissue → the detector's candidates; a few tiles at a time, see `mitoscope.slide.workers`."""
 
-import time
-from concurrent.futures import Future
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 
 import numpy as np
 
@@ -12,11 +10,9 @@ from mitoscope.detect.tiles import Tile
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Mpp, Slide
 from mitoscope.progress import progress
-from mitoscope.slide.ahead import ReadAhead
 from mitoscope.slide.journal import Journal
 from mitoscope.slide.tissue import Tissue
-
-READ_AHEAD = 4  # tiles in memory that wait for the networks
+from mitoscope.slide.workers import make_clocks, work
 
 
 @dataclass(frozen=True)
@@ -53,16 +49,14 @@ class Scan:
         candidates: float64 (N, 4), see `Detector.merge`.
         faults: The tiles that could not be read.
         n_tiles: With tissue.
-        wait_s: Seconds that the networks waited for pixels, in this process.
-        network_s: Seconds that the networks computed.
-        read_s: Seconds that the thread read.
+        network_s: Seconds of this process in which a network computed.
+        read_s: Seconds of its threads together in which pixels were read.
         new_mm2: Tissue of the tiles that this process computed.
     """
 
     candidates: np.ndarray
     faults: list[Fault]
     n_tiles: int
-    wait_s: float
     network_s: float
     read_s: float
     new_mm2: float
@@ -78,28 +72,27 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
     """
     tiles, areas_mm2 = _choose_tiles(detector, slide, tissue)
     waiting = [tile for tile in tiles if _name(tile) not in journal.done]
-    wait_s = network_s = new_mm2 = 0.0
+    new_mm2 = 0.0
     faults: list[Fault] = []
+    reading, computing = make_clocks(detector.device.type)
+
+    def look(batch: list[Tile]) -> list[tuple[Tile, np.ndarray | Fault]]:
+        """The candidates of some tiles, or why there are none."""
+        with reading.busy():
+            pixels = {tile: _read(detector, slide, tile, areas_mm2) for tile in batch}
+        whole = {tile: each for tile, each in pixels.items() if isinstance(each, np.ndarray)}
+        with computing.busy():
+            found = dict(zip(whole, detector.scan(list(whole), list(whole.values()), floor), strict=True))
+        return [(tile, each if isinstance(each, Fault) else found[tile]) for tile, each in pixels.items()]
+
     total_mm2, waiting_mm2 = (sum(areas_mm2[_name(tile)] for tile in some) for some in (tiles, waiting))
     with progress(total_mm2, unit="mm²", what=slide.path.name, done=total_mm2 - waiting_mm2) as bar:
-        ahead = ReadAhead(lambda tile: detector.read(slide, tile), waiting, READ_AHEAD)
-        source = iter(ahead)
-        while True:
-            started = time.perf_counter()
-            batch = list(islice(source, FORWARD_TILES[detector.device.type]))
-            if not batch:
-                break
-            pixels = {tile: _get(read, detector, slide, tile, areas_mm2) for tile, read in batch}
-            wait_s += time.perf_counter() - started
-            whole = {tile: each for tile, each in pixels.items() if isinstance(each, np.ndarray)}
-            started = time.perf_counter()
-            found = dict(zip(whole, detector.scan(list(whole), list(whole.values()), floor), strict=True))
-            network_s += time.perf_counter() - started
-            for tile, each in pixels.items():
-                if isinstance(each, Fault):
-                    faults.append(each)  # not in the journal: another start reads it again
+        for batch in work(look, _cut(waiting, FORWARD_TILES[detector.device.type])):
+            for tile, found in batch:
+                if isinstance(found, Fault):
+                    faults.append(found)  # not in the journal: another start reads it again
                 else:
-                    journal.add(_name(tile), found[tile].tolist())
+                    journal.add(_name(tile), found.tolist())
                 new_mm2 += areas_mm2[_name(tile)]
                 bar.update(areas_mm2[_name(tile)])
     if tiles and len(faults) == len(tiles):
@@ -107,8 +100,8 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
             f"no tile of {slide.path.name} can be read", got=faults[0].reason, expected="pixels", remedy="copy it again"
         )
     arrays = [np.array(journal.done[name]).reshape(-1, 4) for name in map(_name, tiles) if name in journal.done]
-    return Scan(np.concatenate([np.empty((0, 4)), *arrays]), faults, len(tiles), wait_s, network_s, ahead.busy_s,
-                new_mm2)  # fmt: skip
+    candidates = np.concatenate([np.empty((0, 4)), *arrays])
+    return Scan(candidates, faults, len(tiles), computing.any_s, reading.total_s, new_mm2)
 
 
 def _choose_tiles(detector: Detector, slide: Slide, tissue: Tissue) -> tuple[list[Tile], dict[str, float]]:
@@ -131,12 +124,15 @@ def _measure_core(detector: Detector, slide: Slide, tile: Tile) -> tuple[float, 
     return tile.x.low * sx, tile.y.low * sy, tile.x.high * sx, tile.y.high * sy
 
 
-def _get(
-    read: "Future[np.ndarray]", detector: Detector, slide: Slide, tile: Tile, areas_mm2: dict[str, float]
-) -> np.ndarray | Fault:
+def _cut(tiles: list[Tile], at_once: int) -> Iterator[list[Tile]]:
+    """Tiles of one forward pass."""
+    return (tiles[first : first + at_once] for first in range(0, len(tiles), at_once))
+
+
+def _read(detector: Detector, slide: Slide, tile: Tile, areas_mm2: dict[str, float]) -> np.ndarray | Fault:
     """A tile's pixels, or why there are none."""
     try:
-        return read.result()
+        return detector.read(slide, tile)
     except InputError as error:
         slide.check_exists()
         left, top, right, bottom = map(round, _measure_core(detector, slide, tile))

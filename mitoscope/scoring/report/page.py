@@ -14,7 +14,7 @@ from markupsafe import Markup
 from PIL import Image
 
 TEMPLATES = Path(__file__).resolve().parent / "templates"
-WEBP = {"quality": 88, "method": 4}  # 5,000 crops of AMi-Br or AtNorM-Br are 32 MB of base64
+WEBP = {"quality": 88, "method": 2}  # 5,000 crops of AMi-Br or AtNorM-Br are 32 MB of base64
 # In the order they need each other.
 SCRIPTS = ("elements.js", "rows.js", "filters.js", "looks.js", "pages.js", "cards.js", "detail.js", "main.js")
 

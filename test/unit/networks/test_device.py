@@ -42,6 +42,7 @@ def test_auto_takes_fp16_on_a_gpu_only_if_it_was_measured_to_be_harmless(
         ("efficientvit_l2", {}, True, "fp32"),
         ("efficientvit_l2", {"bf16": HARMLESS}, False, "fp32"),
         ("efficientvit_b0", {"bf16": HARMLESS}, True, "fp32"),
+        ("tf_efficientnet_lite0", {"bf16": HARMLESS}, True, "fp32"),
         ("vit_small_patch16_224", {"bf16": HARMLESS}, True, "fp32"),
     ],
 )
@@ -56,6 +57,25 @@ def test_auto_takes_bf16_on_a_cpu_if_it_is_faster_and_was_measured_to_be_harmles
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
     chosen = choose_precision("auto", CPU, replace(bundle, architecture=architecture, rounding=rounding))
     assert chosen == expected
+
+
+@pytest.mark.parametrize(
+    ("architecture", "rounding", "native", "expected"),
+    [
+        ("tf_efficientnet_lite0", HARMLESS, True, "bf16"),
+        ("tf_efficientnet_lite0", HARMFUL, True, "fp32"),
+        ("tf_efficientnet_lite0", HARMLESS, False, "fp32"),
+        ("efficientvit_l2", HARMLESS, True, "bf16"),
+        ("efficientvit_b0", HARMLESS, True, "fp32"),
+        ("rtmdet_s", HARMLESS, True, "fp32"),
+    ],
+)
+def test_auto_takes_bf16_for_slides_where_a_small_network_is_faster_in_it(
+    bundle: Bundle, monkeypatch: pytest.MonkeyPatch, architecture: str, rounding: Rounding, native: bool, expected: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: native)
+    slides = replace(bundle, architecture=architecture, rounding={"bf16": rounding})
+    assert choose_precision("auto", CPU, slides, for_slides=True) == expected
 
 
 def test_a_named_precision_is_taken(bundle: Bundle) -> None:

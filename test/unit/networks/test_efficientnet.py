@@ -2,17 +2,24 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from PIL import Image
 from torch import nn
 
+from mitoscope.bundle.read import read_bundle
+from mitoscope.detect.detector import Detector
 from mitoscope.errors import WeightsError
+from mitoscope.networks import efficientnet
 from mitoscope.networks.build import build_detector, build_network, restore_detector, restore_network
 from mitoscope.networks.efficientnet import SCALES
 from mitoscope.networks.rtmdet import flatten_grids
+from mitoscope.networks.views import normalise
 
 ROOT = Path(__file__).resolve().parents[3]
+DETECTOR = ROOT / "weights" / "detector-lite"
 
 
 @pytest.mark.parametrize(("architecture", "side"), [(name, 64) for name in SCALES] + [("tf_efficientnet_lite0", 100)])
@@ -55,6 +62,48 @@ def test_a_detectors_backbone_computes_what_timms_computes(architecture: str) ->
         torch.testing.assert_close(got, expected, atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(boxes, wanted_boxes, atol=1e-3, rtol=1e-4)  # in pixels
     torch.testing.assert_close(logits, wanted, atol=1e-4, rtol=1e-4)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 96, 160), (2, 3, 98, 94)])
+def test_strips_of_rows_give_the_same_bits(shape: tuple[int, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    state = build_detector("tf_efficientnet_lite0", 1).state_dict()
+    backbone = restore_detector("tf_efficientnet_lite0", 1, state, "member").backbone
+    images = torch.randn(shape).contiguous(memory_format=torch.channels_last)
+    with torch.inference_mode():
+        whole = backbone(images)
+        monkeypatch.setattr(efficientnet, "STRIP_VALUES", 20_000)
+        strips = backbone(images)
+    for got, expected in zip(strips, whole, strict=True):
+        assert expected.std() > 0
+        assert torch.equal(got, expected)
+
+
+def test_the_first_layers_of_a_detector_stay_in_fp32() -> None:
+    """They decide most of what rounding changes: the grids are nearer to those of fp32 than with all layers in bf16."""
+    bundle = read_bundle(DETECTOR)
+    content = (DETECTOR / bundle.members[0].file).read_bytes()
+
+    def place(precision: str) -> nn.Module:
+        [network] = Detector.place(bundle, iter([content]), torch.device("cpu"), precision).members
+        return network.backbone
+
+    exact, rounded = place("fp32"), place("bf16")
+    kinds = {name: tensor.dtype for name, tensor in rounded.state_dict().items()}
+    first = {name for name, dtype in kinds.items() if dtype == torch.float32}
+    assert first == {name for name in kinds if name.startswith(("conv_stem.", "blocks.0."))}
+    for name in first:
+        assert torch.equal(rounded.state_dict()[name], exact.state_dict()[name])
+    [path] = (ROOT / "test" / "input" / "region0").glob("images/*/*.tiff")
+    pixels = torch.tensor(np.asarray(Image.open(path).convert("RGB"))[:448, :448])
+    images = normalise(pixels.permute(2, 0, 1)[None].float() / 255, bundle.input)
+    with torch.inference_mode():
+        wanted, mixed, coarse = (network(images) for network in (exact, rounded, place("bf16").to(torch.bfloat16)))
+    errors = [
+        max(float((each.float() - full).abs().mean()) for each, full in zip(grids, wanted, strict=True))
+        for grids in (mixed, coarse)
+    ]
+    assert 0 < errors[0] < 0.8 * errors[1]
 
 
 @pytest.mark.parametrize(

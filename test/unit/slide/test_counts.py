@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mitoscope.slide import counts as module
-from mitoscope.slide.counts import Thresholds, count, find_in_hotspot, measure_sensitivity
+from mitoscope.slide.counts import Thresholds, choose_floor, count, find_in_hotspot, measure_sensitivity
 from mitoscope.slide.figures import Figures
 from mitoscope.slide.hotspot import RADIUS_UM, WIDTH_UM
 from mitoscope.slide.tissue import Tissue
@@ -83,3 +83,8 @@ def test_the_row_of_the_used_thresholds_has_the_counts_of_the_slide(monkeypatch:
     assert used["share_hotspot"] == hotspot["atypical"]["share"]
     assert used["n_atypical_hotspot"] == hotspot["atypical"]["n_atypical"] < used["n_atypical"]
     assert (used["n_mitotic_figures"], used["per_mm2"]) == (counted["n_mitotic_figures"], counted["per_mm2"])
+
+
+@pytest.mark.parametrize(("threshold", "floor"), [(0.4, 0.3), (0.2, 0.1), (0.1, 0.05)])
+def test_points_are_kept_down_to_the_lowest_threshold_of_the_table(threshold: float, floor: float) -> None:
+    assert choose_floor(threshold) == pytest.approx(floor)

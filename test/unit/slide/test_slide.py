@@ -23,6 +23,7 @@ from mitoscope.slide import analyse as analyse_module
 from mitoscope.slide import figures as figures_module
 from mitoscope.slide import run as module
 from mitoscope.slide.analyse import Settings, analyse
+from mitoscope.slide.counts import choose_floor
 from mitoscope.slide.journal import Journal
 from mitoscope.slide.overview import Overview
 from mitoscope.slide.run import FAILED_CODE, run_slides
@@ -258,13 +259,13 @@ def test_a_floor_that_hides_mitotic_figures_is_refused(slide: Path, capsys: pyte
     assert "--floor cannot be used: got 0.6, expected at most the threshold of" in capsys.readouterr().err
 
 
-def test_points_are_classified_down_to_half_of_the_threshold(
+def test_points_are_classified_down_to_the_lowest_threshold_of_the_table(
     slide: Path, detector_bundle: Path, tiny_bundle: Path, tmp_path: Path
 ) -> None:
     given = ["--detector", str(detector_bundle), "--classifier", str(tiny_bundle), "--device", "cpu"]
     assert main(["slide", str(slide), "--out", str(tmp_path / "out"), *given]) == 0
     threshold = json.loads((detector_bundle / "manifest.json").read_text())["threshold"]["value"]
-    assert json.loads((tmp_path / "out" / "a.tif" / "summary.json").read_text())["floor"] == threshold / 2
+    assert json.loads((tmp_path / "out" / "a.tif" / "summary.json").read_text())["floor"] == choose_floor(threshold)
 
 
 def test_an_image_of_which_nothing_can_be_read_is_refused(truth: Truth, tmp_path: Path) -> None:
