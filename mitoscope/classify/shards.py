@@ -2,7 +2,7 @@
 
 import fcntl
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from glob import escape
@@ -86,10 +86,7 @@ def _held(folder: Path) -> Iterator[bool]:
 
 
 def is_finished(out: Path, mark: dict[str, Any], newest_s: float) -> bool:
-    """Whether out holds what `Draft.keep` wrote under this very mark, later than the newest of the crops' files.
-
-    Another commit with the same code is no difference.
-    """
+    """Whether out holds what `Draft.keep` wrote under this very mark, later than the newest of the crops' files."""
     path = record_of(out)
     if not (out.is_file() and path.is_file()) or path.stat().st_mtime <= newest_s:
         return False
@@ -97,8 +94,12 @@ def is_finished(out: Path, mark: dict[str, Any], newest_s: float) -> bool:
         record = read_record(path)
     except DataError:
         return False
-    is_same = all(record.get(key) == value for key, value in mark.items() if key != "commit")
-    return is_same and record["csv_sha256"] == hash_file(out)
+    return _is_same(record, mark) and record["csv_sha256"] == hash_file(out)
+
+
+def _is_same(record: Mapping[str, Any], mark: Mapping[str, Any], *but: str) -> bool:
+    """Whether a record agrees with a mark. Another commit with the same code is no difference."""
+    return all(record.get(key) == value for key, value in mark.items() if key not in ("commit", *but))
 
 
 def check_shard(out: Path, mark: dict[str, Any]) -> None:
@@ -111,7 +112,7 @@ def check_shard(out: Path, mark: dict[str, Any]) -> None:
         record = read_record(record_of(out))
     except DataError:
         return
-    if record["shard"] != mark["shard"] and all(record.get(key) == mark[key] for key in mark.keys() - {"shard"}):
+    if record["shard"] != mark["shard"] and _is_same(record, mark, "shard"):
         spelt = ["/".join(map(str, shard)) for shard in (record["shard"], mark["shard"])]
         raise DataError(
             f"{out} holds another shard", got=f"shard {spelt[0]}", expected=f"nothing, or shard {spelt[1]}",

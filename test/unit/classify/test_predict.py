@@ -131,9 +131,12 @@ def test_a_broken_record_is_made_anew(run, tmp_path):
     assert len(read_predictions(path)) == 40
 
 
-def test_a_shard_does_not_take_the_place_of_another(run, capsys):
+@pytest.mark.parametrize("commit", ["the same", "0" * 40])
+def test_a_shard_does_not_take_the_place_of_another(run, capsys, monkeypatch, commit):
     _, path = run("a.csv", "--shard", "1/2")
     before = path.read_bytes()
+    if commit != "the same":
+        monkeypatch.setattr("mitoscope.classify.predict.read_commit", lambda: commit)
     assert run("a.csv", "--shard", "2/2")[0] == 1
     assert "a.csv holds another shard: got shard 1/2" in capsys.readouterr().err
     assert path.read_bytes() == before
