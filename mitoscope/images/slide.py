@@ -199,9 +199,9 @@ def open_slide(path: str | Path, mpp: float | None = None, *, may_assume: bool =
         expected = f"{PLAUSIBLE_MPP[0]} to {PLAUSIBLE_MPP[1]} µm per px, such as 0.25"
         raise InputError("--mpp cannot be used", got=f"{mpp:g}", expected=expected, remedy="correct it")
     if path.is_dir() or not path.exists():
-        got = "a folder" if path.is_dir() else "no such file"
+        got, remedy = ("a folder", "name its files") if path.is_dir() else ("no such file", "correct the path")
         what = f"{_name(path)} cannot be read as an image of tissue"
-        raise InputError(what, got=got, expected="a file", remedy="correct the path")
+        raise InputError(what, got=got, expected="a file", remedy=remedy)
     try:
         source = _find_reader(path)(path)
     except (MemoryError, InputError):
@@ -272,10 +272,13 @@ def _find_reader(path: Path) -> Callable[[Path], Source]:
 
 
 def _choose_mpp(given: float | None, tags: tuple[float, float] | None) -> tuple[Mpp, tuple[str, ...]]:
-    """The size of a pixel, and a note if it is assumed."""
+    """The size of a pixel, and a note if it is assumed, or if tags say otherwise."""
+    is_plausible = tags is not None and all(PLAUSIBLE_MPP[0] <= each <= PLAUSIBLE_MPP[1] for each in tags)
     if given is not None:
-        return Mpp(given, given, "given"), ()
-    if tags and all(PLAUSIBLE_MPP[0] <= each <= PLAUSIBLE_MPP[1] for each in tags):
+        others = tags if is_plausible and any(abs(given / each - 1) >= SAME_SCALE for each in tags) else None
+        note = f"its tags give {others[0]:.4g} x {others[1]:.4g} µm per px: --mpp {given:g} is taken" if others else ""
+        return Mpp(given, given, "given"), (note,) if note else ()
+    if is_plausible:
         return Mpp(*tags, "tags"), ()
     found = f"its tags give {tags[0]:.4g} x {tags[1]:.4g} µm per px" if tags else "it has no resolution tags"
     note = f"{found}: {ASSUMED_MPP} µm per px is assumed; name the right one with --mpp"

@@ -31,7 +31,7 @@ def check_directories(path: Path, most_values: int = VALUES_LIMIT) -> None:
     with path.open("rb") as file:
         head = file.read(16)
         if head[:4] not in KINDS or len(head) < 16:
-            raise ValueError(f"a file that begins with {head[:4]!r}")
+            raise ValueError(f"a file that begins with {head[:4]!r}, which no TIFF does")
         order, is_big = KINDS[head[:4]]
         at = struct.unpack(f"{order}Q", head[8:16])[0] if is_big else struct.unpack(f"{order}I", head[4:8])[0]
         seen: set[int] = set()

@@ -170,7 +170,7 @@ def list_warnings(
             f"only {hotspot['atypical']['n_figures']} figures of the hotspot were classified: the share there is not "
             "reliable"
         )
-    if hotspot and counted["tissue_mm2"] < AREA_MM2:
+    if counted["tissue_mm2"] < AREA_MM2:
         found.append(
             f"all tissue, {counted['tissue_mm2']:.2f} mm², is less than a hotspot of {AREA_MM2} mm²: no part of it can "
             "be called the densest; compare figures per mm²"

@@ -109,6 +109,7 @@ def check_slides(slides: Sequence[Path], out: Path, floor: float | None, region:
     Files with one hash of openslide are one slide, such as those of a DICOM series: it would be counted for each.
     A slide's folder has the name of its file with its ending, since two files may differ in their endings alone.
     """
+    _check_out(out)
     name, count = Counter(path.name for path in slides).most_common(1)[0]
     if count > 1:
         raise DataError("two slides have the same name", got=name, expected="different names", remedy="rename one")
@@ -123,10 +124,25 @@ def check_slides(slides: Sequence[Path], out: Path, floor: float | None, region:
             )
     if floor is not None and not 0 < floor <= 1:
         raise DataError("--floor cannot be used", got=floor, expected="above 0, at most 1", remedy="correct it")
+    if region is not None and not region.is_file():
+        raise DataError("--region cannot be read", got=f"no file {region}", expected="GeoJSON", remedy="correct it")
     if region is not None and len(slides) > 1:
         raise DataError(
             "--region needs one slide", got=f"{len(slides)} slides", expected="one", remedy="run each by itself"
         )
+
+
+def _check_out(out: Path) -> None:
+    """Make the folder for the results, before minutes of work."""
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            "--out cannot be used",
+            got=f"{out}: {error.strerror}",
+            expected="a folder, or the name of a new one where files can be written",
+            remedy="name another one",
+        ) from error
 
 
 def _check_distinct(slides: Sequence[Path]) -> None:

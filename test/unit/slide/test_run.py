@@ -104,3 +104,18 @@ def test_a_failed_slide_says_that_its_folder_holds_older_results(
     assert earlier in capsys.readouterr().err
     assert run_slides([slide], tmp_path / "new") == FAILED_CODE
     assert earlier not in read_table(tmp_path / "new")[0]["reason"]
+
+
+@pytest.mark.parametrize("out", ["file", "file/below"])
+def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path, out: str) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(
+        DataError, match="--out cannot be used: got .*file.*: (File exists|Not a directory), expected"
+    ):
+        check_slides([tmp_path / "a.tif"], tmp_path / out, None, None)
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_an_outline_that_is_not_there_is_refused_before_the_work(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"--region cannot be read: got no file .*gone\.geojson"):
+        check_slides([tmp_path / "a.tif"], tmp_path / "out", None, tmp_path / "gone.geojson")
