@@ -67,7 +67,7 @@ class Classifier:
             base: The base network of a bundle of adapters that does not hold it: its file or folder.
             prevalence: The share of atypical figures where the crops come from, if it is known; see
                 `mitoscope.classify.calibrate.set_prevalence`.
-            for_slides: See `mitoscope.detect.detector.Detector.load`.
+            for_slides: See `mitoscope.networks.device.choose_precision`.
 
         Raises:
             WeightsError: The bundle is missing, broken, or made for another task; or a prevalence is given, and the

@@ -73,7 +73,7 @@ class Detector:
             precision: ``"fp32"``, ``"fp16"``, ``"bf16"`` or ``"auto"``, see
                 `mitoscope.networks.device.choose_precision`.
             tta: Each member sees a tile in all eight orientations; otherwise in those that the manifest gives.
-            for_slides: For hours of work: what ``"auto"`` may take then, see `choose_precision`.
+            for_slides: See `mitoscope.networks.device.choose_precision`.
 
         Raises:
             WeightsError: The bundle is missing, broken, or made for another task.

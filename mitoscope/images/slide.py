@@ -9,7 +9,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from math import ceil, floor, prod
 from pathlib import Path
-from threading import Lock
 
 import numpy as np
 from PIL import Image
@@ -74,7 +73,6 @@ class Slide:
         self.bounds_px = source.bounds_px if isinstance(source, Pyramid) else (0, 0, source.width_px, source.height_px)
         self._source = source
         self._blocks: OrderedDict[tuple[int, int], Image.Image] = OrderedDict()
-        self._loading = Lock()  # boxes are read by several threads, neighbours from the same blocks
 
     def measure_scale(self, mpp: float) -> tuple[float, float]:
         """How many pixels of level 0 a pixel of `mpp` µm spans along x and y; 1 if they are nearly the same.
@@ -157,8 +155,7 @@ class Slide:
                 x0, y0 = max(left, column * across), max(top, row * down)
                 x1, y1 = min(right, (column + 1) * across, self.width_px), min(bottom, (row + 1) * down, self.height_px)
                 inside = (x0 - column * across, y0 - row * down, x1 - column * across, y1 - row * down)
-                with self._loading:
-                    part = self._load(column, row).crop(inside)
+                part = self._load(column, row).crop(inside)
                 canvas.paste(part if part.mode == "RGB" else part.convert("RGB"), (x0 - left, y0 - top))
         return canvas
 
@@ -273,14 +270,13 @@ def _find_reader(path: Path) -> Callable[[Path], Source]:
 
 def _choose_mpp(given: float | None, tags: tuple[float, float] | None) -> tuple[Mpp, tuple[str, ...]]:
     """The size of a pixel, and a note if it is assumed, or if tags say otherwise."""
-    is_plausible = tags is not None and all(PLAUSIBLE_MPP[0] <= each <= PLAUSIBLE_MPP[1] for each in tags)
-    if given is not None:
-        others = tags if is_plausible and any(abs(given / each - 1) >= SAME_SCALE for each in tags) else None
-        note = f"its tags give {others[0]:.4g} x {others[1]:.4g} µm per px: --mpp {given:g} is taken" if others else ""
-        return Mpp(given, given, "given"), (note,) if note else ()
-    if is_plausible:
-        return Mpp(*tags, "tags"), ()
     found = f"its tags give {tags[0]:.4g} x {tags[1]:.4g} µm per px" if tags else "it has no resolution tags"
+    plausible = tags if tags and all(PLAUSIBLE_MPP[0] <= each <= PLAUSIBLE_MPP[1] for each in tags) else None
+    if given is not None:
+        is_other = plausible is not None and any(abs(given / each - 1) >= SAME_SCALE for each in plausible)
+        return Mpp(given, given, "given"), (f"{found}: --mpp {given:g} is taken",) if is_other else ()
+    if plausible:
+        return Mpp(*plausible, "tags"), ()
     note = f"{found}: {ASSUMED_MPP} µm per px is assumed; name the right one with --mpp"
     return Mpp(ASSUMED_MPP, ASSUMED_MPP, "assumed"), (note,)
 

@@ -27,8 +27,9 @@ def choose_precision(precision: str, device: torch.device, bundle: Bundle, *, fo
     """Choose the precision for ``"auto"``, or check a named one: fp16 needs a GPU, bf16 on a GPU needs Ampere.
 
     ``"auto"`` is fp32 unless the manifest holds a measurement by which a coarser precision changes at most one class in
-    two hundred. Then it is fp16 on a GPU, or bf16 on a CPU with bf16 arithmetic, where `Runtime.bf16` says so: crops
-    and regions are done in seconds, and shall have the same digits on every CPU.
+    two hundred. Then it is fp16 on a GPU, or bf16 on a CPU with bf16 arithmetic where `Runtime.bf16` says so: for large
+    networks always, for small ones on slides alone. Small networks do crops and regions in seconds, and so give nearly
+    the same digits on every CPU.
     """
     if precision == "auto":
         coarse = "fp16" if device.type == "cuda" else "bf16"

@@ -16,7 +16,7 @@ from mitoscope.networks.layers import Conv, Dense, Runtime, State, clear_padding
 NORM_EPS = 1e-3
 GRIDS = (2, 4, 6)  # the stages whose results have strides 8, 16 and 32
 STEM, HEAD = 32, 1280  # channels, in every Lite
-STRIP_VALUES = 7 << 20  # of a wide grid; a batch of crops has fewer
+STRIP_VALUES = 7 << 20  # of a wide grid on a CPU; 16 crops have fewer in Lite0 to Lite2
 # Of each stage: blocks, side of the kernel, stride, expansion, channels; before scaling.
 STAGES = (
     (1, 3, 1, 1, 16),
@@ -45,7 +45,9 @@ def find_runtime(architecture: str) -> Runtime | None:
 def find_backbone(architecture: str) -> Runtime | None:
     """As `find_runtime`, for a detector's backbone: timm's network with ``features_only``."""
     scales = _find_scales(architecture)
-    return None if scales is None else Runtime(lambda: EfficientNetLiteGrids(*scales), fold_backbone_norms)
+    return (
+        None if scales is None else Runtime(lambda: EfficientNetLiteGrids(*scales), fold_backbone_norms, bf16="slides")
+    )
 
 
 def _find_scales(architecture: str) -> tuple[float, float] | None:
@@ -82,7 +84,7 @@ class EfficientNetLiteGrids(nn.Module):
 
     Attributes:
         channels: Of the three grids.
-        exact: Layers that stay in fp32 where the others compute in less: of what rounding changes, theirs is most
+        exact: Layers that stay in fp32 where the others compute in less: they cause most of the rounding error
             (docs/adr/0027).
 
     Args:
@@ -148,7 +150,8 @@ class Block(nn.Module):
         self.adds = stride == 1 and c_in == c_out
 
     def forward(self, x: Tensor) -> Tensor:
-        if hasattr(self, "conv_pw") and x[:, :1].numel() * self.conv_dw.in_channels > STRIP_VALUES:
+        n_values = x[:, :1].numel() * self.conv_dw.in_channels
+        if hasattr(self, "conv_pw") and x.device.type == "cpu" and n_values > STRIP_VALUES:
             out = self._convolve_strips(x)
         else:
             sides = self.conv_dw.find_padding(x)
@@ -167,9 +170,10 @@ class Block(nn.Module):
         at_once = max(STRIP_VALUES // (stride * grid[:, :1, 0].numel() * self.conv_dw.in_channels), 1)
         strips = []
         for first in range(0, n_rows, at_once):
-            last = min(first + at_once, n_rows)
-            ends = (*sides[:2], sides[2] if first == 0 else 0, sides[3] if last == n_rows else 0)
-            wide = clear_padding(self.conv_pw(grid[:, :, first * stride : (last - 1) * stride + side]), ends)
+            start, end = first * stride, (min(first + at_once, n_rows) - 1) * stride + side
+            # Rows of padding may lie in several strips.
+            ends = (*sides[:2], max(sides[2] - start, 0), max(sides[3] - (grid.shape[2] - end), 0))
+            wide = clear_padding(self.conv_pw(grid[:, :, start:end]), ends)
             strips.append(self.project(self.conv_dw.convolve(wide, padding=0)))
         return torch.cat(strips, dim=2)
 

@@ -24,8 +24,8 @@ class Runtime:
         build: Makes the module, without weights.
         fold: timm's tensors → the module's, and surplus ones under their own names. Raises KeyError or RuntimeError
             where they are another network's.
-        bf16: When ``auto`` takes bf16 on a CPU with bf16 arithmetic: ``"always"``; for ``"slides"``, which take
-            minutes; or ``"never"``, since it is not faster.
+        bf16: When ``auto`` takes bf16 on a CPU with bf16 arithmetic: ``"always"``, for ``"slides"`` alone, or
+            ``"never"``, since it is not faster.
     """
 
     build: Callable[[], nn.Module]
@@ -104,7 +104,7 @@ class Conv(nn.Conv2d):
         return self.find_all_padding(x) if self.uneven else (0, 0, 0, 0)
 
     def find_all_padding(self, x: Tensor) -> Sides:
-        """The same with what `convolve` adds by itself; its ``padding`` is then 0."""
+        """All padding of this convolution; call `convolve` with ``padding=0`` then."""
         side, stride = self.kernel_size[0], self.stride[0]
         rows, columns = (max((-(-size // stride) - 1) * stride + side - size, 0) for size in x.shape[2:])
         return columns // 2, columns - columns // 2, rows // 2, rows - rows // 2

@@ -13,10 +13,11 @@ from mitoscope.errors import InputError
 from mitoscope.images import CROP_PX
 from mitoscope.images.slide import Slide
 from mitoscope.images.stain import measure_crops
+from mitoscope.networks.shared import SharedMember
 from mitoscope.progress import progress
 from mitoscope.scoring.report.page import encode_image
 from mitoscope.slide.journal import Journal
-from mitoscope.slide.workers import Clock, make_clocks, work
+from mitoscope.slide.workers import Stage, Workers
 
 MOST_CARDS = 5_000  # figures of which the page shows a crop, the most probable: 32 MB
 DAMAGED: dict[str, Any] = {"p": None, "unlike": [], "image": ""}  # a crop that could not be read
@@ -64,7 +65,8 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
         DeviceError: See `Classifier.predict_members`.
     """
     slide.measure_scale(classifier.bundle.input.mpp)  # raises here, not for each crop
-    reading, computing = make_clocks(classifier.device.type)
+    shares_state = any(isinstance(member, SharedMember) for member in classifier.members)
+    workers = Workers(one_computes=classifier.device.type == "cuda" or shares_state)
     names = [_name(x, y) for x, y, _ in points.tolist()]
     waiting = [
         number
@@ -75,12 +77,13 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
 
     def look(numbers: list[int]) -> tuple[list[int], list[dict[str, Any]]]:
         """What is known of some figures."""
-        with reading.busy():
+        with workers.reading.busy():
             crops = _read_crops(classifier, slide, points[numbers])
-        return numbers, _classify_batch(classifier, crops, [number < MOST_CARDS for number in numbers], computing)
+        shown = [number < MOST_CARDS for number in numbers]
+        return numbers, _classify_batch(classifier, crops, shown, workers.computing)
 
     with progress(len(points), unit="figures", what="classifying", done=len(points) - len(waiting)) as bar:
-        for numbers, parts in work(look, _cut(classifier, waiting)):
+        for numbers, parts in workers.map(look, _cut(classifier, waiting)):
             for number, part in zip(numbers, parts, strict=True):
                 if part["p"] is not None:  # another start reads a damaged crop again
                     journal.add(names[number], part)
@@ -95,8 +98,8 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
         classifier.combine(raw),
         [part["unlike"] for part in parts] if knows_training else None,
         [part["image"] for part in parts[:MOST_CARDS]] + [""] * len(parts[MOST_CARDS:]),
-        computing.any_s,
-        reading.total_s,
+        workers.computing.any_s,
+        workers.reading.total_s,
     )
 
 
@@ -121,7 +124,7 @@ def _name(x_px: float, y_px: float) -> str:
 
 
 def _classify_batch(
-    classifier: Classifier, crops: Sequence[np.ndarray | None], shown: Sequence[bool], computing: Clock
+    classifier: Classifier, crops: Sequence[np.ndarray | None], shown: Sequence[bool], computing: Stage
 ) -> list[dict[str, Any]]:
     """What is known of each crop, as JSON holds it, with a picture of those shown."""
     found = [number for number, crop in enumerate(crops) if crop is not None]

@@ -12,7 +12,7 @@ from mitoscope.images.slide import Mpp, Slide
 from mitoscope.progress import progress
 from mitoscope.slide.journal import Journal
 from mitoscope.slide.tissue import Tissue
-from mitoscope.slide.workers import make_clocks, work
+from mitoscope.slide.workers import Workers
 
 
 @dataclass(frozen=True)
@@ -74,20 +74,20 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
     waiting = [tile for tile in tiles if _name(tile) not in journal.done]
     new_mm2 = 0.0
     faults: list[Fault] = []
-    reading, computing = make_clocks(detector.device.type)
+    workers = Workers(one_computes=detector.device.type == "cuda")
 
     def look(batch: list[Tile]) -> list[tuple[Tile, np.ndarray | Fault]]:
         """The candidates of some tiles, or why there are none."""
-        with reading.busy():
+        with workers.reading.busy():
             pixels = {tile: _read(detector, slide, tile, areas_mm2) for tile in batch}
         whole = {tile: each for tile, each in pixels.items() if isinstance(each, np.ndarray)}
-        with computing.busy():
+        with workers.computing.busy():
             found = dict(zip(whole, detector.scan(list(whole), list(whole.values()), floor), strict=True))
         return [(tile, each if isinstance(each, Fault) else found[tile]) for tile, each in pixels.items()]
 
     total_mm2, waiting_mm2 = (sum(areas_mm2[_name(tile)] for tile in some) for some in (tiles, waiting))
     with progress(total_mm2, unit="mm²", what=slide.path.name, done=total_mm2 - waiting_mm2) as bar:
-        for batch in work(look, _cut(waiting, FORWARD_TILES[detector.device.type])):
+        for batch in workers.map(look, _cut(waiting, FORWARD_TILES[detector.device.type])):
             for tile, found in batch:
                 if isinstance(found, Fault):
                     faults.append(found)  # not in the journal: another start reads it again
@@ -101,7 +101,7 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
         )
     arrays = [np.array(journal.done[name]).reshape(-1, 4) for name in map(_name, tiles) if name in journal.done]
     candidates = np.concatenate([np.empty((0, 4)), *arrays])
-    return Scan(candidates, faults, len(tiles), computing.any_s, reading.total_s, new_mm2)
+    return Scan(candidates, faults, len(tiles), workers.computing.any_s, workers.reading.total_s, new_mm2)
 
 
 def _choose_tiles(detector: Detector, slide: Slide, tissue: Tissue) -> tuple[list[Tile], dict[str, float]]:

@@ -1,4 +1,4 @@
-"""Read and compute in a few threads at once, and measure how long."""
+"""Read and compute in two threads, and measure how long."""
 
 import time
 from collections import deque
@@ -10,41 +10,16 @@ from typing import TypeVar
 
 import torch
 
-WORKERS = 2  # each holds the pixels and the grids of one batch
+MOST_WORKERS = 2  # each holds the pixels and the grids of one batch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def work(function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
-    """Call a function for each item, in `WORKERS` threads, which share torch's threads; the results in order.
-
-    Two networks of one thread each are faster on two cores than one network of two, which wait for each other after
-    every layer; and one can compute while the other reads.
-
-    Raises:
-        Exception: The function's own; calls that have not begun are dropped.
-    """
-    n_threads = torch.get_num_threads()
-    n_workers = min(WORKERS, n_threads)
-    pending: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(n_workers, initializer=torch.set_num_threads, initargs=(n_threads // n_workers,)) as pool:
-        try:
-            for item in items:
-                pending.append(pool.submit(function, item))
-                if len(pending) > 2 * n_workers:
-                    yield pending.popleft().result()
-            while pending:
-                yield pending.popleft().result()
-        finally:
-            pool.shutdown(cancel_futures=True)
-            torch.set_num_threads(n_threads)
-
-
-class Clock:
-    """How long threads were busy with one kind of work.
+class Stage:
+    """One kind of work: whether several threads may do it at once, and how long they did it.
 
     Args:
-        one_at_a_time: Another thread waits until this one is ready.
+        one_at_a_time: A thread waits until another one has finished.
 
     Attributes:
         total_s: Seconds of all threads together.
@@ -58,7 +33,7 @@ class Clock:
 
     @contextmanager
     def busy(self) -> Iterator[None]:
-        """This thread is busy."""
+        """This thread does it."""
         with self._turn:
             started = time.perf_counter()
             with self._lock:
@@ -76,12 +51,43 @@ class Clock:
                         self.any_s += ended - self._since
 
 
-def make_clocks(device: str) -> tuple[Clock, Clock]:
-    """Of reading and of computing. Who waits for another's reading computes while that one reads, from then on.
+class Workers:
+    """Two threads that read and compute.
 
-    A GPU computes one batch at a time: its memory is not needed twice.
+    Only one reads at a time, so that one computes while the other reads. On a CPU both compute, each with half of
+    torch's threads: two networks of one thread each are faster on two cores than one network of two threads, which wait
+    for each other after every layer.
 
     Args:
-        device: ``"cpu"`` or ``"cuda"``.
+        one_computes: Only one computes at a time, with all of torch's threads: on a GPU, whose memory would be needed
+            twice, or with networks that two threads cannot use at once. So it is with one core.
+
+    Attributes:
+        reading: Surround what reads with ``reading.busy()``.
+        computing: Likewise.
     """
-    return Clock(one_at_a_time=True), Clock(one_at_a_time=device == "cuda")
+
+    def __init__(self, *, one_computes: bool) -> None:
+        self._n_threads = torch.get_num_threads()
+        one_computes = one_computes or self._n_threads == 1
+        self._share = self._n_threads if one_computes else self._n_threads // MOST_WORKERS
+        self.reading, self.computing = Stage(one_at_a_time=True), Stage(one_at_a_time=one_computes)
+
+    def map(self, function: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
+        """Call a function for each item, some of them before they are asked for; the results in order.
+
+        Raises:
+            Exception: The function's own; calls that have not begun are dropped.
+        """
+        pending: deque[Future[Result]] = deque()
+        with ThreadPoolExecutor(MOST_WORKERS, initializer=torch.set_num_threads, initargs=(self._share,)) as pool:
+            try:
+                for item in items:
+                    pending.append(pool.submit(function, item))
+                    if len(pending) > 2 * MOST_WORKERS:
+                        yield pending.popleft().result()
+                while pending:
+                    yield pending.popleft().result()
+            finally:
+                pool.shutdown(cancel_futures=True)
+                torch.set_num_threads(self._n_threads)

@@ -1,15 +1,21 @@
 """Figures and their crops: what another start takes over, and what is kept in memory."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
+import torch
 from unit.slide.conftest import FIGURES, N_ATYPICAL
 
+from mitoscope.bundle.manifest import Member
+from mitoscope.bundle.read import read_bundle
 from mitoscope.classify.classifier import Classifier
 from mitoscope.detect.detector import Detector
 from mitoscope.images.slide import Slide, open_slide
+from mitoscope.networks.build import build_network
+from mitoscope.networks.shared import share_base
 from mitoscope.slide import figures as module
 from mitoscope.slide.figures import classify
 from mitoscope.slide.journal import Journal
@@ -52,3 +58,45 @@ def test_only_crops_that_the_page_can_show_are_kept_and_one_that_moves_up_is_rea
         moved = classify(truth[1], slide, POINTS[2:], journal)
     assert all(moved.images[:3]) and not any(moved.images[3:])
     assert (moved.p_atypical == found.p_atypical[2:]).all() and moved.images[0] == found.images[2]
+
+
+def make_adapters(tiny_bundle: Path) -> Classifier:
+    """Three adapters on one small base, which they share in memory."""
+    random = torch.Generator().manual_seed(0)
+    network = build_network("vit_tiny_patch16_224", 64)
+    base = {name: tensor for name, tensor in network.state_dict().items() if not name.startswith("head.")}
+
+    def draw(*shape: int) -> torch.Tensor:
+        return torch.randn(shape, generator=random) * 0.1
+
+    adapters = [
+        (f"adapter{number}", {"head.weight": draw(1, 192), "head.bias": torch.zeros(1)} | {
+            f"blocks.{block}.attn.qkv.lora_{letter}": draw(*shape)
+            for block in range(12) for letter, shape in (("a", (8, 192)), ("b", (576, 8)))
+        })
+        for number in range(3)
+    ]  # fmt: skip
+    bundle = read_bundle(tiny_bundle)
+    members = tuple(Member(f"{name}.safetensors", "") for name, _ in adapters)
+    spec = replace(bundle.input, size_px=64)
+    shared = share_base("vit_tiny_patch16_224", 64, base, adapters)
+    return Classifier(replace(bundle, members=members, input=spec), shared, torch.device("cpu"), "fp32")
+
+
+@pytest.mark.parametrize("kind", ["adapters", "members"])
+def test_two_threads_compute_what_one_does(
+    slide: Slide, tiny_bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    """Adapters on one base are chosen by switching it: two threads at once would use each other's."""
+    classifier = make_adapters(tiny_bundle) if kind == "adapters" else Classifier.load(tiny_bundle, device="cpu")
+    monkeypatch.setitem(module.FORWARD_CROPS, "cpu", 4)
+    places = np.random.default_rng(0).uniform((100, 100), (800, 600), (64, 2))
+    points = np.column_stack([places, np.linspace(0.9, 0.5, len(places))])
+    found, before = [], torch.get_num_threads()
+    for n_threads in (1, 2):
+        torch.set_num_threads(n_threads)
+        with Journal(tmp_path / f"{n_threads}.jsonl", {}) as journal:
+            found.append(classify(classifier, slide, points, journal).members)
+    torch.set_num_threads(before)
+    assert np.ptp(found[0]) > 0.001
+    np.testing.assert_allclose(found[1], found[0], rtol=0, atol=1e-5)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tifffile
+import torch
 from PIL import Image
 from unit.detect.conftest import overwrite_block
 from unit.slide.conftest import FIGURES, N_ATYPICAL
@@ -266,6 +267,16 @@ def test_points_are_classified_down_to_the_lowest_threshold_of_the_table(
     assert main(["slide", str(slide), "--out", str(tmp_path / "out"), *given]) == 0
     threshold = json.loads((detector_bundle / "manifest.json").read_text())["threshold"]["value"]
     assert json.loads((tmp_path / "out" / "a.tif" / "summary.json").read_text())["floor"] == choose_floor(threshold)
+
+
+def test_slides_take_bf16_where_the_processor_has_it_and_the_weights_allow_it(
+    slide: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for native, expected in ((True, "bf16"), (False, "fp32")):
+        monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda native=native: native)
+        assert run_slides([slide], tmp_path / expected, device="cpu") == 0
+        summary = json.loads((tmp_path / expected / "a.tif" / "summary.json").read_text())
+        assert summary["mark"]["precision"] == ["cpu", expected, expected]
 
 
 def test_an_image_of_which_nothing_can_be_read_is_refused(truth: Truth, tmp_path: Path) -> None:
