@@ -160,6 +160,29 @@ def test_a_page_says_what_its_bundles_hold_and_those_in_git_hold_some(result: Pa
         assert said.startswith("On slides that ")
 
 
+def test_an_outline_is_not_called_tissue_and_without_figures_there_are_no_shares(
+    drawn: np.ndarray, unsure: tuple[Detector, Classifier], tmp_path: Path
+) -> None:
+    tifffile.imwrite(tmp_path / "a.tif", drawn, photometric="rgb", tile=(TILE_PX, TILE_PX), compression="zlib",
+                     resolution=(40000, 40000), resolutionunit="CENTIMETER")  # fmt: skip
+    pages = []
+    for name, box in (("some", (0, 0, 1000, 700)), ("none", (905, 0, 1095, 300))):
+        left, top, right, bottom = box
+        ring = [[left, top], [right, top], [right, bottom], [left, bottom], [left, top]]
+        polygon = {"type": "Feature", "properties": {}, "geometry": {"type": "Polygon", "coordinates": [ring]}}
+        outline = tmp_path / f"{name}.geojson"
+        outline.write_text(json.dumps({"type": "FeatureCollection", "features": [polygon]}))
+        analyse(tmp_path / "a.tif", tmp_path / name, *unsure, Settings(None, outline, 0.05))
+        pages.append(re.sub(r"\s+", " ", (tmp_path / name / "report.html").read_text(encoding="utf-8")))
+    some, none = pages
+    assert "mm² of it lie in your outline; its centre: x " in some.replace("&nbsp;", " ")
+    assert "mm² of your outline, glass in it included" in some.replace("&nbsp;", " ")
+    assert "of it are tissue" not in some
+    assert re.search(r"at the thresholds of the table below: \d+ to \d+, \d+&nbsp;% to \d+&nbsp;%", some)
+    assert "All tissue, 0.0" in none and "is less than a hotspot" in none
+    assert not re.search(r"at the thresholds of the table below: [^<]*%", none)
+
+
 @pytest.mark.parametrize("is_gone", [False, True])
 def test_pixels_that_fail_while_the_page_is_drawn_are_a_warning_and_a_lost_slide_an_error(
     drawn: np.ndarray, unsure: tuple[Detector, Classifier], tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
