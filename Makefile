@@ -88,13 +88,12 @@ benchmark: data  ## the benchmark table; needs DATA=FOLDER
 
 # One change to the preset for each row, on the benchmark's split; MEMBERS=5 fits all five folds of each, EPOCHS=7 takes half the time.
 MEMBERS   ?= 1
-EPOCHS    ?= 14
 ABLATIONS := lite lite-focal lite-no-stain lite-half-stain lite-double-stain lite-no-weighted-sampling lite-no-imagenet \
              lite-no-orientations lite-no-votes lite-no-subclasses
 ablations: data  ## one change to the recipe at a time; needs DATA=FOLDER
 	for preset in $(ABLATIONS); do \
 	    $(BIN)/mitoscope train run --data runs/data --out runs/ablations/$$preset --preset $$preset \
-	        --members $(MEMBERS) --set epochs=$(EPOCHS) --hold-out part=test --hold-out source=AtNorM-Br || exit 1; \
+	        --members $(MEMBERS) $(if $(EPOCHS),--set epochs=$(EPOCHS)) --hold-out part=test --hold-out source=AtNorM-Br || exit 1; \
 	done
 	$(BIN)/mitoscope train evaluate --study $(ABLATIONS:%=runs/ablations/%) --out docs/results/ablations
 

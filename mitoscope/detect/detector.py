@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from threading import Lock
 from weakref import WeakKeyDictionary
 
 import numpy as np
@@ -48,7 +47,6 @@ class Detector:
     ) -> None:
         self.bundle, self.device, self.precision = bundle, device, precision
         self._tables: WeakKeyDictionary[Slide, np.ndarray] = WeakKeyDictionary()
-        self._measuring = Lock()  # tiles are read by several threads
         self.members = tuple(members)  # each as `mitoscope.networks.rtmdet.RTMDet`
         every = tuple(range(ORIENTATIONS))
         seen = [every if tta else member.orientations or (0,) for member in bundle.members]
@@ -174,15 +172,13 @@ class Detector:
             return None
         scale = slide.measure_scale(self.bundle.input.mpp)
         centres = spread(mask) * mask_mpp / np.multiply((slide.mpp.x, slide.mpp.y), scale)
-        with self._measuring:
-            return self._measure(slide, centres)
+        return self._measure(slide, centres)
 
     def _find_table(self, slide: Slide) -> np.ndarray:
         """What brings this image's tissue to the density of the training slides, measured once an image."""
-        with self._measuring:
-            if slide not in self._tables:
-                self._measure(slide)
-            return self._tables[slide]
+        if slide not in self._tables:
+            self._measure(slide)
+        return self._tables[slide]
 
     def _measure(self, slide: Slide, centres: np.ndarray | None = None) -> Measure:
         """Make a slide's table from its windows; see `mitoscope.images.density.read_windows` for their centres.

@@ -61,5 +61,5 @@ def check_precision(precision: str, device: torch.device) -> None:
 def _bf16_pays(bundle: Bundle, for_slides: bool) -> bool:
     """Whether this CPU shall compute these networks in bf16."""
     runtime = find_runtime(bundle.architecture)
-    wanted = runtime is not None and runtime.bf16 in (("slides", "always") if for_slides else ("always",))
-    return wanted and torch.cpu._is_avx512_bf16_supported()
+    when = runtime.bf16 if runtime else "never"
+    return (when == "always" or (when == "slides" and for_slides)) and torch.cpu._is_avx512_bf16_supported()

@@ -17,7 +17,7 @@ from mitoscope.networks.shared import SharedMember
 from mitoscope.progress import progress
 from mitoscope.scoring.report.page import encode_image
 from mitoscope.slide.journal import Journal
-from mitoscope.slide.workers import Stage, Workers
+from mitoscope.slide.workers import Stage, Workers, cut
 
 MOST_CARDS = 5_000  # figures of which the page shows a crop, the most probable: 32 MB
 DAMAGED: dict[str, Any] = {"p": None, "unlike": [], "image": ""}  # a crop that could not be read
@@ -75,7 +75,7 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
     ]
     waiting.sort(key=lambda number: _order(slide, *points[number, :2].tolist()))
 
-    def look(numbers: list[int]) -> tuple[list[int], list[dict[str, Any]]]:
+    def look(numbers: Sequence[int]) -> tuple[Sequence[int], list[dict[str, Any]]]:
         """What is known of some figures."""
         with workers.reading.busy():
             crops = _read_crops(classifier, slide, points[numbers])
@@ -83,7 +83,7 @@ def classify(classifier: Classifier, slide: Slide, points: np.ndarray, journal: 
         return numbers, _classify_batch(classifier, crops, shown, workers.computing)
 
     with progress(len(points), unit="figures", what="classifying", done=len(points) - len(waiting)) as bar:
-        for numbers, parts in workers.map(look, _cut(classifier, waiting)):
+        for numbers, parts in workers.map(look, cut(waiting, FORWARD_CROPS[classifier.device.type])):
             for number, part in zip(numbers, parts, strict=True):
                 if part["p"] is not None:  # another start reads a damaged crop again
                     journal.add(names[number], part)
@@ -146,14 +146,8 @@ def _classify_batch(
 
 
 def _order(slide: Slide, x_px: float, y_px: float) -> tuple[float, float]:
-    """Neighbours are read one after the other: each block of the file is decoded once."""
+    """Neighbours are read one after the other: hardly any block of the file is decoded twice."""
     return y_px // slide.block_px[1], x_px
-
-
-def _cut(classifier: Classifier, numbers: list[int]) -> list[list[int]]:
-    """Batches as large as one forward pass."""
-    size = FORWARD_CROPS[classifier.device.type]
-    return [numbers[first : first + size] for first in range(0, len(numbers), size)]
 
 
 def _read_crops(classifier: Classifier, slide: Slide, points: np.ndarray) -> list[np.ndarray | None]:

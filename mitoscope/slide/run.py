@@ -109,7 +109,6 @@ def check_slides(slides: Sequence[Path], out: Path, floor: float | None, region:
     Files with one hash of openslide are one slide, such as those of a DICOM series: it would be counted for each.
     A slide's folder has the name of its file with its ending, since two files may differ in their endings alone.
     """
-    _check_out(out)
     name, count = Counter(path.name for path in slides).most_common(1)[0]
     if count > 1:
         raise DataError("two slides have the same name", got=name, expected="different names", remedy="rename one")
@@ -130,6 +129,7 @@ def check_slides(slides: Sequence[Path], out: Path, floor: float | None, region:
         raise DataError(
             "--region needs one slide", got=f"{len(slides)} slides", expected="one", remedy="run each by itself"
         )
+    _check_out(out)  # last: what is refused leaves no folder
 
 
 def _check_out(out: Path) -> None:

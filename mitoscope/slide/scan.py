@@ -1,6 +1,6 @@
 """Every tile with tissue → the detector's candidates; a few tiles at a time, see `mitoscope.slide.workers`."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,7 +12,7 @@ from mitoscope.images.slide import Mpp, Slide
 from mitoscope.progress import progress
 from mitoscope.slide.journal import Journal
 from mitoscope.slide.tissue import Tissue
-from mitoscope.slide.workers import Workers
+from mitoscope.slide.workers import Workers, cut
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
     faults: list[Fault] = []
     workers = Workers(one_computes=detector.device.type == "cuda")
 
-    def look(batch: list[Tile]) -> list[tuple[Tile, np.ndarray | Fault]]:
+    def look(batch: Sequence[Tile]) -> list[tuple[Tile, np.ndarray | Fault]]:
         """The candidates of some tiles, or why there are none."""
         with workers.reading.busy():
             pixels = {tile: _read(detector, slide, tile, areas_mm2) for tile in batch}
@@ -87,7 +87,7 @@ def scan(detector: Detector, slide: Slide, tissue: Tissue, journal: Journal, flo
 
     total_mm2, waiting_mm2 = (sum(areas_mm2[_name(tile)] for tile in some) for some in (tiles, waiting))
     with progress(total_mm2, unit="mm²", what=slide.path.name, done=total_mm2 - waiting_mm2) as bar:
-        for batch in workers.map(look, _cut(waiting, FORWARD_TILES[detector.device.type])):
+        for batch in workers.map(look, cut(waiting, FORWARD_TILES[detector.device.type])):
             for tile, found in batch:
                 if isinstance(found, Fault):
                     faults.append(found)  # not in the journal: another start reads it again
@@ -122,11 +122,6 @@ def _measure_core(detector: Detector, slide: Slide, tile: Tile) -> tuple[float, 
     """A tile's core in pixels of level 0."""
     sx, sy = slide.measure_scale(detector.bundle.input.mpp)
     return tile.x.low * sx, tile.y.low * sy, tile.x.high * sx, tile.y.high * sy
-
-
-def _cut(tiles: list[Tile], at_once: int) -> Iterator[list[Tile]]:
-    """Tiles of one forward pass."""
-    return (tiles[first : first + at_once] for first in range(0, len(tiles), at_once))
 
 
 def _read(detector: Detector, slide: Slide, tile: Tile, areas_mm2: dict[str, float]) -> np.ndarray | Fault:

@@ -2,7 +2,7 @@
 
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from threading import Lock
@@ -13,6 +13,11 @@ import torch
 MOST_WORKERS = 2  # each holds the pixels and the grids of one batch
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+def cut(items: Sequence[Item], at_once: int) -> Iterator[Sequence[Item]]:
+    """Items in batches of one forward pass; the last one may be smaller."""
+    return (items[first : first + at_once] for first in range(0, len(items), at_once))
 
 
 class Stage:
