@@ -10,7 +10,16 @@ from typing import Any
 from mitoscope.files import write_text
 from mitoscope.launch.job import Resources, freeze_options
 from mitoscope.launch.slurm import list_failures
-from mitoscope.slide.run import TABLE, WAITING, check_slides, encode_table, finish, make_failed_row, run_slides
+from mitoscope.slide.run import (
+    TABLE,
+    WAITING,
+    check_slides,
+    encode_table,
+    finish,
+    make_failed_row,
+    make_folder,
+    run_slides,
+)
 
 LOGS = "slurm"
 
@@ -79,6 +88,7 @@ def launch_slides(
         DataError: See `run_slides` and `mitoscope.launch.slurm.list_failures`.
     """
     check_slides(slides, out, options["floor"], options["region"])
+    make_folder(out)
     frozen = freeze_options(options)
     jobs = [SlideJob(slide.absolute(), out.absolute(), frozen) for slide in slides]
     failures = list_failures(jobs, out / LOGS, resources, poll_s=poll_s)

@@ -70,6 +70,7 @@ def run_slides(
     """
     keep_freed_memory()
     check_slides(slides, out, floor, region)
+    make_folder(out)  # only now: what is refused leaves no folder
     loaded_detector = Detector.load(detector, device=device, precision=precision, for_slides=True)
     check_finds_mitoses(loaded_detector.bundle)
     loaded_classifier = Classifier.load(classifier, device=device, precision=precision, for_slides=True)
@@ -129,11 +130,10 @@ def check_slides(slides: Sequence[Path], out: Path, floor: float | None, region:
         raise DataError(
             "--region needs one slide", got=f"{len(slides)} slides", expected="one", remedy="run each by itself"
         )
-    _check_out(out)  # last: what is refused leaves no folder
 
 
-def _check_out(out: Path) -> None:
-    """Make the folder for the results, before minutes of work."""
+def make_folder(out: Path) -> None:
+    """Make the folder for the results, before minutes of work; raise DataError where that fails."""
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -110,7 +110,7 @@ def test_a_failed_slide_says_that_its_folder_holds_older_results(
 def test_a_folder_that_cannot_be_made_is_refused_before_the_work(tmp_path: Path, out: str) -> None:
     (tmp_path / "file").write_text("mine")
     with pytest.raises(DataError, match="--out cannot be used: got .*file.*: (File exists|Not a directory), expected"):
-        check_slides([tmp_path / "a.tif"], tmp_path / out, None, None)
+        run_slides([tmp_path / "a.tif"], tmp_path / out)
     assert (tmp_path / "file").read_text() == "mine"
 
 
