@@ -53,9 +53,11 @@ class Folds:
         """The ids that validate member ``fold``; none for `WHOLE`."""
         return [] if fold == WHOLE else list(self.folds[fold])
 
-    def train_ids(self, fold: int) -> list[str]:
-        """The ids that train member ``fold``."""
-        own = [image_id for k, ids in enumerate(self.folds) if k != fold for image_id in ids]
+    def train_ids(self, *members: int) -> list[str]:
+        """The ids that train at least one of some members, each once."""
+        own = [
+            image_id for k, ids in enumerate(self.folds) if any(k != member for member in members) for image_id in ids
+        ]
         return [*own, *self.train_only]
 
 

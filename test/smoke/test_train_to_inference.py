@@ -24,7 +24,7 @@ from mitoscope.bundle.read import read_bundle, read_content
 from mitoscope.classify import rounding
 from mitoscope.classify.calibrate import calibrate
 from mitoscope.classify.classifier import Classifier
-from mitoscope.classify.outliers import describe_crops
+from mitoscope.classify.outliers import describe_crops, find_outliers
 from mitoscope.cli import main
 from mitoscope.errors import DataError
 from mitoscope.files import hash_file
@@ -302,6 +302,24 @@ def test_a_study_of_one_member_compares_and_makes_a_bundle(
     assert main(["train", "publish", "--study", str(tmp_path / "one"), "--out", str(tmp_path / "bundle")]) == 0
     assert [member.file for member in read_bundle(tmp_path / "bundle").members] == ["fold0.safetensors"]
     assert "One test_resnet network" in (tmp_path / "bundle" / "README.md").read_text()
+
+
+def test_a_bundle_of_one_member_describes_the_crops_that_trained_it(
+    study: Path, data: CropData, data_folder: Path, tmp_path: Path
+) -> None:
+    one = Path(shutil.copytree(study, tmp_path / "one"))
+    run_here(data_folder, one, members=1)
+    trained = data.rows_of([image_id for ids in read_study(one).folds.folds[1:] for image_id in ids])
+    expected = describe_crops(measure_crops(data.crops[trained]))
+    assert main(["train", "publish", "--study", str(one), "--out", str(tmp_path / "bundle")]) == 0
+    bundle = read_bundle(tmp_path / "bundle")
+    assert bundle.training_crops == expected
+    assert [part["crops"] for part in bundle.training["data"]] == [len(trained)]
+    assert main(["train", "evaluate", "--study", str(one), "--out", str(tmp_path / "results")]) == 0
+    results = json.loads((tmp_path / "results" / "figures.json").read_text())["studies"]["one"]
+    held_out = data.crops[data.rows_of(list(read_study(one).folds.held_out["source=other"]))]
+    unlike = sum(bool(names) for names in find_outliers(measure_crops(held_out), expected))
+    assert results["held_out"]["source=other"]["named"]["unlike"]["n_named"] == unlike
 
 
 def test_a_run_folder_is_not_taken_for_another_fold_or_setting(study: Path, data_folder: Path) -> None:

@@ -114,7 +114,7 @@ def _write_misses(name: str, study: Study[CropData], what: str, p_atypical: np.n
     """Write misses.json and misses.md for one hold-out, p_atypical float64 (N,); returns the tables."""
     data, folds = study.data, study.folds
     bundle = describe_bundle(study, read_out_of_fold(study), rule, "unpublished", study.folder)
-    reference = data.rows_of([image_id for ids in folds.folds for image_id in ids])
+    reference = data.rows_of(folds.train_ids(*study.members))
     held_out = data.rows_of(list(folds.held_out[what]))
     misses = describe_misses(data, held_out, reference, load_classifier(study, bundle), p_atypical)
     tables = render_misses(name, misses)
@@ -175,7 +175,8 @@ def summarise(
     threshold = classifier.bundle.threshold.value
     is_atypical, p_atypical = predictions.is_atypical, classifier.calibrate(predictions.p_atypical)
     fitted = {name: place(is_atypical, p_atypical) for name, place in THRESHOLD_RULES.items()}
-    training_crops = describe_crops(measure_crops(data.crops[predictions.rows]))
+    trained = data.rows_of(folds.train_ids(*np.unique(predictions.fold)))
+    training_crops = describe_crops(measure_crops(data.crops[trained]))
 
     def unlike(name: str) -> np.ndarray:
         """The crops of a hold-out that are unlike the training crops, bool (N,)."""

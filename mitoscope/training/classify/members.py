@@ -49,7 +49,8 @@ def describe_bundle(study: Study[CropData], predictions: OutOfFold, rule: str, n
     p_atypical = calibrate(predictions.p_atypical, calibration)
     threshold = THRESHOLD_RULES[rule](predictions.is_atypical, p_atypical)
     config = study.record["config"]
-    sources = study.data.table["source"].iloc[predictions.rows].value_counts()
+    trained = study.data.rows_of(study.folds.train_ids(*study.members))
+    sources = study.data.table["source"].iloc[trained].value_counts()
     architecture = config["architecture"].partition(".")[0]  # the tag names pre-trained weights
     return Bundle(
         folder=folder,

@@ -222,7 +222,7 @@ def write_checked(
         DataError: A member as written predicts something else of its validation fold.
         WeightsError: The folder holds something else than a bundle.
     """
-    crops = data.crops[predictions.rows]
+    trained = data.rows_of(folds.train_ids(*np.unique(predictions.fold)))
     steps = 3 + len(PRECISIONS)  # the crops out of fold, some in each precision, and what was held out
     # An older bundle is replaced only by one that passed its trial.
     with TemporaryDirectory() as scratch, progress(steps, unit="steps", what="publishing") as bar:
@@ -231,10 +231,11 @@ def write_checked(
         written = predict_out_of_fold(classifier, data, folds)
         _check_members(described, written, predictions)
         bar.update()
-        rounding = measure_roundings(trial, crops, PRECISIONS, base, bar.update)
+        rounding = measure_roundings(trial, data.crops[predictions.rows], PRECISIONS, base, bar.update)
         results = summarise(data, folds, classifier, written, predict_held_out(data, folds, classifier))
         bar.update()
-    bundle = replace(described, rounding=rounding, training_crops=describe_crops(measure_crops(crops)))
+    training_crops = describe_crops(measure_crops(data.crops[trained]))
+    bundle = replace(described, rounding=rounding, training_crops=training_crops)
     write_bundle(bundle, states, own, files={"README.md": render_card(bundle, results)})
     return render_table(COLUMNS, list(overview_rows(results)))
 

@@ -85,7 +85,7 @@ def describe_bundle(study: DetectStudy, folds: Sequence[int], folder: Path, stat
         state: Which of the members' weights.
     """
     config = fill_defaults(study.record["config"])
-    trained = [image_id for fold in folds for image_id in study.folds.train_ids(fold)]
+    trained = study.folds.train_ids(*folds)
     used = study.data.table[study.data.table["image_id"].isin(trained)]
     points = study.data.points[study.data.points["image_id"].isin(trained)].merge(used[["image_id", "source"]])
     side_px = config["tile_px"] or config["input"]["size_px"]

@@ -165,7 +165,7 @@ def _share_with_figures(study: DetectStudy, folds: Sequence[int]) -> float:
     """The share of the training fields that hold a figure, without those that never validate."""
     data = study.data.table
     usual = set(data.loc[data["part"] != TRAIN_ONLY, "image_id"])
-    trained = {image_id for fold in folds for image_id in study.folds.train_ids(fold)} & usual
+    trained = set(study.folds.train_ids(*folds)) & usual
     labels = study.record["config"]["classes"][-1:]
     return len(trained & set(study.data.points.loc[study.data.points["label"].isin(labels), "image_id"])) / len(trained)
 
@@ -173,7 +173,7 @@ def _share_with_figures(study: DetectStudy, folds: Sequence[int]) -> float:
 def _describe_training(study: DetectStudy, folds: Sequence[int]) -> TrainingCrops:
     """Stain and sharpness of the fields that the members were trained on, in squares of 128 px that hold tissue."""
     data, crops = study.data, []
-    trained = sorted({image_id for fold in folds for image_id in study.folds.train_ids(fold)})
+    trained = sorted(study.folds.train_ids(*folds))
     for row in data.rows_of(trained):
         field = data.field(int(row))
         for left, top in list_tiles(field.shape[1], field.shape[0], CROP_PX):
