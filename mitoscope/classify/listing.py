@@ -26,13 +26,13 @@ class Listing:
         files: image_id and path of each; a million take some 200 MB.
         n_others: Files in the folders that are hidden or that are no images by their names.
         sha256: Of all names and sizes, in order.
-        newest_s: When the last of the files was changed, in seconds since 1970.
+        files_sha256: Of where the files are, their sizes and when they were changed: whether they are the same files.
     """
 
     files: list[File]
     n_others: int
     sha256: str
-    newest_s: float
+    files_sha256: str
 
     @property
     def n_files(self) -> int:
@@ -195,16 +195,17 @@ def _check_names(files: Sequence[File]) -> None:
             ) from None
 
 
-def _describe(files: Iterable[File]) -> tuple[str, float]:
-    """The SHA-256 of names and sizes, and the newest time; a file that is missing counts as one of size -1."""
-    digest, newest_s = hashlib.sha256(), 0.0
+def _describe(files: Iterable[File]) -> tuple[str, str]:
+    """The two SHA-256 of a `Listing`; a file that is missing counts as one of size -1."""
+    of_names, of_files = hashlib.sha256(), hashlib.sha256()
     for image_id, path in files:
-        size = -1
+        size, times = -1, (0, 0)
         with suppress(OSError):
             found = os.stat(path)  # noqa: PTH116 - a million times
-            size, newest_s = found.st_size, max(newest_s, found.st_mtime)
-        digest.update(f"{image_id}\0{size}\n".encode())
-    return digest.hexdigest(), newest_s
+            size, times = found.st_size, (found.st_mtime_ns, found.st_ctime_ns)  # a copy may keep the former
+        of_names.update(f"{image_id}\0{size}\n".encode())
+        of_files.update(f"{os.path.abspath(path)}\0{size}\0{times}\n".encode())  # noqa: PTH100 - a million times
+    return of_names.hexdigest(), of_files.hexdigest()
 
 
 def _fault(what: str, got: str) -> MitoscopeError:

@@ -15,7 +15,15 @@ import numpy as np
 from mitoscope.bundle.read import MANIFEST
 from mitoscope.classify.classifier import FORWARD_CROPS, Classifier
 from mitoscope.classify.listing import Block, Listing, list_crops, read_blocks
-from mitoscope.classify.shards import UNREADABLE_CODE, check_shard, draft, is_finished, print_result, unreadable_of
+from mitoscope.classify.shards import (
+    FILES,
+    UNREADABLE_CODE,
+    check_shard,
+    draft,
+    is_finished,
+    print_result,
+    unreadable_of,
+)
 from mitoscope.classify.tables import DECIMALS, PREDICTION_COLUMNS
 from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.errors import one_line
@@ -67,7 +75,7 @@ def predict(
     with draft(out) as new:
         classifier = Classifier.load(weights, device=device, precision=precision, base=base, prevalence=prevalence)
         mark = {**_mark(listing, classifier, shard), "prevalence": prevalence}
-        if is_finished(out, mark, listing.newest_s):
+        if is_finished(out, mark):
             print(f"{out} is finished: nothing to do")
             return UNREADABLE_CODE if unreadable_of(out).is_file() else 0
         check_shard(out, mark)
@@ -131,6 +139,7 @@ def _mark(listing: Listing, classifier: Classifier, shard: tuple[int, int]) -> d
     return {
         "shard": list(shard),
         "listing": {"files": listing.n_files, "sha256": listing.sha256},
+        FILES: listing.files_sha256,
         "bundle": {
             "name": classifier.bundle.name,
             "manifest_sha256": hash_file(classifier.bundle.folder / MANIFEST),

@@ -14,6 +14,7 @@ from mitoscope.classify.tables import RECORD_FORMAT, read_record, record_of
 from mitoscope.errors import DataError
 from mitoscope.files import check_file, hash_file, write_json
 
+FILES = "files_sha256"  # of a record: see `mitoscope.classify.listing.Listing`; another for each place of the crops
 UNREADABLE_CODE = 3  # the exit code when files could not be read; 1 is any other fault, 2 a wrong command line
 
 
@@ -85,16 +86,13 @@ def _held(folder: Path) -> Iterator[bool]:
             yield True
 
 
-def is_finished(out: Path, mark: dict[str, Any], newest_s: float) -> bool:
-    """Whether out holds what `Draft.keep` wrote under this very mark, later than the newest of the crops' files."""
-    path = record_of(out)
-    if not (out.is_file() and path.is_file()) or path.stat().st_mtime <= newest_s:
-        return False
+def is_finished(out: Path, mark: dict[str, Any]) -> bool:
+    """Whether out holds what `Draft.keep` wrote under this very mark."""
     try:
-        record = read_record(path)
+        record = read_record(record_of(out))
     except DataError:
         return False
-    return _is_same(record, mark) and record["csv_sha256"] == hash_file(out)
+    return out.is_file() and _is_same(record, mark) and record["csv_sha256"] == hash_file(out)
 
 
 def _is_same(record: Mapping[str, Any], mark: Mapping[str, Any], *but: str) -> bool:
@@ -112,7 +110,7 @@ def check_shard(out: Path, mark: dict[str, Any]) -> None:
         record = read_record(record_of(out))
     except DataError:
         return
-    if record["shard"] != mark["shard"] and _is_same(record, mark, "shard"):
+    if record["shard"] != mark["shard"] and _is_same(record, mark, "shard", FILES):
         spelt = ["/".join(map(str, shard)) for shard in (record["shard"], mark["shard"])]
         raise DataError(
             f"{out} holds another shard", got=f"shard {spelt[0]}", expected=f"nothing, or shard {spelt[1]}",
@@ -176,7 +174,7 @@ def _check(records: dict[Path, dict[str, Any]]) -> None:
     (first, reference), *others = records.items()
     remedy = "run mitoscope classify for every shard with the same crops, weights, code and precision"
     for path, record in others:
-        for key in reference.keys() - {"shard", "crops", "machines", "csv_sha256"}:
+        for key in reference.keys() - {"shard", "crops", "machines", "csv_sha256", FILES}:
             if record.get(key) != reference[key]:
                 got = f"{key} {record.get(key)}, where {first.name} has {reference[key]}"
                 raise DataError(f"{path} is of another prediction", got=got, expected="the same", remedy=remedy)

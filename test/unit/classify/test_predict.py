@@ -1,6 +1,7 @@
 import fcntl
 import json
 import os
+import shutil
 import subprocess
 import sys
 from contextlib import AbstractContextManager
@@ -110,6 +111,23 @@ def test_crops_that_were_changed_since_are_scored_again(run, crops):
     (crops / "00.tif").write_bytes((crops / "01.tif").read_bytes())
     after = read_predictions(run("a.csv")[1]).set_index("image_id")["p_atypical"]
     assert before["00.tif"] != before["01.tif"] == after["00.tif"] == after["01.tif"]
+
+
+def test_files_of_the_same_names_and_sizes_elsewhere_are_scored(tmp_path, run, crops):
+    """Uncompressed TIFFs are of one size; a copy keeps the time of the last change."""
+    (own := tmp_path / "own").mkdir()
+    (others := tmp_path / "others").mkdir()
+    Image.open(crops / "00.png").save(own / "a.tif")
+    Image.open(crops / "01.png").save(others / "a.tif")
+    os.utime(others / "a.tif", ns=((own / "a.tif").stat().st_mtime_ns,) * 2)
+
+    def score(folder):
+        return read_predictions(run("a.csv", "--crops", folder)[1])["p_atypical"].item()
+
+    first, second = score(own), score(others)
+    assert first != second
+    shutil.copy2(others / "a.tif", own / "a.tif")  # once more the same name, size and time
+    assert score(own) == second
 
 
 def test_other_code_scores_again_and_the_same_code_of_another_commit_does_not(run, monkeypatch, capsys):
