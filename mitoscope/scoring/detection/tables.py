@@ -19,6 +19,7 @@ from mitoscope.tables import check_filled, check_words, parse_numbers, read_csv,
 FIGURE, HARD_NEGATIVE = LABELS = ("mitotic figure", "hard negative")
 PIXELS = ["x_px", "y_px"]
 MICROMETRES = ["x_um", "y_um"]
+Scale = tuple[float, float]  # µm per pixel, from left to right and from top to bottom
 REMEDY = "detect again, or give --threshold"
 EVERY_ROW = "the table: every row counts, since neither --threshold nor a record gives one"
 
@@ -160,7 +161,7 @@ def join_truth(detections: Sequence[Detections], truth: pd.DataFrame, mpp: float
     true = dict(list(truth.groupby("image", sort=False)))
     scales = find_scales(pd.concat(tables), mpp)
     return [
-        [_make_region(image, found, true.get(image, truth.iloc[:0]), each.threshold, scales.get(image, 1.0), mpp)
+        [_make_region(image, found, true.get(image, truth.iloc[:0]), each.threshold, scales.get(image, (1.0, 1.0)), mpp)
          for image, found in _split(each.table, images)]
         for each in detections
     ]  # fmt: skip
@@ -173,11 +174,11 @@ def _split(table: pd.DataFrame, images: Sequence[str]) -> list[tuple[str, pd.Dat
 
 
 def _make_region(
-    image: str, found: pd.DataFrame, true: pd.DataFrame, threshold: float, scale: float, mpp: float | None
+    image: str, found: pd.DataFrame, true: pd.DataFrame, threshold: float, scale: Scale, mpp: float | None
 ) -> Region:
-    """One image; scale is its µm per pixel, any number if nothing was found in it."""
+    """One image; scale is its µm per pixel, any numbers if nothing was found in it."""
     points = found[MICROMETRES] if mpp is None else found[PIXELS] * mpp
-    figures, hard_negatives = (true.loc[true["label"] == label, PIXELS] * scale for label in LABELS)
+    figures, hard_negatives = (true.loc[true["label"] == label, PIXELS].mul(list(scale)) for label in LABELS)
     p_mitosis = found["p_mitosis"].to_numpy()
     return Region(
         image=image,
@@ -196,8 +197,8 @@ def _to_mm(points_um: pd.DataFrame) -> Array:
     return points_um.to_numpy(dtype=np.float64) / 1000
 
 
-def find_scales(table: pd.DataFrame, mpp: float | None) -> dict[str, float]:
-    """µm per pixel of each image with detections.
+def find_scales(table: pd.DataFrame, mpp: float | None) -> dict[str, Scale]:
+    """µm per pixel of each image with detections, across and down.
 
     Args:
         table: As `Detections` has it.
@@ -209,19 +210,28 @@ def find_scales(table: pd.DataFrame, mpp: float | None) -> dict[str, float]:
     if mpp is not None:
         if not 0 < mpp < np.inf:
             raise DataError("--mpp is out of range", got=mpp, expected="a number above 0", remedy="correct it")
-        return dict.fromkeys(table["image"], mpp)
+        return dict.fromkeys(table["image"], (mpp, mpp))
     return {str(image): _find_scale(str(image), rows) for image, rows in table.groupby("image", sort=False)}
 
 
-def _find_scale(image: str, rows: pd.DataFrame) -> float:
-    """µm per pixel, by least squares; µm and pixels must agree within a pixel, which leaves room for rounding."""
-    um, px = rows[MICROMETRES].to_numpy().ravel(), rows[PIXELS].to_numpy().ravel()
-    scale = float(um @ px / (px @ px)) if px.any() else 0.0
-    if not scale > 0 or (abs(um - scale * px) > scale).any():
-        raise DataError(
-            f"the scale of {image!r} is not known",
-            got=f"x_um, y_um and x_px, y_px that {'differ by no one factor' if scale > 0 else 'are 0 or of two signs'}",
-            expected="µm per pixel times pixels",
-            remedy="correct the detections, or give --mpp",
-        )
-    return scale
+def _find_scale(image: str, rows: pd.DataFrame) -> Scale:
+    """µm per pixel, by least squares; µm and pixels must agree within a pixel, which leaves room for rounding.
+
+    One factor for both axes, since a few rounded places determine it better; two where pixels are not square.
+    """
+    um, px = (rows[names].to_numpy(np.float64) for names in (MICROMETRES, PIXELS))
+    both = _fit_scale(um.ravel(), px.ravel())
+    for x, y in ((both, both), (_fit_scale(um[:, 0], px[:, 0]), _fit_scale(um[:, 1], px[:, 1]))):
+        if x > 0 and y > 0 and (abs(um - px * (x, y)) <= (x, y)).all():
+            return x, y
+    raise DataError(
+        f"the scale of {image!r} is not known",
+        got=f"x_um, y_um and x_px, y_px that {'differ by no one factor' if both > 0 else 'are 0 or of two signs'}",
+        expected="µm per pixel times pixels",
+        remedy="correct the detections, or give --mpp",
+    )
+
+
+def _fit_scale(um: Array, px: Array) -> float:
+    """The factor from pixels to µm with the least squares; 0 without one."""
+    return float(um @ px / (px @ px)) if px.any() else 0.0

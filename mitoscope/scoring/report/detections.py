@@ -22,6 +22,7 @@ from mitoscope.scoring.detection.tables import (
     MICROMETRES,
     PIXELS,
     Detections,
+    Scale,
     find_scales,
     join_truth,
     read_detections,
@@ -154,11 +155,12 @@ def list_images(paths: Sequence[Path], named: Sequence[str]) -> dict[str, Path]:
 
 
 def _open(
-    images: Sequence[Path], named: Sequence[str], scales: Mapping[str, float], mpp: float | None
+    images: Sequence[Path], named: Sequence[str], scales: Mapping[str, Scale], mpp: float | None
 ) -> dict[str, Slide]:
-    """The images by name, in the order of their names."""
+    """The images by name, in the order of their names; pixels that are not quite square are shown as if they were."""
     files = list_images(images, named)
-    return {name: open_slide(files[name], mpp or scales.get(name)) for name in sorted(files)}
+    means = {name: sum(scale) / 2 for name, scale in scales.items()}
+    return {name: open_slide(files[name], mpp or means.get(name)) for name in sorted(files)}
 
 
 def _join(detections: Detections, true: pd.DataFrame, slides: Mapping[str, Slide], mpp: float | None) -> list[Region]:

@@ -25,7 +25,7 @@ def read_yolo(paths: Sequence[Path]) -> LabelledFields:
     An image without a text file, or with an empty one, holds neither. Slides are not known.
 
     Raises:
-        DataError: A line is not understood, or a text file has no image.
+        DataError: A line is not understood, a text file has no image, or two images share one.
     """
     option = "--yolo"
     check_paths(option, paths, "one folder of images and text files", 1)
@@ -35,6 +35,13 @@ def read_yolo(paths: Sequence[Path]) -> LabelledFields:
     source = folder.resolve().name
     fields = pd.DataFrame({"image_id": [f"{source}/{name}" for name in images], "path": map(str, images.values())})
     texts = {path.with_suffix(".txt"): name for name, path in images.items()}
+    if twins := sorted(set(images) - set(texts.values())):
+        raise DataError(
+            f"{folder / twins[0]} has no text file of its own",
+            got="another image of that name with another ending",
+            expected="one image for each text file",
+            remedy="rename one of them",
+        )
     if orphans := sorted({path for path in folder.glob("*.txt") if path.name != NAMES} - texts.keys()):
         raise DataError(
             f"{orphans[0]} has no image", got="no image of that name", expected="one beside it", remedy="add it"

@@ -90,13 +90,22 @@ def mine_study(study: DetectStudy, out: Path, least: float, state: str = MEMBER)
         field = data.table.iloc[row]
         slide = open_field(data, row)
         own = labels.loc[labels["row"] == row, ["x_px", "y_px"]].to_numpy(np.float64)
-        scale = data.mpp / float(field["read_mpp"])
         known = {name: field[name] if isinstance(field[name], str) else None for name in ("domain", "case")}
         for x, y, p in keep_clear(points, own, CLEAR_UM / data.mpp).tolist():
             crop = read_crop(slide, x, y)
-            candidates.append(Candidate(field["image_id"], x * scale, y * scale, p, crop, **known))
+            x_px, y_px = place_in_original(field, data.mpp, x, y)
+            candidates.append(Candidate(field["image_id"], x_px, y_px, p, crop, **known))
     _write(candidates, out, f"the study {study.folder.resolve().name}, out of fold", least)
     return len(candidates)
+
+
+def place_in_original(field: pd.Series, mpp: float, x: float, y: float) -> tuple[float, float]:
+    """A place of a prepared field of ``mpp`` µm per px, in pixels of the image that it was made from.
+
+    The sides of a prepared field are rounded to whole pixels: its last half pixel may lie outside of the original.
+    """
+    scale = mpp / float(field["read_mpp"])
+    return min(x, field["width_px"] - 0.5) * scale, min(y, field["height_px"] - 0.5) * scale
 
 
 def mine_tissue(folder: Path, out: Path, weights: Path | None, least: float, mpp: float | None = None) -> int:

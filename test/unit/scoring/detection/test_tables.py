@@ -41,6 +41,15 @@ def test_each_image_has_its_own_scale(detections_csv: Path, truth_csv: Path) -> 
     assert (len(c.points_mm), len(c.figures_mm)) == (0, 1)
 
 
+def test_pixels_need_not_be_square(tmp_path: Path, truth_csv: Path) -> None:
+    """As those of a scanner of MITOS-ATYPIA-14: .2273 µm across, .2275 µm down."""
+    places = [(7000, 5300), (10, 5000), (6500, 40)]
+    rows = [f"a.tif,{x * 0.2273:.3f},{y * 0.2275:.3f},{x},{y},0.9" for x, y in places]
+    (tmp_path / "d.csv").write_text("\n".join(["image,x_um,y_um,x_px,y_px,p_mitosis", *rows]))
+    [[a, *_]] = join_truth([read_detections(tmp_path / "d.csv")], read_truth(truth_csv), None)
+    np.testing.assert_allclose(a.figures_mm, [[101 * 0.0002273, 200 * 0.0002275]], rtol=1e-5)
+
+
 def test_mpp_replaces_the_scale_of_the_detections(detections_csv: Path, truth_csv: Path) -> None:
     [[a, *_]] = join_truth([read_detections(detections_csv)], read_truth(truth_csv), 0.5)
     np.testing.assert_allclose(a.points_mm, [[0.05, 0.1], [0.2, 0.2]])

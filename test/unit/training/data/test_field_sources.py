@@ -112,6 +112,10 @@ def test_yolo_has_shares_of_the_image_and_images_without_a_figure(tmp_path: Path
     (tmp_path / "cmc" / "a.txt").write_text("2 0.25 0.5 0.1 0.1")
     with pytest.raises(DataError, match="expected lines of a class from 0 to 1"):
         read_yolo([tmp_path / "cmc"])
+    put_images(tmp_path / "cmc", "a.tif")
+    with pytest.raises(DataError, match=r"a\.png has no text file of its own: got another image of that name"):
+        read_yolo([tmp_path / "cmc"])
+    (tmp_path / "cmc" / "a.tif").unlink()
     (tmp_path / "cmc" / "a.txt").rename(tmp_path / "cmc" / "d.txt")
     with pytest.raises(DataError, match="d.txt has no image"):
         read_yolo([tmp_path / "cmc"])

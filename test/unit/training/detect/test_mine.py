@@ -11,7 +11,7 @@ from mitoscope.cli import main
 from mitoscope.errors import DataError
 from mitoscope.training.data.field_sources.layout import LabelledFields
 from mitoscope.training.data.field_sources.mined import add_mined
-from mitoscope.training.detect.results.mine import keep_clear, mine_tissue
+from mitoscope.training.detect.results.mine import keep_clear, mine_tissue, place_in_original
 
 
 def test_candidates_near_any_label_are_left_out() -> None:
@@ -20,6 +20,15 @@ def test_candidates_near_any_label_are_left_out() -> None:
     assert keep_clear(points, labels, 25)[:, 2].tolist() == [0.8, 0.6]
     assert keep_clear(points, labels[:0], 25) is points
     assert keep_clear(points[:0], labels, 25).shape == (0, 3)
+
+
+def test_a_candidate_at_the_border_lies_inside_the_original() -> None:
+    """1,663 × 1,485 px of .2275 µm become 757 × 676 px of .5 µm, whose far corner would be at 1,663.7, 1,485.7."""
+    field = pd.Series({"read_mpp": 0.2275, "width_px": 757, "height_px": 676})
+    x, y = place_in_original(field, 0.5, 757, 676)
+    assert 1660 < x <= 1663
+    assert 1480 < y <= 1485
+    assert place_in_original(field, 0.5, 91, 45.5) == pytest.approx((200, 100))
 
 
 @pytest.fixture
