@@ -6,7 +6,7 @@ from itertools import product
 from mitoscope.networks.rtmdet import STRIDES
 
 STEP_PX = max(STRIDES)  # sides of tiles are multiples of it
-MARGIN_PX = 3 * STEP_PX  # that a tile shows around its core: half of what a network sees (docs/adr/0017)
+MARGIN_PX = 3 * STEP_PX  # that a tile shows around its core (docs/adr/0017)
 LEAST_PX = 2 * MARGIN_PX + STEP_PX  # of a largest tile
 
 

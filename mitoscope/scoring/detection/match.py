@@ -14,27 +14,25 @@ LEAST_OVERLAP = 0.5
 NEAR_MM = 8e-3  # along one axis; farther boxes overlap by less than half, even after rounding to float32
 
 
-def find_hits(figures_mm: Array, points_mm: Array, radius_mm: float = RADIUS_MM) -> Hits:
+def find_hits(figures: Array, points: Array, radius: float = RADIUS_MM) -> Hits:
     """Find the points that may be a hit of each figure.
 
     Args:
-        figures_mm: float (T, 2), x and y of the true figures.
-        points_mm: float (P, 2), x and y of the points.
-        radius_mm: The largest distance of a hit, inclusive.
+        figures: float (T, 2), x and y of the true figures, in mm or another unit.
+        points: float (P, 2), x and y of the points, in the same unit.
+        radius: The largest distance of a hit, inclusive.
 
     Returns:
         For each figure the numbers of its points, int, the nearest first; of equally near ones the first in the file.
     """
-    if not len(figures_mm) or not len(points_mm):
-        return [np.empty(0, dtype=int)] * len(figures_mm)
+    if not len(figures) or not len(points):
+        return [np.empty(0, dtype=int)] * len(figures)
     hits = []
     # The tree rounds in its own way, so it searches a little farther, and the distance decides.
-    for figure, near in zip(
-        figures_mm, cKDTree(points_mm).query_ball_point(figures_mm, 1.001 * radius_mm), strict=True
-    ):
+    for figure, near in zip(figures, cKDTree(points).query_ball_point(figures, 1.001 * radius), strict=True):
         numbers = np.sort(np.asarray(near, dtype=int))
-        squared = ((points_mm[numbers] - figure) ** 2).sum(axis=1)
-        inside = squared <= radius_mm * radius_mm
+        squared = ((points[numbers] - figure) ** 2).sum(axis=1)
+        inside = squared <= radius * radius
         hits.append(numbers[inside][np.argsort(np.sqrt(squared[inside]), kind="stable")])
     return hits
 

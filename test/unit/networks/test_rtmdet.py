@@ -1,3 +1,6 @@
+import math
+
+import numpy as np
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -54,6 +57,34 @@ def test_it_starts_from_the_prior_and_gives_pixels() -> None:
     assert [tuple(grid.shape) for grid in logits] == [(1, 2, 8, 12), (1, 2, 4, 6), (1, 2, 2, 3)]
     assert [tuple(grid.shape) for grid in distances] == [(1, 4, 8, 12), (1, 4, 4, 6), (1, 4, 2, 3)]
     assert logits[0].sigmoid().mean() == pytest.approx(0.01, abs=0.001)
+
+
+def make_noise(*shape: int, seed: int) -> torch.Tensor:
+    """Numbers in (-1, 1) that every version of torch makes alike."""
+    waves = torch.sin(torch.arange(math.prod(shape), dtype=torch.float64) + seed)
+    return (waves * 1e4).frac().reshape(shape).float()
+
+
+def test_it_gives_what_another_implementation_gives() -> None:
+    """The values are those of LibreYOLO 1.6.0 with the same tensors; the largest difference was 0 (docs/adr/0014)."""
+    network = RTMDet(SIZES["rtmdet_s"], 1).eval()
+    state = network.state_dict()
+    for seed, (name, tensor) in enumerate(sorted(state.items())):
+        noise = make_noise(*tensor.shape, seed=seed)
+        if tensor.ndim > 1:
+            state[name] = noise * (8 / tensor[0].numel()) ** 0.5  # neither fades nor grows from layer to layer
+        elif name.endswith(("running_var", "bn.weight")):
+            state[name] = 1 + noise / 2
+        elif tensor.is_floating_point():
+            state[name] = noise / 10
+    network.load_state_dict(state)
+    with torch.no_grad():
+        logits, distances = network(make_noise(1, 3, 64, 96, seed=0))
+    for grids, expected in (
+        (logits, [[0.6968, 2.0470, 2.9465], [-1.2382, -0.7464, -2.4511], [-8.3273, -10.2896, -4.7368]]),
+        (distances, [[12.2110, 8.9173, -1.2582], [-18.0952, -9.9245, -43.4489], [-17.5696, -15.5136, -17.4145]]),
+    ):
+        np.testing.assert_allclose([grid.flatten()[:3] for grid in grids], expected, rtol=0, atol=0.01)
 
 
 def test_inference_merges_the_norms_and_gives_the_same() -> None:

@@ -61,7 +61,6 @@ def make_sheets(rows: pd.DataFrame, folder: Path, seed: int = 0) -> LabelledFiel
             remedy="name the folder of the crops, or leave this data set out",
         )
     folder.mkdir(parents=True, exist_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
     crops, rng = _read(rows), np.random.default_rng(seed)
     queue = [crops[number] for _ in range(COPIES) for number in rng.permutation(len(crops))]
     fields, points = [], []

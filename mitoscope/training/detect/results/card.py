@@ -45,7 +45,7 @@ computed in fp32.{others}
 """
 
 NO_LABELS_ELSEWHERE = (
-    "- It has seen {cases} slides of {domains}. Other tumours, other species, and slides of another laboratory or "
+    "- It has seen {slides} slides of {domains}. Other tumours, other species, and slides of another laboratory or "
     "scanner may look unlike them: expect more errors there, and count some fields by hand first."
 )
 FEW_LOOK_ALIKES = (
@@ -100,7 +100,7 @@ def render_card(bundle: Bundle, results: Results, with_figures: float) -> str:
         state=_describe_state(state, config),
         kept="last" if whole else config["keep"],
         chosen=" by validation loss" if config["keep"] == "best" and not whole else "",
-        limits=_describe_limits(training["data"], results, with_figures),
+        limits=_describe_limits(training, results, with_figures),
         table=render_table(COLUMNS, list(overview_rows(results))),
         flattered=", although that network's epoch was chosen on these fields" if config["keep"] == "best" else "",
         n_cases=intervals["n_cases"] if intervals else 1,
@@ -129,14 +129,13 @@ def _describe_state(state: str, config: Mapping[str, Any]) -> str:
     return f"a moving average with decay {config['ema_decay'] if state == 'member' else state.removeprefix('ema_')}"
 
 
-def _describe_limits(data: list[Mapping[str, Any]], results: Results, with_figures: float) -> str:
+def _describe_limits(training: Mapping[str, Any], results: Results, with_figures: float) -> str:
     """What the data do not cover, from what they are."""
+    data = training["data"]
     domains = sorted(results["domains"]) or ["an unknown tumour"]
     hard = sum(item["points"].get("hard negative", 0) for item in data)
     lines = [
-        NO_LABELS_ELSEWHERE.format(
-            cases=sum(item["cases"] for item in data if not item["train_only"]), domains=", ".join(domains)
-        ),
+        NO_LABELS_ELSEWHERE.format(slides=training["slides"], domains=", ".join(domains)),
         FEW_LOOK_ALIKES.format(hard=hard),
     ]
     if with_figures > 0.5:

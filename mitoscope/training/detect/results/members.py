@@ -109,6 +109,7 @@ def describe_bundle(study: DetectStudy, folds: Sequence[int], folder: Path, stat
             "fold_seconds": study.record["fold_seconds"],
             "folds_sha256": study.folds.sha256,
             "study_members": len(study.members),
+            "slides": int(used.loc[used["part"] != TRAIN_ONLY, "case"].nunique()),  # two data sets may share one
             "data": [
                 {
                     "name": str(name),

@@ -6,22 +6,15 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import numpy as np
-
-from mitoscope.bundle.inputs import TrainingCrops
 from mitoscope.bundle.manifest import PRECISIONS, Bundle
 from mitoscope.bundle.members import write_bundle
-from mitoscope.classify.outliers import describe_crops
-from mitoscope.detect.detector import DARKEST_GLASS, Detector
+from mitoscope.detect.detector import Detector
 from mitoscope.errors import DataError
-from mitoscope.images import CROP_PX
-from mitoscope.images.stain import measure_crops
 from mitoscope.markdown import render_table
 from mitoscope.progress import progress
 from mitoscope.scoring.detection.regions import Group
 from mitoscope.training.data.fields import FieldData
 from mitoscope.training.data.samples import TRAIN_ONLY
-from mitoscope.training.detect.patches import list_tiles
 from mitoscope.training.detect.results.card import render_card
 from mitoscope.training.detect.results.evaluate import summarise
 from mitoscope.training.detect.results.members import (
@@ -122,7 +115,6 @@ def publish(
         members=members,
         rounding=rounding,
         training={**described.training, "out_of_fold": _describe_out_of_fold(results["out_of_fold"])},
-        training_crops=_describe_training(study, folds),
     )
     with_figures = _share_with_figures(study, folds)
     write_bundle(bundle, states, files={"README.md": render_card(bundle, results, with_figures)})
@@ -168,23 +160,3 @@ def _share_with_figures(study: DetectStudy, folds: Sequence[int]) -> float:
     trained = set(study.folds.train_ids(*folds)) & usual
     labels = study.record["config"]["classes"][-1:]
     return len(trained & set(study.data.points.loc[study.data.points["label"].isin(labels), "image_id"])) / len(trained)
-
-
-def _describe_training(study: DetectStudy, folds: Sequence[int]) -> TrainingCrops:
-    """Stain and sharpness of the fields that the members were trained on, in squares of 128 px that hold tissue."""
-    data, crops = study.data, []
-    trained = sorted(study.folds.train_ids(*folds))
-    for row in data.rows_of(trained):
-        field = data.field(int(row))
-        for left, top in list_tiles(field.shape[1], field.shape[0], CROP_PX):
-            crop = field[top : top + CROP_PX, left : left + CROP_PX]
-            if crop.shape[:2] == (CROP_PX, CROP_PX) and crop.min() < DARKEST_GLASS:
-                crops.append(measure_crops(np.array(crop)[None]))
-    if not crops:
-        raise DataError(
-            "the training fields cannot be described",
-            got="no square of 128 px with tissue",
-            expected="fields of at least 128 px a side",
-            remedy="prepare larger fields",
-        )
-    return describe_crops(np.concatenate(crops))

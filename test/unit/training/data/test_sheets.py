@@ -7,8 +7,6 @@ from PIL import Image
 
 from mitoscope.errors import DataError
 from mitoscope.training.data.field_sources.sheets import (
-    INSIDE_PX,
-    OUTSIDE_PX,
     PIECES,
     SHEET_PX,
     LabelledFields,
@@ -59,7 +57,6 @@ def test_sheets_are_training_fields_at_the_crops_resolution(sheets: LabelledFiel
     assert set(sheets.fields["part"]) == {TRAIN_ONLY}
     assert set(sheets.fields["read_mpp"]) == {0.25}
     assert set(sheets.points["label"]) == {"mitotic figure"}
-    assert INSIDE_PX < OUTSIDE_PX
 
 
 def test_the_same_seed_gives_the_same_sheets(rows: pd.DataFrame, sheets: LabelledFields, tmp_path: Path) -> None:
