@@ -3,8 +3,8 @@
 Marzahl et al., *A bag of tricks for real-time mitotic figure detection*, 2025 (arXiv 2508.19804): a patch k of slide s
 of data set d is drawn with probability 1 / D · 1 / S_d · 1 / K_s (the levels are theirs, the formula is ours), so that
 neither large data sets nor slides with many labels dominate; and as many patches with a mitotic figure as without. Here
-both hold at once: first with or without, then the three levels among what there is of it. A patch "without" is drawn around a place without; moved by its
-offset, it may show a figure, see docs/adr/0014.
+both hold at once: first with or without, then the three levels among what there is of it. A patch "without" is drawn
+around a place without; moved by its offset, it may show a figure, see docs/adr/0014.
 """
 
 import math

@@ -98,8 +98,10 @@ def render_comparison(studies: Mapping[str, Results]) -> str:
         for row in overview_rows(results)
     ]  # fmt: skip
     table = render_table(("study", *COLUMNS, "F1, refitted", "validation loss", "minutes a fold"), rows)
-    note = "F1, refitted: each slide at the threshold of the others. Validation losses compare the same loss only, not FCOS's."
-    return f"At each study's fixed threshold. {note}\n\n{table}\n"
+    return (
+        "At each study's fixed threshold. F1, refitted: each slide at the threshold of the others. Validation losses "
+        f"compare the same loss only, not FCOS's.\n\n{table}\n"
+    )
 
 
 def _spell_fits(results: Results) -> list[str]:
