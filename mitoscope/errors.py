@@ -56,7 +56,7 @@ def describe_memory_error(error: Exception, known: Sequence[str] = OUT_OF_MEMORY
 
 
 class InputError(MitoscopeError):
-    """The case cannot be read as a stack of crops."""
+    """An image, or a case, cannot be read."""
 
 
 class WeightsError(MitoscopeError):

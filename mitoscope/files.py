@@ -4,6 +4,7 @@ Reading a file from outside raises OSError or ValueError when it is refused; the
 expected. `read_object`, for files that this software wrote, raises a DataError itself.
 """
 
+import ctypes
 import hashlib
 import json
 import os
@@ -19,6 +20,7 @@ from mitoscope.errors import DataError
 
 DEPTH_LIMIT = 64  # of JSON; deeper values parse, but repr or dump may then fail
 PIECE_BYTES = 1 << 20
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
 JSON_BYTES = 32 << 20  # `[],[],…` takes 24 bytes of memory for each byte of the file
 
 
@@ -34,10 +36,12 @@ def read_file(path: Path, limit: int) -> bytes:
         ValueError: Its name holds a zero byte.
     """
     # With O_NONBLOCK a pipe without a writer opens at once; without it, opening would block.
-    with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode):
-            raise OSError("it is no file, but a folder, a pipe or a device")
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode):
+        os.close(descriptor)  # os.fdopen would not, of a folder
+        raise OSError("it is no file, but a folder, a pipe or a device")
+    with os.fdopen(descriptor, "rb") as file:
         if found.st_size > limit:
             raise OSError(f"it holds {found.st_size:,} bytes, more than {limit:,}")
         pieces = [file.read(found.st_size)]  # allocates no more than the size that was checked
@@ -151,6 +155,9 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 def written_folder(folder: Path, draft: Path | None = None) -> Iterator[Path]:
     """Write a folder whole or not at all, replacing an older one.
 
+    Where the file system cannot exchange two names (NFS), a process that is killed in the moment between two renames
+    leaves the older folder hidden beside its place, with a name that ends in ``.old``.
+
     Args:
         folder: Where it will be; missing parents are made.
         draft: A folder on the same file system, in which it is made; None: beside it.
@@ -164,14 +171,25 @@ def written_folder(folder: Path, draft: Path | None = None) -> Iterator[Path]:
     try:
         yield new
         new.chmod(0o755)
-        if folder.exists():
+        if not folder.exists():
+            new.rename(folder)
+        elif not _exchange(new, folder):
             folder.rename(old)
-        new.rename(folder)
+            new.rename(folder)
     finally:  # an interrupt may arrive between the two renames
         if old.exists() and not folder.exists():
             old.rename(folder)
         shutil.rmtree(old, ignore_errors=True)
         shutil.rmtree(new, ignore_errors=True)
+
+
+def _exchange(one: Path, other: Path) -> bool:
+    """Exchange the names of two folders in one step; False where the file system or the C library cannot."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not hasattr(libc, "renameat2"):
+        return False
+    code: int = libc.renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE)
+    return code == 0
 
 
 def check_file(out: Path) -> None:

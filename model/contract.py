@@ -12,7 +12,7 @@ from typing import Any
 from mitoscope.errors import InputError, OutputError
 from mitoscope.files import describe_folder, partial_of, read_json, written_whole
 
-EXAMPLE = "test/input/interf0/inputs.json"
+EXAMPLE = "the inputs.json of test/input/interf0 (crops) or test/input/region0 (a region)"
 INPUTS_NAME = "inputs.json"
 INPUTS_BYTES = 1 << 20  # the platform's file has about a thousand
 

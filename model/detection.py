@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any, TypedDict
 
 import numpy as np
 
-from mitoscope.bundle.checks import RESTORE
-from mitoscope.errors import DeviceError, InputError, WeightsError
+from mitoscope.bundle.read import read_base
+from mitoscope.errors import DeviceError, InputError
 from mitoscope.images.crops import find_stack
 from mitoscope.images.slide import Slide, open_slide, read_origin_mm
-from mitoscope.memory import keep_freed_memory
 from mitoscope.sockets import POINT_NAMES, POINTS_NAME
 from mitoscope.stopwatch import Stopwatch
 from model.contract import check_writable, write_result
@@ -111,16 +110,8 @@ def get_place() -> Callable[..., Any]:
     from mitoscope.detect.detector import Detector  # here: it imports torch
     from mitoscope.detect.task import check_finds_mitoses
 
-    keep_freed_memory()
-
     def place(bundle: Any, contents: Iterator[bytes], device: Any, precision: str, base: Path | None) -> Detector:  # noqa: ANN401
-        if base is not None:
-            raise WeightsError(
-                f"the bundle {bundle.name!r} takes no base",
-                got=f"--base {base}",
-                expected="a bundle of adapters, or no --base",
-                remedy=f"leave --base out, or {RESTORE}",
-            )
+        read_base(bundle, base)  # a detector has none: raises if one is given
         check_finds_mitoses(bundle)
         return Detector.place(bundle, contents, device, precision)
 

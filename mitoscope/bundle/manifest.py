@@ -162,7 +162,7 @@ class Bundle:
     Attributes:
         folder: Holds the manifest, the members, and the base if it may be passed on.
         name: Letters, digits, and any of ``_.-``.
-        architecture: timm's name.
+        architecture: timm's name; of a detector see `mitoscope.networks.build.build_detector`.
         input: How crops become the networks' input.
         threshold: The fixed decision threshold.
         members: At least one.

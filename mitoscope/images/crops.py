@@ -4,19 +4,37 @@ Pillow reads TIFF, PNG and JPEG; `mha` reads MHA. No pixel is decoded before the
 been checked: a page 10,000 px wide is refused, not loaded. Reading any file takes less than `MEMORY_LIMIT` more memory.
 """
 
+import os
 import warnings
 from pathlib import Path
 
 import numpy as np
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
-from PIL.TiffImagePlugin import STRIPBYTECOUNTS, TILEBYTECOUNTS, TILELENGTH, TILEWIDTH, TiffImageFile
+from PIL.TiffImagePlugin import (
+    COMPRESSION,
+    STRIPBYTECOUNTS,
+    STRIPOFFSETS,
+    TILEBYTECOUNTS,
+    TILELENGTH,
+    TILEOFFSETS,
+    TILEWIDTH,
+    TiffImageFile,
+)
 
 from mitoscope.errors import InputError
 from mitoscope.files import describe_folder
 from mitoscope.images import CROP_PX, PAGE_LIMIT
 from mitoscope.images.mha import read_mha
-from mitoscope.images.source import DAMAGE, PixelError, check_picture, check_tiff_samples, measure_file
+from mitoscope.images.source import (
+    DAMAGE,
+    JPEG,
+    PixelError,
+    check_jpeg_end,
+    check_picture,
+    check_tiff_samples,
+    measure_file,
+)
 from mitoscope.images.tiff import check_directories
 
 LONGEST_PATH = 200  # in a message, which has 1,000 characters
@@ -49,12 +67,13 @@ def find_stack(folder: Path, *, root: Path | None = None) -> Path:
             f"{'no image' if not stacks else f'{len(stacks)} images'} in {str(folder)!r}",
             got=describe_folder(folder),
             expected=f"exactly one of {', '.join(STACKS)}",
-            remedy="put one stack there",
+            remedy="put one image there",
         )
-    if not stacks[0].resolve().is_relative_to((root or folder).resolve()):
+    place = Path(os.path.realpath(stacks[0]))  # resolve() raises on a link to itself
+    if not place.is_relative_to(os.path.realpath(root or folder)):
         raise InputError(
             f"{stacks[0].name!r} is outside of the case's folder",
-            got=f"a symbolic link to {str(stacks[0].resolve())!r}",
+            got=f"a symbolic link to {str(place)!r}",
             expected=f"a file in {str(root or folder)!r}",
             remedy="copy the file instead of linking it",
         )
@@ -128,7 +147,7 @@ def _read_tiff(path: Path) -> np.ndarray:
             check_directories(path)
             with TiffImageFile(path) as image:
                 n_pages = _count_pages(image, path)
-                return np.stack([_decode_page(image, page) for page in range(n_pages)])
+                return np.stack([_decode_page(image, page, path) for page in range(n_pages)])
         except (InputError, PixelError, MemoryError):
             raise
         except Exception as error:  # on a damaged file Pillow raises OSError, SyntaxError, TypeError and others
@@ -166,9 +185,16 @@ def _check_page(image: TiffImageFile, path: Path, number: int) -> None:
         raise _fault(path, f"page {number} of {error.got}", error.expected) from error
 
 
-def _decode_page(image: TiffImageFile, page: int) -> np.ndarray:
+def _decode_page(image: TiffImageFile, page: int, path: Path) -> np.ndarray:
     """One page: uint8 (128, 128, 3)."""
     image.seek(page)
+    tags = image.tag_v2
+    if tags.get(COMPRESSION) == JPEG:
+        names = (TILEOFFSETS, TILEBYTECOUNTS) if TILEOFFSETS in tags else (STRIPOFFSETS, STRIPBYTECOUNTS)
+        with path.open("rb") as file:
+            for offset, count in zip(*(tags.get(name, ()) for name in names), strict=True):
+                file.seek(offset)
+                check_jpeg_end(file.read(count))
     return np.asarray(image.convert("RGB"))
 
 

@@ -162,6 +162,10 @@ class Slide:
     def _load(self, column: int, row: int) -> Image.Image:
         """A block, from the cache if it is there."""
         block = self._blocks.pop((column, row), None)
+        most_bytes = STRIPS_BYTES if self.block_px[0] >= self.width_px else CACHE_BYTES
+        n_kept = max(1, most_bytes // (4 * prod(self.block_px)))  # Pillow needs 4 bytes a pixel
+        while len(self._blocks) >= n_kept:  # before the next one is decoded, whose memory it is
+            self._blocks.popitem(last=False)
         if block is None:
             try:
                 block = self._source.read_block(column, row)
@@ -170,10 +174,6 @@ class Slide:
             except Exception as error:  # on a damaged file Pillow raises OSError, SyntaxError, TypeError and others
                 raise _fault(self.path, error) from error
         self._blocks[column, row] = block
-        most_bytes = STRIPS_BYTES if self.block_px[0] >= self.width_px else CACHE_BYTES
-        n_kept = max(1, most_bytes // (4 * prod(self.block_px)))  # Pillow needs 4 bytes a pixel
-        while len(self._blocks) > n_kept:
-            self._blocks.popitem(last=False)
         return block
 
 

@@ -14,6 +14,8 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
 # channel is dropped (the colours stay as stored; nothing is blended).
 PILLOW_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA")
 # Warnings after which Pillow returns damaged pixels; after its other warnings the pixels are whole.
+JPEG = 7  # a TIFF's compression
+JPEG_END = b"\xff\xd9"
 DAMAGE = r"(?i).*(corrupt|truncated|larger than file|offset too large)"
 GLASS = (255, 255, 255)  # outside of the image, and where nothing was scanned
 SIDE_LIMIT = 1 << 20  # px
@@ -92,6 +94,15 @@ def check_block(block_px: tuple[int, int]) -> None:
     if block_px[0] * block_px[1] > BLOCK_PIXELS:
         got = f"{block_px[0]:,} x {block_px[1]:,} px that can only be decoded at once"
         raise PixelError(got, f"at most {BLOCK_PIXELS:,} px, or a TIFF in tiles")
+
+
+def check_jpeg_end(stored: bytes) -> None:
+    """Refuse a strip or a tile of JPEG that breaks off: libtiff fills what is missing with one colour, and only warns.
+
+    The marker of the end cannot occur among the pixels; what writers put behind it does no harm.
+    """
+    if JPEG_END not in stored:
+        raise PixelError("JPEG data that break off")
 
 
 def check_tiff_samples(image: TiffImageFile) -> None:

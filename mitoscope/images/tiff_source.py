@@ -17,7 +17,17 @@ import numpy as np
 from PIL import Image
 from PIL import TiffImagePlugin as tiff
 
-from mitoscope.images.source import DAMAGE, GLASS, PixelError, check_block, check_size, check_tiff_samples, measure_file
+from mitoscope.images.source import (
+    DAMAGE,
+    GLASS,
+    JPEG,
+    PixelError,
+    check_block,
+    check_jpeg_end,
+    check_size,
+    check_tiff_samples,
+    measure_file,
+)
 from mitoscope.images.tiff import check_directories
 
 COMPRESSIONS = {1: "none", 5: "LZW", 7: "JPEG", 8: "Deflate", 32773: "PackBits", 32946: "Deflate", 34925: "LZMA",
@@ -55,7 +65,7 @@ class TiffSource:
         self._tags = {tag: tags[tag] for tag in KEPT if tag in tags}
         self._compression = tags.get(tiff.COMPRESSION, 1)
         photometric = tags.get(tiff.PHOTOMETRIC_INTERPRETATION, 0)
-        if self._compression not in COMPRESSIONS or (photometric == YCBCR and self._compression != 7):
+        if self._compression not in COMPRESSIONS or (photometric == YCBCR and self._compression != JPEG):
             got = f"compression {self._compression}, photometric interpretation {photometric}"
             raise PixelError(got, f"compression {', '.join(dict.fromkeys(COMPRESSIONS.values()))}; YCbCr in JPEG only")
         self.is_grey = photometric in (0, 1)
@@ -94,11 +104,16 @@ class TiffSource:
                     x, y = column * self.block_px[0], row * self.block_px[1]
                     got = f"{len(parts[-1]):,} bytes for the pixels from x {x}, y {y} on"
                     raise PixelError(got, f"{count:,}" if count else "compressed pixels")
+                if self._compression == JPEG:
+                    check_jpeg_end(parts[-1])
         height = self.block_px[1] if self._is_tiled else min(self.block_px[1], self.height_px - row * self.block_px[1])
         small = _encode(self._tags, self.block_px[0], height, self._strip_rows, parts)
-        with tiff.TiffImageFile(io.BytesIO(small)) as image:
-            check_tiff_samples(image)
-            image.load()
+        del parts  # a block may hold as many bytes as its pixels
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # its size is checked
+            with tiff.TiffImageFile(io.BytesIO(small)) as image:
+                check_tiff_samples(image)
+                image.load()
         return image
 
     def _place_blocks(self, tags: Tags) -> None:

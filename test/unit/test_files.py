@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from mitoscope import files as module
 from mitoscope.errors import DataError
 from mitoscope.files import check_file, hash_file, read_file, read_object, write_json, write_text, written_folder
 
@@ -78,6 +79,26 @@ def test_a_folder_is_written_whole_or_not_at_all(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "folder"]
 
 
+def test_an_older_folder_never_lacks_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that is killed leaves the older folder or the newer one."""
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "file").write_text("older")
+    monkeypatch.setattr(Path, "rename", None)  # cannot be called: the two names are exchanged in one step
+    with written_folder(folder) as scratch:
+        (scratch / "file").write_text("newer")
+    assert (folder / "file").read_text() == "newer"
+    assert list(tmp_path.iterdir()) == [folder]
+
+
+def test_a_folder_is_no_file_to_read_and_stays_closed(tmp_path: Path) -> None:
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    for _ in range(3):
+        with pytest.raises(OSError, match="no file, but a folder, a pipe or a device"):
+            read_file(tmp_path, 10)
+    assert len(list(Path("/proc/self/fd").iterdir())) == before
+
+
 @pytest.mark.parametrize(
     ("moment", "left"), [("after the first rename", "older"), ("before the second", "older"), ("after it", "newer")]
 )
@@ -98,6 +119,7 @@ def test_an_interrupt_between_the_renames_leaves_one_whole_folder(
         return target
 
     monkeypatch.setattr(Path, "rename", interrupted)
+    monkeypatch.setattr(module, "_exchange", lambda one, other: False)  # as on NFS
     with pytest.raises(KeyboardInterrupt), written_folder(folder) as scratch:
         (scratch / "file").write_text("newer")
     assert (folder / "file").read_text() == left

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from fuzz import seeds
 from fuzz.readers import READERS
 from PIL import Image
@@ -156,6 +157,27 @@ def test_no_image_file_takes_a_gibibyte_or_ten_seconds_or_an_answer_that_is_none
         expected = ATTACKS[name][1]
         assert said == "(1, 128, 128, 3)" or "cannot be read as crops: got" in said, (name, said)
         assert expected is None or expected in said, (name, said)
+
+
+TWO_TILES = """
+import resource, sys
+from pathlib import Path
+from mitoscope.images.crops import MEMORY_LIMIT
+from mitoscope.images.slide import open_slide
+held = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+resource.setrlimit(resource.RLIMIT_AS, (held + MEMORY_LIMIT, held + MEMORY_LIMIT))
+slide = open_slide(sys.argv[1], 0.25)
+print([int(slide.read(left, 0, 64, 64, 0.25).max()) for left in (0, 10_000)])
+"""
+
+
+def test_the_largest_tiles_of_a_region_take_no_gibibyte_one_after_the_other(tmp_path):
+    tiles = (np.full((10_000, 10_000, 3), value, np.uint8) for value in (1, 2))
+    size = {"shape": (10_000, 20_000, 3), "dtype": np.uint8, "tile": (10_000, 10_000)}
+    tifffile.imwrite(tmp_path / "r.tif", tiles, photometric="rgb", compression="zlib", **size)
+    command = [sys.executable, "-c", TWO_TILES, str(tmp_path / "r.tif")]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert (done.stdout, done.stderr) == ("[1, 2]\n", "")
 
 
 STARVED = """

@@ -159,6 +159,18 @@ def test_a_truncated_tiff_is_refused_wherever_it_ends(tmp_path, stack, save_tiff
         assert "expected a whole TIFF of at most 1,024 pages" in refusal(tmp_path / "s.tif")
 
 
+def test_jpeg_that_breaks_off_inside_a_tiff_is_refused(tmp_path, stack, save_tiff):
+    """libtiff fills the rest of such a strip with one colour, and only warns."""
+    path = save_tiff(tmp_path / "s.tif", stack[:3], "jpeg")
+    content = bytearray(path.read_bytes())
+    with Image.open(path) as image:
+        image.seek(2)
+        offset, count = image.tag_v2[273][-1], image.tag_v2[279][-1]
+    content[offset + count // 2 : offset + count] = bytes(count - count // 2)
+    path.write_bytes(content)
+    assert "got JPEG data that break off, expected a whole file" in refusal(path)
+
+
 def test_a_truncated_tiff_with_its_directories_first_is_refused(tmp_path, stack):
     tifffile.imwrite(tmp_path / "whole.tif", stack[:1], photometric="rgb", compression="zlib", rowsperstrip=32)
     whole = (tmp_path / "whole.tif").read_bytes()
@@ -297,6 +309,12 @@ def test_a_link_out_of_the_case_is_refused(tmp_path):
     (folder / "a.tif").symlink_to(tmp_path / "secret.tif")
     with pytest.raises(InputError, match=r"'a\.tif' is outside of the case"):
         find_stack(folder, root=tmp_path / "input")
+
+
+def test_a_link_to_itself_is_refused(tmp_path):
+    (tmp_path / "a.tif").symlink_to("a.tif")
+    with pytest.raises(InputError, match="symbolic links"):
+        read_stack(find_stack(tmp_path))
 
 
 def test_a_link_within_the_case_and_to_the_case_is_followed(tmp_path):

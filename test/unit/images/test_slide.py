@@ -241,6 +241,18 @@ def test_a_file_that_was_cut_off_is_refused(tmp_path: Path, pixels: np.ndarray, 
         open_slide(path, 0.25).read(0, 0, 310, 230, 0.25)
 
 
+def test_jpeg_that_breaks_off_inside_a_tiff_is_refused(tmp_path: Path, pixels: np.ndarray) -> None:
+    """libtiff fills the rest of such a tile with one colour, and only warns."""
+    Image.fromarray(pixels).save(tmp_path / "r.tif", compression="jpeg")
+    with Image.open(tmp_path / "r.tif") as image:
+        offset, count = image.tag_v2[273][0], image.tag_v2[279][0]
+    content = bytearray((tmp_path / "r.tif").read_bytes())
+    content[offset + count // 2 : offset + count] = bytes(count - count // 2)
+    (tmp_path / "r.tif").write_bytes(content)
+    with pytest.raises(InputError, match="got JPEG data that break off, expected a whole file"):
+        open_slide(tmp_path / "r.tif", 0.25).read(0, 0, 310, 230, 0.25)
+
+
 @pytest.mark.parametrize("name", ["r.png", "r.mha"])  # libtiff checks no sums
 def test_damaged_pixels_are_refused(tmp_path: Path, pixels: np.ndarray, name: str) -> None:
     path = tmp_path / name
