@@ -26,6 +26,8 @@ from mitoscope.cli.slides import add_detect, add_slide
 from mitoscope.errors import DataError
 from mitoscope.launch.options import add_launcher, read_resources
 
+N_JOBS = 8  # parts of a prediction on a cluster
+
 
 def add_classify(commands: Commands) -> None:
     def run(options: argparse.Namespace) -> int:
@@ -34,11 +36,12 @@ def add_classify(commands: Commands) -> None:
         names = ("weights", "base", "device", "precision", "prevalence", "batch_size", "strict")
         more, resources = take_options(options, *names), read_resources(options)
         if resources is None:
+            check_together(options, "--launcher local", without=("--jobs",))
             return predict(options.crops, options.out, shard=options.shard, **more)
         check_unsharded(options)
         from mitoscope.launch.crops import launch_crops
 
-        return launch_crops(options.crops, options.out, resources, options.jobs, **more)
+        return launch_crops(options.crops, options.out, resources, options.jobs or N_JOBS, **more)
 
     command = add_command(commands, "classify", run, "write P(atypical) and a class for each crop to a CSV",
                    "Classify crops of mitotic figures as normal or atypical. Writes predictions.csv (image_id, "
@@ -57,9 +60,9 @@ def add_classify(commands: Commands) -> None:
     command.add_argument("--strict", action=argparse.BooleanOptionalAction, default=True,
                          help="write nothing if a crop cannot be read; --no-strict: classify the others")  # fmt: skip
     add_launcher(command, "a part")
-    command.add_argument("--jobs", type=parse_positive, default=8, metavar="N",
+    command.add_argument("--jobs", type=parse_positive, metavar="N",
                          help="with --launcher slurm: the parts, each a job, merged at the end (default: "
-                              "%(default)s)")  # fmt: skip
+                              f"{N_JOBS})")  # fmt: skip
 
 
 def add_merge(commands: Commands) -> None:

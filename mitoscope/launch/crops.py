@@ -8,7 +8,7 @@ from typing import Any
 
 from mitoscope.classify.listing import list_crops
 from mitoscope.classify.predict import predict
-from mitoscope.classify.shards import merge
+from mitoscope.classify.shards import UNREADABLE_CODE, merge
 from mitoscope.classify.tables import record_of
 from mitoscope.launch.job import Resources, freeze_options
 from mitoscope.launch.slurm import run_slurm
@@ -57,9 +57,9 @@ class CropsJob:
 
     def run(self) -> int:
         """Classify the shard; files that cannot be read fail it only where they forbid a result."""
-        self.result.unlink(missing_ok=True)  # of an earlier command, perhaps with other weights
-        code = predict(list(self.crops), self.table, shard=self.shard, **dict(self.options))
-        return 0 if self.result.is_file() else code
+        options = dict(self.options)
+        code = predict(list(self.crops), self.table, shard=self.shard, **options)
+        return 0 if code == UNREADABLE_CODE and not options.get("strict", True) else code
 
 
 def launch_crops(
@@ -85,12 +85,13 @@ def launch_crops(
         As `predict`.
 
     Raises:
-        DataError: See `predict` and `mitoscope.launch.slurm.run_slurm`.
+        DataError: See `predict` and `mitoscope.launch.slurm.run_slurm`; also where a file that cannot be read forbids a
+            result.
     """
     count = min(n_jobs, list_crops(list(crops)).n_files)
     parts = out.with_name(f"{out.name}.parts").resolve()
     frozen = freeze_options(options)
-    own = tuple(path.resolve() for path in crops)
+    own = tuple(path.absolute() for path in crops)  # a link keeps its name, which is the crop's
     jobs = [CropsJob(own, parts, (number, count), frozen) for number in range(1, count + 1)]
     run_slurm(jobs, parts / "slurm", resources, poll_s=poll_s)
     code = merge([job.table for job in jobs], out)

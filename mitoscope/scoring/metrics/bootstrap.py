@@ -1,5 +1,6 @@
 """How far the metrics may be off: intervals from a bootstrap that draws whole cases, not crops."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -65,7 +66,8 @@ def bootstrap(
     curve: it is replaced by another draw and counted.
 
     Where no draw misses a crop of a class, or none finds one, the interval of that share is Wilson's (1927) with a case
-    as a trial; the percentiles would say that it is certain. An ROC AUC of 1 in every draw stays 1.
+    as a trial; the percentiles would say that it is certain. Balanced accuracy then has that of `combine_shares`. An
+    ROC AUC of 1 in every draw stays 1.
 
     Args:
         is_atypical: bool (N,), both classes.
@@ -134,11 +136,14 @@ class _Draws:
 
     def summarise(self, samples: Sequence[Array], *, threshold_refitted: bool) -> Intervals:
         """The intervals of float (B, 4) each, as `weighted_statistics` gives them."""
-        auc, balanced, *shares = percentile_intervals(np.concatenate(samples))
-        sensitivity, specificity = (
+        drawn = np.concatenate(samples)
+        auc, balanced, *shares = percentile_intervals(drawn)
+        sensitivity, specificity = widened = [
             widen(share, len(np.unique(self.cluster[rows])))
             for share, rows in zip(shares, (self.is_atypical, ~self.is_atypical), strict=True)
-        )
+        ]
+        if widened != shares:
+            balanced = combine_shares(drawn[:, 2:].mean(axis=0).tolist(), widened)
         return Intervals(
             roc_auc=auc,
             balanced_accuracy=balanced,
@@ -170,6 +175,16 @@ def widen(share: Interval, n_clusters: int) -> Interval:
         return share
     low, high = binomtest(int(share[0]) * n_clusters, n_clusters).proportion_ci(method="wilson")
     return float(low), float(high)
+
+
+def combine_shares(shares: Sequence[float], intervals: Sequence[Interval]) -> Interval:
+    """The interval of the mean of two independent shares from theirs (MOVER; Newcombe, Stat. Med. 17, 1998)."""
+    mean = sum(shares) / 2
+    low, high = (
+        math.hypot(*(share - interval[side] for share, interval in zip(shares, intervals, strict=True))) / 2
+        for side in (0, 1)
+    )
+    return mean - low, mean + high
 
 
 def weighted_statistics(is_atypical: Array, p_atypical: Array, weights: Array, called: Array) -> Array:

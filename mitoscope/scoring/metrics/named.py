@@ -20,8 +20,8 @@ def compare_named(
 
     Returns:
         ``n_named``, ``roc_auc_named``, ``roc_auc_others``, their ``difference``, the others' less the named crops', and
-        its 95 % ``interval`` from whole cases drawn with replacement. All but the count are None where either side
-        lacks a class.
+        its 95 % ``interval`` from whole cases drawn with replacement; ``n_redrawn``: draws in which a side lacked a
+        class, which were replaced. All but the first count are None where a side lacks a class.
 
     Raises:
         DataError: The predictions, the named crops or the cases are unusable, or all crops are of one case.
@@ -31,23 +31,23 @@ def compare_named(
     cluster, _ = cluster_crops(case, len(is_atypical))
     found: dict[str, int | float | Interval | None] = {"n_named": int(named.sum())}
     if any(len(np.unique(is_atypical[side])) < 2 for side in (named, ~named)):
-        return found | dict.fromkeys(("roc_auc_named", "roc_auc_others", "difference", "interval"))
+        return found | dict.fromkeys(("roc_auc_named", "roc_auc_others", "difference", "interval", "n_redrawn"))
 
     def compute(weights: Array) -> Array:
         """ROC AUC of the named and of the others, float (2, B); weights int (B, N)."""
-        with np.errstate(invalid="ignore"):  # a draw may lack a class on one side: NaN
-            return np.stack([weighted_roc_auc(is_atypical[s], p_atypical[s], weights[:, s]) for s in (named, ~named)])
+        return np.stack([weighted_roc_auc(is_atypical[s], p_atypical[s], weights[:, s]) for s in (named, ~named)])
 
     auc_named, auc_others = compute(np.ones((1, len(named)), dtype=int))[:, 0].tolist()
-    drawn = np.concatenate(
-        [compute(w) for w, _ in draw_weights(cluster, [is_atypical, ~is_atypical], N_DRAWS, seed=0)], axis=1
-    )
-    low, high = np.nanpercentile(drawn[1] - drawn[0], (2.5, 97.5)).tolist()
+    needed = [side & label for side in (named, ~named) for label in (is_atypical, ~is_atypical)]
+    draws = [(compute(weights), n_lacking) for weights, n_lacking in draw_weights(cluster, needed, N_DRAWS, seed=0)]
+    drawn = np.concatenate([statistics for statistics, _ in draws], axis=1)
+    low, high = np.percentile(drawn[1] - drawn[0], (2.5, 97.5)).tolist()
     return found | {
         "roc_auc_named": auc_named,
         "roc_auc_others": auc_others,
         "difference": auc_others - auc_named,
         "interval": (low, high),
+        "n_redrawn": sum(n_lacking for _, n_lacking in draws),
     }
 
 

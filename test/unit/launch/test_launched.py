@@ -13,7 +13,7 @@ from mitoscope.cli import main
 from mitoscope.errors import DataError
 from mitoscope.launch import crops as crops_module
 from mitoscope.launch import slides as slides_module
-from mitoscope.launch.crops import launch_crops
+from mitoscope.launch.crops import CropsJob, launch_crops
 from mitoscope.launch.job import Job, Resources
 from mitoscope.launch.slides import launch_slides
 
@@ -43,14 +43,31 @@ def test_crops_in_jobs_are_the_same_bytes(
     for number in range(5):
         save_picture(tmp_path / "crops" / f"{number}.png", number)
     (tmp_path / "crops" / "bad.png").write_bytes(b"no picture")
-    predict([tmp_path / "crops"], tmp_path / "whole.csv", weights=tiny_bundle, device="cpu", strict=False)
+    (tmp_path / "link.png").symlink_to(tmp_path / "crops" / "0.png")
+    crops = [Path("crops"), Path("link.png")]  # a link keeps its own name
+    absolute = [tmp_path / path for path in crops]
+    predict(absolute, tmp_path / "whole.csv", weights=tiny_bundle, device="cpu", strict=False)
     monkeypatch.chdir(tmp_path)
     options = {"weights": tiny_bundle, "device": "cpu", "strict": False}
-    assert launch_crops([Path("crops")], Path("jobs.csv"), Resources(), 3, **options) == 3  # one cannot be read
+    assert launch_crops(crops, Path("jobs.csv"), Resources(), 3, **options) == 3  # one cannot be read
     assert (tmp_path / "jobs.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
     unread = [(tmp_path / f"{name}.csv.unreadable.csv").read_text() for name in ("jobs", "whole")]
     assert unread[0] == unread[1]
     assert not (tmp_path / "jobs.csv.parts").exists()
+
+
+def test_a_shard_is_found_finished_and_fails_where_a_bad_file_forbids_a_result(
+    tiny_bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_picture(tmp_path / "a.png", 0)
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    for strict, code in ((True, 3), (False, 0)):
+        options = (("weights", tiny_bundle), ("device", "cpu"), ("strict", strict))
+        job = CropsJob((tmp_path / "a.png", tmp_path / "bad.png"), tmp_path / "parts", (1, 1), options)
+        assert job.run() == code
+    capsys.readouterr()
+    assert job.run() == 0
+    assert "is finished: nothing to do" in capsys.readouterr().out
 
 
 def test_slides_in_jobs_are_one_table(

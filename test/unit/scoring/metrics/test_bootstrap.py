@@ -1,3 +1,4 @@
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -124,5 +125,7 @@ def test_a_share_of_one_is_not_certain(case):
     assert got.specificity != got.sensitivity
     got = bootstrap(~is_atypical, 1 - p_atypical, p_atypical <= 0.5, case)
     assert got.specificity == pytest.approx((6 / (6 + z2), 1.0))
+    whole = bootstrap(is_atypical, is_atypical * 0.9, is_atypical, case)  # no error at all
+    assert whole.balanced_accuracy == pytest.approx((1 - math.hypot(z2 / (6 + z2), z2 / (6 + z2)) / 2, 1.0))
     missed = bootstrap(is_atypical, np.where(is_atypical, 0.1, 0.2), is_atypical & False, case)
     assert missed.sensitivity == pytest.approx((0.0, z2 / (6 + z2)))

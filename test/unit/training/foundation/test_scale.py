@@ -1,10 +1,12 @@
 import json
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from mitoscope.cli import main
 from mitoscope.errors import DataError
@@ -258,23 +260,32 @@ def test_a_base_goes_to_the_presets_that_keep_one_frozen(data: CropData, base: P
 
 
 def test_leaks_and_gaps_are_shown_by_what_is_left_out_share_and_split() -> None:
+    qualities = {
+        (split, fraction, crops): quality
+        for quality, (split, fraction, crops) in enumerate(
+            product(("case", "random"), (0.5, 1.0), ("test", "cohort=x"))
+        )
+    }
+    found = {key: predictions(quality / 4, 1) for key, quality in qualities.items()}
     scored = [
         each
-        for split in ("case", "random")
-        for fraction in (0.5, 1.0)
-        for crops in ("test", "cohort=x")
+        for (split, fraction, crops), table in found.items()
         for each in score(
             Trial("probe", fraction=fraction, split=split, left_out="cohort=x"),
             10,
-            predictions(1.0, 1).replace({"crops": {"test": crops}}),
+            table.replace({"crops": {"test": crops}}),
         )
     ]
     points = summarise_seeds(scored)
+    tests = {key: table[table["crops"] == "test"] for key, table in found.items()}
+    auc = {key: roc_auc_score(table["positive"], table["p"]) for key, table in tests.items()}
     leaks, gaps = render_leak(points), render_gap(points)
-    for share in ("0.5", "1"):
-        assert f"| probe | cohort=x | {share} | test | +0.000" in leaks
+    for share in (0.5, 1.0):
+        leak = auc["random", share, "test"] - auc["case", share, "test"]
+        assert f"| probe | cohort=x | {share:g} | test | {leak:+.3f}" in leaks
         for split in ("case", "random"):
-            assert f"| probe | cohort=x | {split} | {share} | +0.000" in gaps
+            gap = auc[split, share, "test"] - auc[split, share, "cohort=x"]
+            assert f"| probe | cohort=x | {split} | {share:g} | {gap:+.3f}" in gaps
 
 
 def test_fits_and_probes_stand_in_one_table(
