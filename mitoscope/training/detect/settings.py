@@ -171,15 +171,21 @@ PRESETS["fcos"] = replace(PRESETS["detector-lite"], architecture="fcos_tf_effici
 def _ablations(base: DetectConfig) -> dict[str, DetectConfig]:
     """One change to a preset each; see `make detector-ablations`."""
     part = base.part
-    fine_px = 2 * part.input.size_px  # as much tissue in a patch
-    fine = replace(part.input, mpp=part.input.mpp / 2, crop_px=fine_px, size_px=fine_px)
+
+    def at(mpp: float) -> DetectConfig:
+        """Pixels of another size, and as much tissue in a patch."""
+        side_px = round(part.input.size_px * part.input.mpp / mpp)
+        spec = replace(part.input, mpp=mpp, crop_px=side_px, size_px=side_px)
+        return replace(base, part=replace(part, input=spec))
+
     return {
         "any-patch": replace(base, part=replace(part, hierarchical=False)),
         "no-look-alikes": replace(base, part=replace(part, look_alike_share=0.0)),
         "mosaic": replace(base, part=replace(part, mosaic=0.5)),
         "no-imagenet": replace(base, pretrained=False),
         "no-density": replace(base, part=replace(part, input=replace(part.input, density_mean=(), density_std=()))),
-        "fine": replace(base, part=replace(part, input=fine)),
+        "fine": at(0.25),
+        "coarse": at(1.0),
     }
 
 
