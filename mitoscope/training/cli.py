@@ -88,9 +88,11 @@ def _prepare_fields(fields: "list[LabelledFields]", options: argparse.Namespace)
 
 
 def _split(options: argparse.Namespace) -> None:
+    from mitoscope.files import check_file
     from mitoscope.training.data.read import read_samples
     from mitoscope.training.folds import split, write_folds
 
+    check_file(options.out)
     folds = split(read_samples(options.data), options.hold_out, options.seed)
     write_folds(options.out, folds)
     print(f"wrote {options.out}: folds of {[len(ids) for ids in folds.folds]}, "

@@ -44,17 +44,19 @@ def compare_detections(
         DataError: The detections and the truth cannot be used together.
     """
     both = [read_detections(path, value) for path, value in zip((first_csv, second_csv), thresholds, strict=True)]
-    regions = join_truth(both, read_truth(truth_csv), mpp)
+    truth = read_truth(truth_csv)
+    regions = join_truth(both, truth, mpp)
+    first, second = ({**each.describe(), "images_not_searched": each.list_unsearched(truth)} for each in both)
     (all_1, *parts_1), (all_2, *parts_2) = (
         make_groups(own, each.threshold) for own, each in zip(regions, both, strict=True)
     )
     domains, kinds = (
-        {name: _compare(group, second[name], seed) for name, group in first.items()}
-        for first, second in zip(parts_1, parts_2, strict=True)
+        {name: _compare(group, others[name], seed) for name, group in own.items()}
+        for own, others in zip(parts_1, parts_2, strict=True)
     )
     results = {
         **describe_code(),
-        "inputs": {"first": both[0].describe(), "second": both[1].describe(), "truth": describe_file(truth_csv)},
+        "inputs": {"first": first, "second": second, "truth": describe_file(truth_csv)},
         "mpp": mpp,
         "seed": seed,
         "n_draws": N_DRAWS,
@@ -108,6 +110,11 @@ def render_comparison(results: dict[str, Any]) -> str:
         render_table(head, [cells for name, row in list_rows(results) for cells in _rows(name, row)]),
         f"Interval and p: paired bootstrap, {results['n_draws']:,} draws of whole cases (of images where the case is "
         f"not known), seed {results['seed']}.",
+        *(
+            f"**{len(images):,} images of the truth were not searched by {letter}: all their figures count as missed.**"
+            for letter, key in (("A", "first"), ("B", "second"))
+            if (images := inputs[key]["images_not_searched"])
+        ),
     ]
     return "\n\n".join(parts) + "\n"
 

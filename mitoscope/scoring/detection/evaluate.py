@@ -59,8 +59,7 @@ def evaluate_detections(
     described = detections.describe()
     inputs: dict[str, Any] = {"detections": described, "truth": describe_file(truth_csv), "mpp": mpp}
     inputs["images_without_truth"] = sorted(set(detections.table["image"]) - set(truth["image"]))
-    known = truth["image"] if detections.searched is None else detections.searched
-    inputs["images_not_searched"] = sorted(set(truth["image"]) - set(known))
+    inputs["images_not_searched"] = detections.list_unsearched(truth)
     return _evaluate(regions, described["threshold"], inputs, out, seed)
 
 

@@ -48,6 +48,10 @@ class Detections:
         threshold = {"value": self.threshold, "origin": self.origin}
         return {"name": self.path.name, "sha256": hash_file(self.path), "threshold": threshold}
 
+    def list_unsearched(self, truth: pd.DataFrame) -> list[str]:
+        """The images of a truth that were not searched; none where no record names those that were."""
+        return [] if self.searched is None else sorted(set(truth["image"]) - set(self.searched))
+
 
 def read_detections(path: Path, threshold: float | None = None) -> Detections:
     """Read detections.csv and find its threshold.
@@ -147,7 +151,6 @@ def join_truth(detections: Sequence[Detections], truth: pd.DataFrame, mpp: float
     Raises:
         DataError: The files have no image in common, or the scale of an image is not known.
     """
-    tables = [each.table for each in detections]
     searched = [image for each in detections for image in [*each.table["image"], *(each.searched or ())]]
     images = list(dict.fromkeys([*truth["image"], *searched]))
     for each in detections:
@@ -159,12 +162,31 @@ def join_truth(detections: Sequence[Detections], truth: pd.DataFrame, mpp: float
                 remedy="name the images alike",
             )
     true = dict(list(truth.groupby("image", sort=False)))
-    scales = find_scales(pd.concat(tables), mpp)
+    scales = _find_common_scales(detections, mpp)
     return [
         [_make_region(image, found, true.get(image, truth.iloc[:0]), each.threshold, scales.get(image, (1.0, 1.0)), mpp)
          for image, found in _split(each.table, images)]
         for each in detections
     ]  # fmt: skip
+
+
+def _find_common_scales(detections: Sequence[Detections], mpp: float | None) -> dict[str, Scale]:
+    """µm per pixel of each image of any table; raises DataError where tables differ in that of an image."""
+    try:
+        return find_scales(pd.concat([each.table for each in detections]), mpp)
+    except DataError:
+        if mpp is not None:
+            raise
+        own = [find_scales(each.table, None) for each in detections]  # raises if one of them has the fault
+        raise DataError(
+            "the detections differ in µm per pixel",
+            got="; ".join(
+                f"{each.path}: {', '.join(f'{x:.4g}' for x, _ in list(scales.values())[:3])}"
+                for each, scales in zip(detections, own, strict=True)
+            ),
+            expected="the same for the same image",
+            remedy="detect again with one --mpp, or give --mpp",
+        ) from None
 
 
 def _split(table: pd.DataFrame, images: Sequence[str]) -> list[tuple[str, pd.DataFrame]]:

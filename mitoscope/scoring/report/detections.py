@@ -99,8 +99,8 @@ def report_detections(
             crops = [encode_image(read_crop(slide, x, y)) for x, y in listed[PIXELS].to_numpy()]
             rows.append(listed.assign(view=len(views) - 1, crop=crops, case=regions[name].case, point=listed.index))
     data = _describe(pd.concat(rows, ignore_index=True), kinds, detections.threshold, views)
-    write_text(out, render(data, _words(detections, truth, list(regions.values()), rows), "detections.html.j2", SCRIPTS,
-                           read_library()))  # fmt: skip
+    words = _words(detections, truth, len(detections.list_unsearched(true)), list(regions.values()), rows)
+    write_text(out, render(data, words, "detections.html.j2", SCRIPTS, read_library()))
 
 
 def read_crop(
@@ -216,7 +216,11 @@ def _describe(
 
 
 def _words(
-    detections: Detections, truth: Path | None, regions: Sequence[Region], rows: Sequence[pd.DataFrame]
+    detections: Detections,
+    truth: Path | None,
+    n_unsearched: int,
+    regions: Sequence[Region],
+    rows: Sequence[pd.DataFrame],
 ) -> dict[str, Any]:
     """What the template says."""
     judged = None
@@ -230,6 +234,7 @@ def _words(
         "threshold": detections.threshold,
         "origin": detections.origin,
         "has_truth": truth is not None,
+        "n_unsearched": n_unsearched,
         "n_called": int(sum(region.called.sum() for region in regions)),
         "counts": {name: int(counts.get(number, 0)) for name, number in
                    (("found", FOUND), ("false alarm", FALSE_ALARM), ("missed", MISSED))},

@@ -27,6 +27,13 @@ def find_parts(option: str, paths: Sequence[Path], unpacked_as: str = "") -> tup
     Raises:
         DataError: A path is neither, or two folders are named.
     """
+    if missing := [path for path in paths if not path.exists()]:
+        raise DataError(
+            f"{missing[0]} does not exist",
+            got="no such file or folder",
+            expected=f"the data set after {option}",
+            remedy="correct the path",
+        )
     folders = [path for path in paths if path.is_dir()]
     tables = [path for path in paths if path not in folders]
     if len(folders) > 1 or any(path.suffix.lower() != ".csv" for path in tables):
@@ -34,7 +41,7 @@ def find_parts(option: str, paths: Sequence[Path], unpacked_as: str = "") -> tup
             f"{option} is not understood",
             got=[str(path) for path in paths],
             expected="at most one folder, and CSVs",
-            remedy=f"name what exists after {option}",
+            remedy=f"name them after {option}",
         )
     if not folders:
         return tables, None
@@ -76,7 +83,8 @@ def read_csv(path: Path, columns: Sequence[str], may_be_empty: Sequence[str] = (
         raise DataError(f"{path} cannot be read", got=error, expected="a CSV", remedy="download it again") from error
     remedy = "use the published table"
     if lacking := [name for name in columns if name not in table.columns]:
-        raise DataError(f"{path} lacks columns", got=lacking, expected=str(list(columns)), remedy=remedy)
+        missing = f"no {', no '.join(lacking)}"
+        raise DataError(f"{path} lacks columns", got=missing, expected=", ".join(columns), remedy=remedy)
     empty = table[[name for name in columns if name not in may_be_empty]].isna().sum()
     if empty.any():
         got = empty[empty > 0].to_dict()

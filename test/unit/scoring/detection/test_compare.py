@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -5,6 +6,7 @@ import pandas as pd
 import pytest
 
 from mitoscope.cli import main
+from mitoscope.errors import DataError
 from mitoscope.scoring.detection.bootstrap import bootstrap_region_lead, bootstrap_regions
 from mitoscope.scoring.detection.compare import compare_detections
 from mitoscope.scoring.detection.metrics import METRICS
@@ -34,6 +36,28 @@ def test_the_better_detector_leads(tables: Path) -> None:
     assert list(results["domains"]) == ["breast", "lung"]
     assert "| all regions | FROC AUC (of 8) |" in summary
     assert "- A: detections.csv, SHA-256 " in summary
+
+
+def test_images_that_a_detector_did_not_search_are_named(tables: Path) -> None:
+    path = tables / "worse.csv"
+    record = {"csv_sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "bundle": {"threshold": 0.4}}
+    searched = sorted(set(pd.read_csv(path)["image"]))[1:]
+    record["images"] = [{"image": name} for name in searched]
+    path.with_name("worse.csv.json").write_text(json.dumps(record))
+    n_images = pd.read_csv(tables / "truth.csv")["image"].nunique()
+    summary = compare_detections(tables / "detections.csv", path, tables / "truth.csv", tables / "out")
+    assert f"**{n_images - len(searched):,} images of the truth were not searched by B: all their figures" in summary
+    assert "searched by A" not in summary
+
+
+def test_one_image_at_two_scales_is_refused(tables: Path) -> None:
+    table = pd.read_csv(tables / "worse.csv")
+    table[["x_um", "y_um"]] *= 1.2
+    table.to_csv(tables / "worse.csv", index=False)
+    with pytest.raises(
+        DataError, match=r"the detections differ in µm per pixel: got .*detections\.csv: .*worse\.csv: "
+    ):
+        compare_detections(*(tables / name for name in ("detections.csv", "worse.csv", "truth.csv", "out")))
 
 
 def test_a_detector_does_not_differ_from_itself(tables: Path) -> None:

@@ -1,6 +1,7 @@
 """The page of a detector's result: what the tables say is on it, each image is in it, and it loads nothing."""
 
 import base64
+import hashlib
 import io
 import json
 import re
@@ -73,6 +74,14 @@ def test_the_page_shows_what_the_tables_say(folder: Path) -> None:
     assert "labelled look-alikes that are called 1 of 2" in text
     for secret in (str(folder), str(Path.home()), str(Path.cwd())):
         assert secret not in page
+
+
+def test_images_that_were_not_searched_are_named(folder: Path) -> None:
+    digest = hashlib.sha256((folder / "detections.csv").read_bytes()).hexdigest()
+    record = {"csv_sha256": digest, "bundle": {"threshold": 0.5}, "images": [{"image": "a.png"}]}
+    (folder / "detections.csv.json").write_text(json.dumps(record))
+    page = make(folder, "--truth", str(folder / "truth.csv"), "--images", str(folder / "images"))
+    assert "1 of them was not searched: all their figures count as missed" in page
 
 
 def test_the_tiles_are_the_image(folder: Path) -> None:

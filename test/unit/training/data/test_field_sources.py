@@ -47,7 +47,7 @@ def test_the_two_contests_share_slides_whatever_the_scanner(tmp_path: Path) -> N
         (ROWS.format("H05"), "names images that are missing: got 1, such as H05_00.jpg"),
         (ROWS.format("H04").replace("hard negative", "mitosis"), "unknown labels: got .'mitosis'."),
         (ROWS.format("H04").replace("10.5", "left"), "holds unusable places"),
-        ("image,x\n", "lacks columns: got .'y', 'label'."),
+        ("image,x\n", "lacks columns: got no y, no label, expected"),
     ],
 )
 def test_a_contest_s_broken_table_is_refused(tmp_path: Path, table: str, message: str) -> None:
