@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +95,8 @@ def name_architecture(preset: str, settings: Sequence[str]) -> str:
 def _preset(name: str) -> FitConfig[Any]:
     """A preset by name."""
     if name not in PRESETS:
-        raise DataError(f"--preset {name} is unknown", got=name, expected=", ".join(PRESETS), remedy="correct the name")
+        near = get_close_matches(name, PRESETS, n=5) or PRESETS
+        raise DataError(f"--preset {name} is unknown", got=name, expected=", ".join(near), remedy="correct the name")
     return PRESETS[name]
 
 
