@@ -20,7 +20,7 @@ from mitoscope.training.detect.task import make_member as make_detector
 from mitoscope.training.folds import Folds, read_folds
 from mitoscope.training.marks import CONFIG, claimed, fold_mark, is_done, write_done
 from mitoscope.training.presets import configure
-from mitoscope.training.settings import FitConfig
+from mitoscope.training.settings import FitConfig, check_task
 from mitoscope.training.task import MemberFit
 from mitoscope.training.trainer import train
 
@@ -85,21 +85,6 @@ def fit(data: Samples, folds: Folds, fold: int, config: FitConfig[Any], run: Pat
         seconds, epochs = train(member, config, run)
         _write_member(member, run)
         write_done(run, mark, seconds, epochs)
-
-
-def check_task(data: Samples, config: FitConfig[Any]) -> None:
-    """Refuse the data of another task.
-
-    Raises:
-        DataError: A preset for crops meets fields, or the other way round.
-    """
-    if data.task != config.part.task:
-        raise DataError(
-            "the data were prepared for another task",
-            got=f"data to {data.task}, and a preset to {config.part.task}",
-            expected="both of the same task",
-            remedy="name another --preset or --data",
-        )
 
 
 def _write_member(member: MemberFit, run: Path) -> None:

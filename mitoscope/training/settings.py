@@ -10,6 +10,7 @@ from typing import Any, ClassVar, Generic, Protocol, TypeVar
 from mitoscope.errors import DataError
 from mitoscope.files import hash_file
 from mitoscope.settings import check_ranges
+from mitoscope.training.data.samples import Samples
 
 HASH_VERSION = 2  # 1, in older folders, hashed all settings: a new one refused finished work
 
@@ -139,3 +140,18 @@ def _differences(settings: Mapping[str, Any], defaults: Mapping[str, Any]) -> di
         elif value != default:
             changed[name] = value
     return changed
+
+
+def check_task(data: Samples, config: FitConfig[Any]) -> None:
+    """Refuse the data of another task.
+
+    Raises:
+        DataError: A preset for crops meets fields, or the other way round.
+    """
+    if data.task != config.part.task:
+        raise DataError(
+            "the data were prepared for another task",
+            got=f"data to {data.task}, and a preset to {config.part.task}",
+            expected="both of the same task",
+            remedy="name another --preset or --data",
+        )

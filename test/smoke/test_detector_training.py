@@ -418,6 +418,15 @@ def test_what_does_not_fit_the_fields_is_refused(
         fit_member(folder / "data", folder / "folds.json", 0, tmp_path / "run", preset, settings)
 
 
+def test_a_run_for_another_task_leaves_no_folder(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = ["train", "run", "--data", str(folder / "data"), "--preset", "smoke", "--out", str(tmp_path / "run")]
+    assert main(run) == 1
+    assert capsys.readouterr().err.count("the data were prepared for another task") == 1
+    assert not (tmp_path / "run").exists()
+
+
 def test_fields_are_not_prepared_like_crops(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     truth = ["--truth", str(folder / "truth.csv"), str(folder / "images")]
     assert main(["train", "prepare", *truth, "--labels-only", "--out", str(tmp_path)]) == 1

@@ -17,6 +17,7 @@ from mitoscope.training.detect.settings import check_fold
 from mitoscope.training.folds import N_FOLDS, WHOLE, Folds, held_out_mask, read_folds, split, write_folds
 from mitoscope.training.marks import DONE, MARKED, fold_mark, is_done, is_same
 from mitoscope.training.presets import configure, hash_recorded
+from mitoscope.training.settings import check_task
 from mitoscope.training.study.launch import FitJob
 
 STUDY, LEFT_OUT = "study.json", "leave_one_out.json"
@@ -165,6 +166,7 @@ def _run_all(
     """Write the splits of all studies, launch all fits that are not finished, then write each study.json."""
     config = configure(recipe.preset, recipe.settings)
     data = read_samples(data_folder)
+    check_task(data, config)
     for fold in _list_fits(recipe.members, whole=recipe.whole):
         check_fold(fold, config)
     splits = {out: _claim(out, split(data, hold_out), data) for out, hold_out in plan.items()}

@@ -18,7 +18,6 @@ from mitoscope.progress import progress
 from mitoscope.provenance import read_commit
 from mitoscope.training.classify.task import predict_rows
 from mitoscope.training.data.table import CropData
-from mitoscope.training.fit import check_task
 from mitoscope.training.folds import Folds, write_folds
 from mitoscope.training.foundation.probe.heads import (
     PROBES,
@@ -34,7 +33,7 @@ from mitoscope.training.foundation.scale.measure import Scored, score
 from mitoscope.training.foundation.scale.trials import VALIDATION, Plan, Trial, draw
 from mitoscope.training.marks import locked, name_differences
 from mitoscope.training.presets import add_base, configure, needs_base
-from mitoscope.training.settings import FitConfig
+from mitoscope.training.settings import FitConfig, check_task
 from mitoscope.training.study.launch import FitJob
 
 OF_PROBES = {name for names in SETTINGS.values() for name in names}
