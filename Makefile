@@ -4,6 +4,8 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 LITE   := runs/lite
 DETECTOR := runs/detector-lite
+# Where it is set, each process compiles torch's files anew: 9 s to import it instead of 2.
+unexport PYTHONDONTWRITEBYTECODE
 SHORT = $(if $(EPOCHS),--set epochs=$(EPOCHS))  # of ablations: EPOCHS=6
 COMPILE = $(BIN)/uv pip compile --quiet --generate-hashes --python-version 3.11 --no-emit-index-url \
           --no-strip-extras --python-platform x86_64-manylinux_2_28 --custom-compile-command "make lock" $(UPGRADE)
