@@ -71,7 +71,7 @@ class FolderLabels:
                 f"{int(found.isna().sum())} crops have no label",
                 got=f"{image_ids[found.isna()].iloc[0]!r}",
                 expected="each in a folder named Atypical, Normal, AMF or NMF",
-                remedy="give the folder above those two after --crops, or a table after --labels",
+                remedy="give the folder above those two after --crops, or a table of labels",
             )
         return pd.DataFrame({"image_id": image_ids, "label": found, "domain": None, "case": None})
 

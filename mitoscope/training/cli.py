@@ -14,7 +14,7 @@ from mitoscope.training.study.options import add_launcher, choose_launcher, whol
 if TYPE_CHECKING:
     from mitoscope.training.data.field_sources.layout import LabelledFields
 
-REPEATED = ("yolo", "truth")  # options of prepare for one data set each time
+REPEATED = ("crops", "yolo", "truth")  # options of prepare for one data set each time
 
 
 def _prepare(options: argparse.Namespace) -> None:
@@ -34,7 +34,7 @@ def _prepare(options: argparse.Namespace) -> None:
             expected="an option such as --mitos14 DIR or --truth CSV DIR",
             remedy="add one",
         )
-    sources = [read(paths) for name, read in READERS.items() if (paths := getattr(options, name))]
+    sources = [read(paths) for name, read in READERS.items() for paths in _list_given(options, name)]
     if not sources:
         raise DataError(
             "prepare needs a data set",
@@ -77,7 +77,7 @@ def _prepare_fields(fields: "list[LabelledFields]", options: argparse.Namespace)
         print(format_figure_counts(table))
         print(f"wrote {len(table):,} crops to {options.out}")
         return
-    if crops := [read(paths).rows() for name, read in READERS.items() if (paths := getattr(options, name))]:
+    if crops := [read(paths).rows() for name, read in READERS.items() for paths in _list_given(options, name)]:
         fields = [*fields, make_sheets(pd.concat(crops, ignore_index=True), options.out / "sheets")]
     for table in options.mined:
         fields = add_mined(fields, table)
@@ -190,6 +190,9 @@ def _add_prepare(commands: "argparse._SubParsersAction[argparse.ArgumentParser]"
     prepare.add_argument("--atnorm-br", type=Path, nargs=1, metavar="DIR", help="the folder with Atypical/ and Normal/")
     prepare.add_argument("--atnorm-md", type=Path, nargs=1, metavar="DIR", help="the folder with Atypical/ and Normal/")
     prepare.add_argument("--omg-octo", type=Path, nargs="+", metavar="PATH", help="the folder of crops, its CSV")
+    prepare.add_argument("--crops", type=Path, nargs="+", action="append", metavar="PATH",
+                         help="your own: a folder of crops, and its labels.csv (image_id,label[,domain][,case]) unless "
+                         "they lie in Atypical/ and Normal/; may be repeated")  # fmt: skip
     prepare.add_argument("--rois", type=Path, metavar="DIR",
                          help="the slides' TIFFs, to cut crops from where a data set has none")  # fmt: skip
     prepare.add_argument("--labels-only", action="store_true", help="read no image; count and write the labels")

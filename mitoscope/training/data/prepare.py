@@ -1,4 +1,4 @@
-"""Public data sets → one folder: table.csv and crops.npy.
+"""Data sets → one folder: table.csv and crops.npy.
 
 Duplicates, and crops with conflicting labels, are reported and removed.
 """
@@ -104,11 +104,25 @@ def _read_crops(rows: pd.DataFrame) -> Iterator[np.ndarray]:
     """Each row's crop; a region of interest is opened once for all of its rows that follow each other."""
     places = rows[["path", "x_px", "y_px"]].itertuples(index=False, name=None)
     for path, block in groupby(places, key=itemgetter(0)):
-        if Path(path).suffix == ".png":
-            yield from (read_crops(Path(path))[0] for _ in block)
+        within = [(x_px, y_px) for _, x_px, y_px in block]
+        if Path(path).suffix == ".png" or pd.isna(within[0][0]):
+            yield from (_read_crop(Path(path)) for _ in within)
         else:
             roi = open_roi(Path(path))
-            yield from (cut_crop(roi, x_px, y_px) for _, x_px, y_px in block)
+            yield from (cut_crop(roi, x_px, y_px) for x_px, y_px in within)
+
+
+def _read_crop(path: Path) -> np.ndarray:
+    """The only crop of a file."""
+    crops = read_crops(path)
+    if len(crops) != 1:
+        raise DataError(
+            f"{path} is a stack",
+            got=f"{len(crops)} pages",
+            expected="one crop a file",
+            remedy="write each to its own file",
+        )
+    return np.asarray(crops[0])
 
 
 def _check_slides(table: pd.DataFrame) -> None:

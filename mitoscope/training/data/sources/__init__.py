@@ -1,4 +1,4 @@
-"""Readers of the published data sets: each returns rows of the common table and checks the published counts."""
+"""Readers of data sets: each returns rows of the common table; those of published sets check the published counts."""
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -10,10 +10,11 @@ from mitoscope.training.data.sources.ami_br import AmiBr
 from mitoscope.training.data.sources.atnorm import AtnormBr, AtnormMd
 from mitoscope.training.data.sources.midog25 import Midog25
 from mitoscope.training.data.sources.omg_octo import OmgOcto
+from mitoscope.training.data.sources.own import OwnCrops
 
 
 class Source(Protocol):
-    """A data set as published."""
+    """A data set, as published or one's own."""
 
     def rows(self) -> pd.DataFrame:
         """One row a crop, with those columns of `table` that the data set knows; ``path`` only with crops.
@@ -31,4 +32,5 @@ READERS: dict[str, Callable[[Sequence[Path]], Source]] = {
     "atnorm_br": AtnormBr.at,
     "atnorm_md": AtnormMd.at,
     "omg_octo": OmgOcto.at,
+    "crops": OwnCrops.at,
 }

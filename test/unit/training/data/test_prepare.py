@@ -171,3 +171,64 @@ def test_a_wrong_command_is_one_line(tmp_path: Path, ami_br_csv: Path, capsys: p
     said = capsys.readouterr().err
     assert "3720 crops have no image" in said
     assert said.count("\n") == 1
+
+
+@pytest.fixture
+def own_crops(tmp_path: Path) -> Path:
+    """A folder of five noisy crops of several types, one of them below a subfolder."""
+    folder = tmp_path / "ours"
+    (folder / "A").mkdir(parents=True)
+    for number, name in enumerate(["A/1.png", "2.jpg", "3.tiff", "4.png", "5.png"]):
+        pixels = np.random.default_rng(number).integers(0, 256, (128, 128, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / name)
+    return folder
+
+
+def test_ones_own_crops_are_read_with_their_labels(
+    own_crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        "image_id,label,domain,case\n3.tiff,AMF,lung,s1\nA/1.png,normal,lung,s2\n2.jpg,NMF,,s1\n4.png,AMF,,\n"
+    )
+    assert main(["train", "prepare", "--crops", str(labels), str(own_crops), "--out", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().out
+    assert f"left out 1 crops of {own_crops} that have no label" in said
+    data = read_data(tmp_path / "out")
+    table = data.table.set_index("image_id")
+    assert table["label"].to_dict() == {
+        **{"ours/2.jpg": "normal", "ours/3.tiff": "atypical", "ours/4.png": "atypical", "ours/A/1.png": "normal"}
+    }
+    assert table.loc["ours/3.tiff", ["domain", "case", "source"]].tolist() == ["lung", "s1", "ours"]
+    assert table.loc["ours/4.png", ["domain", "case"]].isna().all()
+    for crop, path in zip(data.crops, data.table["path"], strict=True):
+        np.testing.assert_array_equal([crop], read_crops(Path(path)))
+
+
+def test_ones_own_crops_may_lie_in_folders_named_by_class(tmp_path: Path, own_crops: Path) -> None:
+    (own_crops / "A").rename(own_crops / "Atypical")
+    (own_crops / "Normal").mkdir()
+    for name in ("2.jpg", "3.tiff", "4.png", "5.png"):
+        (own_crops / name).rename(own_crops / "Normal" / name)
+    assert main(["train", "prepare", "--crops", str(own_crops), "--out", str(tmp_path / "out")]) == 0
+    assert read_data(tmp_path / "out").table["label"].value_counts().to_dict() == {"normal": 4, "atypical": 1}
+
+
+def test_ones_own_crops_are_refused_where_they_cannot_be_trained_on(
+    tmp_path: Path, own_crops: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    labels, stack = tmp_path / "labels.csv", own_crops / "3.tiff"
+    page = Image.open(own_crops / "4.png")
+    for text, message in (
+        ("6.png,AMF", "lacks crops that have a label: got 1, such as 6.png"),
+        ("4.png,mitosis", "labels.csv has an unknown label: got ['mitosis']"),
+        ("3.tiff,AMF", "3.tiff is a stack: got 2 pages, expected one crop a file"),
+    ):
+        page.save(stack, save_all=True, append_images=[page])
+        labels.write_text(f"image_id,label\n{text}\n")
+        assert main(["train", "prepare", "--crops", str(own_crops), str(labels), "--out", str(tmp_path / "out")]) == 1
+        assert message in capsys.readouterr().err
+    assert main(["train", "prepare", "--crops", str(own_crops), str(own_crops), "--out", str(tmp_path / "out")]) == 1
+    assert "--crops is not understood" in capsys.readouterr().err
+    assert main(["train", "prepare", "--crops", str(own_crops), "--out", str(tmp_path / "out")]) == 1
+    assert "crops have no label" in capsys.readouterr().err
