@@ -3,6 +3,7 @@
 import argparse
 import errno
 import io
+import os
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -35,6 +36,12 @@ class PrintVersion(argparse.Action):
         parser.exit()
 
 
+def end_by_closed_pipe() -> int:
+    """The exit code where the reader of stdout, such as ``head``, has closed it: that of SIGPIPE, without a word."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+    return 141
+
+
 def run_command(command: Callable[[], int | None], extra: str = "") -> int:
     """Run one command.
 
@@ -44,6 +51,9 @@ def run_command(command: Callable[[], int | None], extra: str = "") -> int:
 
     Returns:
         The exit code; 1 with one line on stderr for every failure that outside data can cause, 130 after Ctrl-C.
+
+    Raises:
+        BrokenPipeError: See `end_by_closed_pipe`.
     """
     code = 1
     try:
@@ -54,6 +64,8 @@ def run_command(command: Callable[[], int | None], extra: str = "") -> int:
         reason += f"run {sys.executable} -m pip install '{package}'"
     except MitoscopeError as error:
         reason = str(error)
+    except BrokenPipeError:
+        raise
     except OSError as error:  # the system's own message is the clearest
         reason = f"{error}; {REMEDIES.get(error.errno or 0, 'fix the cause')}, then run the same command again"
     except (MemoryError, RuntimeError, ImportError) as error:

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from mitoscope.cli.commands import ADDERS
-from mitoscope.command import PrintVersion, escape_unencodable, run_command
+from mitoscope.command import PrintVersion, end_by_closed_pipe, escape_unencodable, run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -14,11 +14,23 @@ def main(arguments: list[str] | None = None) -> int:
         arguments: As on the command line, without the program's name; None: those of this process.
 
     Returns:
-        The exit code: 0 on success, another number with one line on stderr otherwise.
+        The exit code: 0 on success, another number with one line on stderr otherwise; none where stdout was closed.
     """
-    if arguments is None:
-        escape_unencodable()
-        arguments = sys.argv[1:]
+    if arguments is not None:
+        return _run(arguments)
+    escape_unencodable()
+    try:
+        try:
+            return _run(sys.argv[1:])
+        finally:  # --help ends with an exception
+            if sys.stdout:
+                sys.stdout.flush()
+    except BrokenPipeError:
+        return end_by_closed_pipe()
+
+
+def _run(arguments: list[str]) -> int:
+    """See `main`."""
     is_training = arguments[:1] == ["train"]
     options = build_parser(with_training=is_training).parse_args(arguments)
     needs_train = is_training or getattr(options, "full", False) or getattr(options, "launcher", "") == "slurm"

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 
@@ -38,3 +42,23 @@ def test_ctrl_c_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_fault_of_our_own_is_not_hidden() -> None:
     with pytest.raises(RuntimeError, match="shapes differ"):
         run(RuntimeError("shapes differ"))
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_a_reader_that_has_read_enough_is_no_error(option: str, unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "mitoscope", option]
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    ended = subprocess.run(
+        command, check=False, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment, timeout=60
+    )
+    os.close(writer)
+    assert ended.stderr == ""
+    assert ended.returncode == 141 or (option, unbuffered) == ("--help", "1")  # argparse ignores a failed write
+
+
+def test_a_closed_pipe_is_left_to_the_program() -> None:
+    with pytest.raises(BrokenPipeError):
+        run(BrokenPipeError())
