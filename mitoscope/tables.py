@@ -26,7 +26,7 @@ def read_csv(
     Raises:
         DataError: It is no such table.
     """
-    expected = f"a CSV with the columns {', '.join([*columns, *with_gaps])}"
+    expected = f"a CSV in UTF-8, separated by commas, with the columns {', '.join([*columns, *with_gaps])}"
     try:
         with path.open("rb") as file:  # pandas takes minutes for a million columns
             if max(file.readline(LINE_BYTES).count(b",") for _ in range(2)) >= COLUMN_LIMIT:
@@ -38,7 +38,7 @@ def read_csv(
         raise DataError(f"{path} cannot be read", got=error, expected=expected, remedy="correct it") from error
     lacking = [name for name in (*columns, *with_gaps) if name not in table]
     if lacking or (table.empty and not may_be_empty):
-        got = f"no {', no '.join(lacking)}" if lacking else "no rows"
+        got = f"no {', no '.join(lacking)}, but {', '.join(map(str, table.columns[:10]))}" if lacking else "no rows"
         raise DataError(f"{path} is not a usable table", got=got, expected=expected, remedy="correct it")
     check_filled(path, table, columns)
     if "image_id" in columns and table["image_id"].duplicated().any():

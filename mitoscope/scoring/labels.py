@@ -64,13 +64,12 @@ class FolderLabels:
         Raises:
             DataError: A crop is in a folder of another name.
         """
-        names = {name.lower(): label for name, label in LABEL_NAMES.items()}
-        found = image_ids.map(lambda name: PurePosixPath(name).parent.name.lower()).map(names)
+        found = _to_labels(image_ids.map(lambda name: PurePosixPath(name).parent.name))
         if found.isna().any():
             raise DataError(
                 f"{int(found.isna().sum())} crops have no label",
                 got=f"{image_ids[found.isna()].iloc[0]!r}",
-                expected="each in a folder named Atypical, Normal, AMF or NMF",
+                expected="each directly in a folder named Atypical, Normal, AMF or NMF",
                 remedy="give the folder above those two after --crops, or a table of labels",
             )
         return pd.DataFrame({"image_id": image_ids, "label": found, "domain": None, "case": None})
@@ -85,23 +84,29 @@ def parse_labels(text: str) -> LabelSource:
     return FolderLabels() if text == BY_FOLDER else LabelTable(Path(text))
 
 
-def read_labels(path: Path) -> pd.DataFrame:
+def read_labels(path: Path, also: tuple[str, ...] = ()) -> pd.DataFrame:
     """Read labels.csv; the table.csv that `mitoscope train prepare` writes is one too.
 
     Args:
-        path: A CSV with ``image_id`` (unique), ``label`` (normal or atypical; NMF and AMF are read too), and perhaps
-            ``domain`` (cancer type) and ``case`` (slide or patient). Other columns are left alone.
+        path: A CSV with ``image_id`` (unique), ``label`` (normal or atypical; NMF and AMF are read too; in capitals or
+            not), and perhaps ``domain`` (cancer type) and ``case`` (slide or patient). Other columns are left alone.
+        also: Further columns that it may have.
 
     Returns:
-        image_id (str), label (normal or atypical), domain and case (str; None where unknown).
+        image_id (str), label (normal or atypical), domain, case and those of ``also`` (str; None where unknown).
 
     Raises:
         DataError: The file is no such table, or a label is another word.
     """
     table = read_csv(path, ("image_id", "label"))
-    check_words(path, table["label"], tuple(LABEL_NAMES))
-    table = table.assign(label=table["label"].map(LABEL_NAMES))
-    return take_known(path, table, ("image_id", "label"), ("domain", "case"))
+    labels = _to_labels(table["label"])
+    check_words(path, table["label"][labels.isna()], tuple(LABEL_NAMES))
+    return take_known(path, table.assign(label=labels), ("image_id", "label"), ("domain", "case", *also))
+
+
+def _to_labels(words: pd.Series) -> pd.Series:
+    """normal or atypical for each word as tables or folders spell it; NaN for others."""
+    return words.str.strip().str.lower().map({name.lower(): label for name, label in LABEL_NAMES.items()})
 
 
 def join_labels(predictions: pd.DataFrame, labels: pd.DataFrame) -> pd.DataFrame:

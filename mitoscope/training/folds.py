@@ -106,7 +106,7 @@ def split_groups(table: pd.DataFrame, groups: pd.Series, seed: int, n_parts: int
             "too few cases remain to split",
             got=groups.nunique(),
             expected=f"at least {n_parts}",
-            remedy="hold out less, or name the slide of each image: those without count as one case a data set",
+            remedy="name the slide of each image (column case): those without count as one; or hold out less",
         )
     strata = table["label"] + "|" + table["domain"].fillna("unknown")
     splitter = StratifiedGroupKFold(n_splits=n_parts, shuffle=True, random_state=seed)

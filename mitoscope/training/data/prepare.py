@@ -41,9 +41,12 @@ def prepare(
         The table as written.
 
     Raises:
-        DataError: A data set is incomplete, an image cannot be read, or two data sets may share slides.
+        DataError: A data set is incomplete, an image cannot be read, or two data sets have one name or may share
+            slides.
     """
-    rows = pd.concat([source.rows() for source in sources], ignore_index=True)
+    tables = [source.rows() for source in sources]
+    _check_names(tables)
+    rows = pd.concat(tables, ignore_index=True)
     rows = rows.reindex(columns=[*COLUMNS, *KNOWN_BY_SOME])
     for by in (BY_NAME, BY_PLACE):
         rows = remove_duplicates(rows, by)
@@ -54,6 +57,18 @@ def prepare(
         write_text(out / LABELS, rows.to_csv(index=False))
         return rows
     return _write_crops(_find_images(rows, rois), out)
+
+
+def _check_names(tables: Sequence[pd.DataFrame]) -> None:
+    """Refuse two data sets of one name: their crops would be taken for each other's."""
+    names = [str(name) for table in tables for name in table["source"].unique()]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise DataError(
+            "two data sets have the same name",
+            got=twice[0],
+            expected="a name each; that of your own crops is their folder's",
+            remedy="rename a folder",
+        )
 
 
 def _find_images(rows: pd.DataFrame, rois: Path | None) -> pd.DataFrame:

@@ -91,7 +91,7 @@ class CropData:
                 f"{name} holds one class only",
                 got=f"{len(rows)} crops",
                 expected=f"{' and '.join(self.classes)}; metrics need both",
-                remedy="hold out other crops",
+                remedy="label crops of both, or hold out other crops",
             )
 
 

@@ -18,7 +18,9 @@ def save(tmp_path):
 
 
 def test_labels_of_both_vocabularies(save):
-    table = read_labels(save("image_id,label,domain,other\na,AMF,breast,1\nb,NMF,,2\nc,normal,lung,3\nd,atypical,,4\n"))
+    table = read_labels(
+        save("image_id,label,domain,other\na,AMF,breast,1\nb,nmf,,2\nc,Normal ,lung,3\nd,atypical,,4\n")
+    )
     assert list(table["label"]) == ["atypical", "normal", "normal", "atypical"]
     assert list(table["domain"]) == ["breast", None, "lung", None]
     assert list(table["case"]) == [None] * 4
@@ -26,7 +28,7 @@ def test_labels_of_both_vocabularies(save):
 
 def test_an_unknown_label_is_refused(save):
     with pytest.raises(DataError, match=r"unknown label: got \['AMM'\]"):
-        read_labels(save("image_id,label\na,AMM\n"))
+        read_labels(save("image_id,label\na,AMM\nb,Normal\n"))
 
 
 def test_labels_from_folders():

@@ -8,7 +8,7 @@ import pandas as pd
 
 from mitoscope.classify.listing import list_crops
 from mitoscope.errors import DataError
-from mitoscope.scoring.labels import FolderLabels, LabelSource, LabelTable
+from mitoscope.scoring.labels import FolderLabels, read_labels
 
 OPTION = "--crops"
 
@@ -19,45 +19,50 @@ class OwnCrops:
 
     Attributes:
         folder: Searched to the bottom; one crop a file. Its name is the data set's.
-        labels: Where labels, cancer type (``domain``) and slide or patient (``case``) come from.
+        table: labels.csv (see `mitoscope.scoring.labels.read_labels`), in which a column ``part`` is read, too. None:
+            each crop lies in a folder named by its class.
     """
 
     folder: Path
-    labels: LabelSource
+    table: Path | None = None
 
     @classmethod
     def at(cls, paths: Sequence[Path]) -> "OwnCrops":
         """The data set at the paths named on the command line, in any order: a folder, and perhaps its labels.csv."""
         folders = [path for path in paths if path.is_dir()]
         tables = [path for path in paths if path not in folders]
-        if len(folders) != 1 or len(tables) > 1:
+        missing = [path for path in paths if not path.exists()]
+        if missing or len(folders) != 1 or len(tables) > 1:
             raise DataError(
                 f"{OPTION} is not understood",
-                got=[str(path) for path in paths],
+                got=f"{missing[0]}, which does not exist" if missing else " ".join(map(str, paths)),
                 expected="one folder of crops, and its labels.csv unless the crops lie in Atypical/ and Normal/",
                 remedy="correct the paths; repeat the option for another folder",
             )
-        return cls(folders[0], LabelTable(tables[0]) if tables else FolderLabels())
+        return cls(folders[0], *tables)
 
     def rows(self) -> pd.DataFrame:
         """One row a crop, by name; see `mitoscope.training.data.sources.Source`.
 
-        A crop that the table does not name is left out, with a line that counts them.
+        Prints how many crops and cases there are, and how many crops are left out since the table does not name them.
 
         Raises:
             DataError: The table is none, or names a crop that the folder lacks; or a crop's folder names no class.
         """
         files = pd.DataFrame(list_crops([self.folder]).files, columns=["image_id", "path"])
-        labels = self.labels.read(files["image_id"])
+        labels = read_labels(self.table, ("part",)) if self.table else FolderLabels().read(files["image_id"])
         if missing := sorted(set(labels["image_id"]) - set(files["image_id"])):
             raise DataError(
-                f"{self.folder} lacks crops that have a label",
+                f"{self.folder} lacks crops that {self.table} names",
                 got=f"{len(missing)}, such as {missing[0]}",
-                expected="a file for each image_id, which is its path below the folder",
-                remedy="complete the folder, or correct the labels",
+                expected=f"paths below the folder, such as {files['image_id'].iloc[0]}; one crop a file",
+                remedy="correct image_id, or add the crops",
             )
         rows = files.merge(labels, on="image_id")
-        if len(rows) < len(files):
-            print(f"left out {len(files) - len(rows)} crops of {self.folder} that have no label")
-        name = self.folder.resolve().name
+        name, loose = self.folder.resolve().name, int(rows["case"].isna().sum())
+        print(
+            f"{name}: {len(rows):,} crops of {rows['case'].nunique():,} cases"
+            + (f"; {loose:,} without a case stay together" if loose else "")
+            + (f"; left out {len(files) - len(rows):,} crops that have no label" if len(rows) < len(files) else "")
+        )
         return rows.assign(image_id=f"{name}/" + rows["image_id"], source=name, cohort=name)

@@ -101,7 +101,7 @@ def test_a_file_without_a_row_is_a_result(detections_csv: Path, truth_csv: Path)
         (ROWS.replace("100,200", "left,200"), "x_px is no number: got left for 'a.tif'"),
         (ROWS.replace("100,200", "inf,200"), "x_px is no number: got inf for 'a.tif'"),
         (ROWS.replace("x_um,", ""), "cannot be read: got rows with more cells than there are columns"),
-        (ROWS.replace("x_um", "x"), "is not a usable table: got no x_um, expected a CSV with the columns image, x_um"),
+        (ROWS.replace("x_um", "x"), "is not a usable table: got no x_um, but image, x, y_um"),
         (ROWS.replace("0.9", ""), "has an empty p_mitosis: got line 2"),
         ("", "cannot be read: got No columns to parse"),
     ],

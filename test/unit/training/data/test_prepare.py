@@ -13,6 +13,7 @@ from mitoscope.cli import main
 from mitoscope.errors import DataError, InputError
 from mitoscope.images.crops import read_crops
 from mitoscope.training.data.prepare import prepare
+from mitoscope.training.data.sources.own import OwnCrops
 from mitoscope.training.data.table import read_data
 
 TABLE_1 = """\
@@ -189,18 +190,20 @@ def test_ones_own_crops_are_read_with_their_labels(
 ) -> None:
     labels = tmp_path / "labels.csv"
     labels.write_text(
-        "image_id,label,domain,case\n3.tiff,AMF,lung,s1\nA/1.png,normal,lung,s2\n2.jpg,NMF,,s1\n4.png,AMF,,\n"
+        "image_id,label,domain,case,part,seen\n"
+        "3.tiff,AMF,lung,s1,test,x\nA/1.png,Normal,lung,s2,,\n2.jpg,NMF,,s1,test,\n4.png,amf ,,,,\n"
     )
     assert main(["train", "prepare", "--crops", str(labels), str(own_crops), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
-    assert f"left out 1 crops of {own_crops} that have no label" in said
+    assert "ours: 4 crops of 2 cases; 1 without a case stay together; left out 1 crops that have no label\n" in said
     data = read_data(tmp_path / "out")
     table = data.table.set_index("image_id")
     assert table["label"].to_dict() == {
         **{"ours/2.jpg": "normal", "ours/3.tiff": "atypical", "ours/4.png": "atypical", "ours/A/1.png": "normal"}
     }
     assert table.loc["ours/3.tiff", ["domain", "case", "source"]].tolist() == ["lung", "s1", "ours"]
-    assert table.loc["ours/4.png", ["domain", "case"]].isna().all()
+    assert table.loc["ours/4.png", ["domain", "case", "part"]].isna().all()
+    assert table.index[table["part"] == "test"].tolist() == ["ours/2.jpg", "ours/3.tiff"]
     for crop, path in zip(data.crops, data.table["path"], strict=True):
         np.testing.assert_array_equal([crop], read_crops(Path(path)))
 
@@ -220,7 +223,10 @@ def test_ones_own_crops_are_refused_where_they_cannot_be_trained_on(
     labels, stack = tmp_path / "labels.csv", own_crops / "3.tiff"
     page = Image.open(own_crops / "4.png")
     for text, message in (
-        ("6.png,AMF", "lacks crops that have a label: got 1, such as 6.png"),
+        (
+            "6.png,AMF",
+            f"lacks crops that {labels} names: got 1, such as 6.png, expected paths below the folder, such as 2",
+        ),
         ("4.png,mitosis", "labels.csv has an unknown label: got ['mitosis']"),
         ("3.tiff,AMF", "3.tiff is a stack: got 2 pages, expected one crop a file"),
     ):
@@ -228,7 +234,18 @@ def test_ones_own_crops_are_refused_where_they_cannot_be_trained_on(
         labels.write_text(f"image_id,label\n{text}\n")
         assert main(["train", "prepare", "--crops", str(own_crops), str(labels), "--out", str(tmp_path / "out")]) == 1
         assert message in capsys.readouterr().err
-    assert main(["train", "prepare", "--crops", str(own_crops), str(own_crops), "--out", str(tmp_path / "out")]) == 1
-    assert "--crops is not understood" in capsys.readouterr().err
+    for path, message in ((own_crops, "--crops is not understood"), (tmp_path / "no", "no, which does not exist")):
+        assert main(["train", "prepare", "--crops", str(own_crops), str(path), "--out", str(tmp_path / "out")]) == 1
+        assert message in capsys.readouterr().err
     assert main(["train", "prepare", "--crops", str(own_crops), "--out", str(tmp_path / "out")]) == 1
     assert "crops have no label" in capsys.readouterr().err
+
+
+def test_two_data_sets_of_one_name_are_refused(tmp_path: Path, own_crops: Path) -> None:
+    other = tmp_path / "elsewhere" / "ours"
+    other.parent.mkdir()
+    own_crops.rename(other)
+    (tmp_path / "labels.csv").write_text("image_id,label\n4.png,AMF\n")
+    both = [OwnCrops(folder, tmp_path / "labels.csv") for folder in (other, other.parent / "." / "ours")]
+    with pytest.raises(DataError, match="two data sets have the same name: got ours"):
+        prepare(both, tmp_path / "out")
