@@ -195,7 +195,7 @@ def check_folds(folds: Folds, data: Samples) -> None:
                     f"{group} is on two sides",
                     got=f"{owner[group]} and {side}",
                     expected="each case and crop on one side only",
-                    remedy="hold out all crops of a case, or run split again; do not edit a fold file by hand",
+                    remedy="hold out all crops of a case; where a fold file was edited by hand, run split again",
                 )
     for name, ids in (parts | folds.held_out).items():
         data.check_part(name, data.rows_of(list(ids)))
