@@ -72,4 +72,4 @@ class DeviceError(MitoscopeError):
 
 
 class DataError(MitoscopeError):
-    """A training table, fold file or run folder cannot be used as it is."""
+    """An option, a table or a folder of results cannot be used as it is."""

@@ -11,7 +11,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol
 
-from mitoscope.bundle.checks import RESTORE
 from mitoscope.bundle.find import DEFAULTS, DETECTOR_DEFAULTS, find_bundle
 from mitoscope.bundle.manifest import Bundle
 from mitoscope.bundle.read import read_ahead, read_bundle
@@ -133,22 +132,14 @@ def load_model(
         handler: That of the case, if it is known: its defaults are used, and bundles of another task refused.
 
     Raises:
-        WeightsError: The bundle is missing, broken, or of a task that no handler has, or not this one.
+        WeightsError: The bundle is missing, broken, or of another task than the handler's.
         DeviceError: This machine lacks the device or the precision.
     """
     keep_freed_memory()
     bundle = read_bundle(find_bundle(weights, None if handler is None else handler.defaults))
     if handler is not None:
         _check_task(bundle, handler)
-    places = {each.task: each.get_place for each in HANDLERS.values()}
-    get_place = places.get(bundle.task)
-    if get_place is None:
-        raise WeightsError(
-            f"the bundle {bundle.name} cannot score cases",
-            got=f"task {bundle.task}",
-            expected=f"task {' or '.join(places)}",
-            remedy=RESTORE,
-        )
+    get_place = {each.task: each.get_place for each in HANDLERS.values()}[bundle.task]
     contents = read_ahead(bundle)
     with watch.stage("imports"):
         place = get_place()

@@ -6,7 +6,6 @@ import math
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -31,7 +30,7 @@ from mitoscope.files import hash_file
 from mitoscope.images.crops import count_greyscale
 from mitoscope.memory import keep_freed_memory
 from mitoscope.progress import progress
-from mitoscope.provenance import describe_machine, hash_code, read_commit
+from mitoscope.provenance import describe_machine, hash_code, list_versions, read_commit
 
 
 def predict(
@@ -151,7 +150,7 @@ def _mark(listing: Listing, classifier: Classifier, shard: tuple[int, int]) -> d
         "decimals": DECIMALS,
         "commit": read_commit(),
         "code_sha256": hash_code(),
-        "versions": {"python": sys.version.split()[0], **{name: version(name) for name in ("torch", "timm", "numpy")}},
+        "versions": list_versions("torch", "timm", "numpy"),
         "machines": [describe_machine()],
     }
 

@@ -46,7 +46,7 @@ def build_parser(*, with_training: bool) -> argparse.ArgumentParser:
     """
     parser = argparse.ArgumentParser(
         prog="mitoscope",
-        description="Find atypical mitotic figures in histology, and measure how well.",
+        description="Find and count mitotic figures in histology, tell the atypical ones, and measure how well.",
         epilog="Run 'mitoscope COMMAND --help' for the options of a command. Not for clinical use.",
     )
     parser.add_argument("--version", action=PrintVersion, nargs=0, help="print the version and exit")
@@ -54,7 +54,7 @@ def build_parser(*, with_training: bool) -> argparse.ArgumentParser:
     for add in ADDERS:
         add(commands)
     train = commands.add_parser(
-        "train", add_help=with_training, help="train a classifier from public data sets (needs mitoscope[train])"
+        "train", add_help=with_training, help="train classifiers and detectors (needs mitoscope[train])"
     )
     if with_training:
         from mitoscope.training.cli import add_commands

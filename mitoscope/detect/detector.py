@@ -1,6 +1,6 @@
 """An image of tissue → its mitotic figures, by an ensemble of detectors; the only way from pixels to points."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from weakref import WeakKeyDictionary
@@ -87,16 +87,33 @@ class Detector:
         cls, bundle: Bundle, contents: Iterator[bytes], device: torch.device, precision: str, *, tta: bool = False
     ) -> "Detector":
         """Place a bundle whose members are already being read; see `load` and `Classifier.place`."""
-        check_task(bundle)
-
-        def restore(state: Mapping[str, Tensor], path: str) -> nn.Module:
-            return restore_detector(bundle.architecture, len(bundle.classes), state, path)
-
         states = (
             parse_member(content, str(bundle.folder / member.file))
             for member, content in zip(bundle.members, contents, strict=True)
         )
-        return cls(bundle, place_members(bundle, states, restore, device, precision), device, precision, tta=tta)
+        return cls.restore(bundle, states, device, precision, tta=tta)
+
+    @classmethod
+    def restore(
+        cls,
+        bundle: Bundle,
+        states: Iterable[Mapping[str, Tensor]],
+        device: torch.device,
+        precision: str,
+        *,
+        tta: bool = False,
+    ) -> "Detector":
+        """Place a bundle whose members are tensors in memory.
+
+        Raises:
+            WeightsError: See `mitoscope.detect.task.check_task`.
+        """
+        check_task(bundle)
+
+        def build(state: Mapping[str, Tensor], path: str) -> nn.Module:
+            return restore_detector(bundle.architecture, len(bundle.classes), state, path)
+
+        return cls(bundle, place_members(bundle, states, build, device, precision), device, precision, tta=tta)
 
     @property
     def threshold(self) -> float:

@@ -105,11 +105,6 @@ def measure_density(windows: Iterable[np.ndarray]) -> Density | None:
     return mean, np.sqrt((shares * (DENSITY - mean[:, None]) ** 2).sum(axis=1))
 
 
-def find_table(read: Read, width_px: int, height_px: int, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
-    """What brings an image's tissue to a density: `make_table` of what its windows measure; uint8 (3, 256)."""
-    return make_table(measure_density(read_windows(read, width_px, height_px)), mean, std)
-
-
 def make_table(own: Density | None, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """The new value of each grey level of each colour.
 

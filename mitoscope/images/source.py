@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
@@ -13,9 +14,9 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE, SAMPLEFORMAT, TiffImageFile
 # Modes that Pillow converts to RGB in only one way: greyscale is repeated three times, a palette is looked up, an alpha
 # channel is dropped (the colours stay as stored; nothing is blended).
 PILLOW_MODES = ("RGB", "RGBA", "RGBX", "L", "LA", "P", "PA")
-# Warnings after which Pillow returns damaged pixels; after its other warnings the pixels are whole.
 JPEG = 7  # a TIFF's compression
 JPEG_END = b"\xff\xd9"
+# Warnings after which Pillow returns damaged pixels; after its other warnings the pixels are whole.
 DAMAGE = r"(?i).*(corrupt|truncated|larger than file|offset too large)"
 GLASS = (255, 255, 255)  # outside of the image, and where nothing was scanned
 SIDE_LIMIT = 1 << 20  # px
@@ -50,6 +51,20 @@ class Source(Protocol):
 
     def read_block(self, column: int, row: int) -> Image.Image:
         """Decode a block, in any of `PILLOW_MODES`; counted from 0. Raises any exception where the file is damaged."""
+
+
+class ArraySource:
+    """Pixels in memory, uint8 (H, W, 3), as one block."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.height_px, self.width_px = pixels.shape[:2]
+        self.block_px, self.is_grey = (self.width_px, self.height_px), False
+        self.mpp: tuple[float, float] | None = None
+        self._pixels = pixels
+
+    def read_block(self, _column: int, _row: int) -> Image.Image:
+        """All of them."""
+        return Image.fromarray(np.ascontiguousarray(self._pixels))
 
 
 @runtime_checkable

@@ -182,13 +182,6 @@ def check_folds(folds: Folds, data: Samples) -> None:
     held_out = tuple(dict.fromkeys(sum(folds.held_out.values(), ())))  # two hold-outs may share crops
     for side, ids in [*parts.items(), ("held out", held_out), ("what all members train on", folds.train_only)]:
         cases = groups.iloc[data.rows_of(list(ids))].unique()
-        if len(set(ids)) != len(ids):
-            raise DataError(
-                f"a crop is twice in {side}",
-                got=f"{len(ids) - len(set(ids))} repetitions",
-                expected="each crop once",
-                remedy="run split again; do not edit a fold file by hand",
-            )
         for group in [*ids, *(() if folds.leaky else ("case " + case for case in cases))]:
             if owner.setdefault(group, side) != side:
                 raise DataError(

@@ -129,7 +129,7 @@ def _trainer(config: FitConfig[Any], member: MemberFit, run: Path) -> tuple[L.Tr
         enable_progress_bar=on_terminal,
         num_sanity_val_steps=0,
         accelerator="auto",
-        # Also in a Slurm job: mitoscope.training.study.slurm requeues a fit, not Lightning.
+        # Also in a Slurm job: mitoscope.launch.slurm requeues a fit, not Lightning.
         plugins=[LightningEnvironment()],
         devices=1,
     )

@@ -21,6 +21,7 @@ from mitoscope.errors import DataError, MitoscopeError
 from mitoscope.files import read_object
 from mitoscope.images.crops import read_crops
 from mitoscope.images.slide import Mpp, Slide, open_slide
+from mitoscope.images.source import ArraySource
 from mitoscope.networks.lora import merge_adapter
 from mitoscope.scoring.check import check
 from mitoscope.scoring.detection.platform import find_points, read_regions
@@ -28,7 +29,6 @@ from mitoscope.scoring.detection.tables import join_truth, read_detections, read
 from mitoscope.scoring.labels import read_labels
 from mitoscope.scoring.platform import find_results, read_results
 from mitoscope.slide.region import read_region
-from mitoscope.slide.report.views import ArraySource
 from mitoscope.sockets import OUTPUT_NAME, POINTS_NAME
 from mitoscope.training.data.field_sources import truth
 from mitoscope.training.data.field_sources.layout import LabelledFields

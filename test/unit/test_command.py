@@ -12,7 +12,7 @@ def run(error: BaseException) -> int:
     def command() -> None:
         raise error
 
-    return run_command(command, "requirements.txt")
+    return run_command(command)
 
 
 @pytest.mark.parametrize(
@@ -30,7 +30,7 @@ def test_too_little_memory_is_one_line(capsys: pytest.CaptureFixture[str], error
 
 
 def test_memory_that_torch_does_not_get_is_told_in_its_words(capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(lambda: torch.empty(1 << 50, dtype=torch.uint8).max().item(), "requirements.txt") == 1
+    assert run_command(lambda: torch.empty(1 << 50, dtype=torch.uint8).max().item()) == 1
     assert "can't allocate memory: you tried to allocate 1125899906842624 bytes" in capsys.readouterr().err
 
 

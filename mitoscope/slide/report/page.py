@@ -10,6 +10,7 @@ from mitoscope.classify.task import CLASS_NAMES
 from mitoscope.detect.task import POINT_NAMES
 from mitoscope.images import CROP_PX
 from mitoscope.images.slide import Mpp, Slide
+from mitoscope.images.source import ArraySource
 from mitoscope.scoring.report.page import render
 from mitoscope.scoring.report.zoom import Kind, Pyramid, cut_pyramid, describe_view, read_library
 from mitoscope.slide.counts import BELOW, Thresholds, find_in_hotspot, find_kinds
@@ -18,7 +19,6 @@ from mitoscope.slide.hotspot import Rectangle
 from mitoscope.slide.overview import Overview
 from mitoscope.slide.report.accuracy import describe_accuracy
 from mitoscope.slide.report.views import (
-    ArraySource,
     WindowSource,
     draw_density,
     enlarge,

@@ -26,21 +26,6 @@ SHADE = 0.35  # how much darker black tissue makes a colour
 CELL_UM = 64.0  # of the density's grid
 
 
-class ArraySource:
-    """Pixels in memory as a slide's source; see `mitoscope.images.source.Source`."""
-
-    def __init__(self, pixels: np.ndarray) -> None:
-        self.height_px, self.width_px = pixels.shape[:2]
-        self.block_px, self.is_grey = (BLOCK_PX, BLOCK_PX), False
-        self.mpp: tuple[float, float] | None = None
-        self._pixels = pixels
-
-    def read_block(self, column: int, row: int) -> Image.Image:
-        """A part of the pixels."""
-        top, left = row * BLOCK_PX, column * BLOCK_PX
-        return Image.fromarray(np.ascontiguousarray(self._pixels[top : top + BLOCK_PX, left : left + BLOCK_PX]))
-
-
 class WindowSource:
     """A part of a slide as a source of its own; see `mitoscope.images.source.Source`.
 

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from mitoscope.bundle.inputs import InputSpec
-from mitoscope.images.density import apply_table, find_table
+from mitoscope.images.density import apply_table, make_table, measure_density, read_windows
 from mitoscope.networks.rtmdet import STRIDES
 from mitoscope.training.augment import find_reach
 from mitoscope.training.data.fields import FieldData
@@ -66,7 +66,8 @@ def find_tables(data: FieldData, rows: np.ndarray, spec: InputSpec) -> dict[int,
         def read(left: int, top: int, width: int, height: int, field: np.ndarray = field) -> np.ndarray:
             return field[top : top + height, left : left + width]
 
-        tables[row] = find_table(read, field.shape[1], field.shape[0], spec.density_mean, spec.density_std)
+        density = measure_density(read_windows(read, field.shape[1], field.shape[0]))
+        tables[row] = make_table(density, spec.density_mean, spec.density_std)
     return tables
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import pytest
 import tifffile
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from mitoscope.bundle.inputs import InputSpec
@@ -15,23 +14,11 @@ from mitoscope.bundle.manifest import Bundle, Member, Threshold
 from mitoscope.bundle.members import write_bundle
 from mitoscope.detect.detector import Detector
 from mitoscope.images.slide import Mpp, Slide
+from mitoscope.images.source import ArraySource
 from mitoscope.networks.build import build_detector
 from mitoscope.networks.rtmdet import STRIDES
 
 RADIUS_PX = 20  # of a drawn figure
-
-
-class ArraySource:
-    """An array as a slide's source: one block."""
-
-    def __init__(self, pixels: np.ndarray) -> None:
-        self.height_px, self.width_px = pixels.shape[:2]
-        self.block_px = (self.width_px, self.height_px)
-        self.is_grey, self.mpp = False, None
-        self._image = Image.fromarray(pixels)
-
-    def read_block(self, column: int, row: int) -> Image.Image:
-        return self._image
 
 
 class Seer(nn.Module):

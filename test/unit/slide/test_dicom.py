@@ -11,10 +11,10 @@ from PIL import Image
 from mitoscope.cli import main
 from mitoscope.errors import InputError
 from mitoscope.images.slide import Mpp, Slide
+from mitoscope.images.source import ArraySource
 from mitoscope.slide.counts import Thresholds
 from mitoscope.slide.export.dicom import NAME, find_level_0, write_annotations
 from mitoscope.slide.figures import Figures
-from mitoscope.slide.report.views import ArraySource
 
 POINTS = np.array([[10.5, 20.25, 0.9], [30, 8, 0.8], [12, 40, 0.7], [5, 5, 0.1]])  # the last is below the threshold
 FIGURES = Figures(POINTS, np.array([[0.9, 0.1, 0.2, 0.9]]), np.array([0.9, 0.1, 0.2, 0.9]), None, [""] * 4)

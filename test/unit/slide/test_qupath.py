@@ -11,9 +11,9 @@ from uuid import UUID
 
 import numpy as np
 import pytest
-from unit.detect.conftest import ArraySource
 
 from mitoscope.images.slide import Mpp, Slide
+from mitoscope.images.source import ArraySource
 from mitoscope.slide.counts import Thresholds, count
 from mitoscope.slide.export import qupath as module
 from mitoscope.slide.export.outline import trace

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from mitoscope.images.slide import Mpp, Slide
+from mitoscope.images.source import ArraySource
 from mitoscope.slide import tissue as module
 from mitoscope.slide.export.outline import trace
 from mitoscope.slide.overview import read_overview
-from mitoscope.slide.report.views import ArraySource
 from mitoscope.slide.tissue import Tissue, make_mask
 
 GLASS = 243

@@ -97,12 +97,6 @@ def test_a_hold_out_that_cuts_through_a_case_is_refused(data: CropData, hold_out
         split(data, [hold_out])
 
 
-def test_a_crop_that_stands_twice_in_a_fold_is_found(data: CropData, folds: Folds) -> None:
-    doubled = replace(folds, folds=((*folds.folds[0], folds.folds[0][0]), *folds.folds[1:]))
-    with pytest.raises(DataError, match="a crop is twice in fold 0"):
-        check_folds(doubled, data)
-
-
 def test_two_hold_outs_may_share_crops(data: CropData) -> None:
     folds = split(data, ["lung", "source=other"])
     assert set(folds.held_out["source=other"]) < set(folds.held_out["lung"])

@@ -1,6 +1,6 @@
 """What the readers of fields share: their result, and finding images."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -82,13 +82,3 @@ def read_points(table: Path, x: str, y: str) -> pd.DataFrame:
         str(name): rows[name].map(str, na_action="ignore") for name in rows if name not in (x, y)
     }
     return pd.DataFrame(texts | numbers)
-
-
-def check_paths(option: str, paths: Sequence[Path], expected: str, n_paths: int) -> None:
-    """Refuse another number of paths than an option takes.
-
-    Raises:
-        DataError: There are more or fewer.
-    """
-    if len(paths) != n_paths:
-        raise DataError(f"{option} is not understood", got=list(map(str, paths)), expected=expected, remedy="name them")

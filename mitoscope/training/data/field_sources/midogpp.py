@@ -8,7 +8,7 @@ import pandas as pd
 
 from mitoscope.errors import DataError
 from mitoscope.scoring.detection.tables import FIGURE, HARD_NEGATIVE
-from mitoscope.training.data.field_sources.layout import LabelledFields, check_paths, list_images
+from mitoscope.training.data.field_sources.layout import LabelledFields, list_images
 from mitoscope.training.data.sources.layout import counted
 
 LABELS = {1: FIGURE, 2: HARD_NEGATIVE}  # by category
@@ -26,7 +26,6 @@ def read_midogpp(paths: Sequence[Path]) -> LabelledFields:
         DataError: The table is not the published one, or the folder holds none of its images.
     """
     option = "--midogpp"
-    check_paths(option, paths, "MIDOGpp.json and the folder of its TIFFs", 2)
     fields, points = _read_table(paths[0])
     here = list_images(paths[1], option)
     found = fields["file_name"].isin(here)

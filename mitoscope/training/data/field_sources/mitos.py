@@ -10,7 +10,6 @@ from mitoscope.scoring.detection.tables import FIGURE, HARD_NEGATIVE
 from mitoscope.training.data.field_sources.layout import (
     LabelledFields,
     check_listed,
-    check_paths,
     list_images,
     read_points,
 )
@@ -36,7 +35,6 @@ def _read(option: str, paths: Sequence[Path], source: str, mpp: float) -> Labell
 
     The scanner's letter in a name is left out of the case: A04 and H04 are the same tissue.
     """
-    check_paths(option, paths, f"one folder with {TABLE} and images/", 1)
     table, images = paths[0] / TABLE, list_images(paths[0] / "images", option)
     points = read_points(table, "x", "y")
     check_listed(points["image"], images, table)

@@ -7,7 +7,6 @@ from mitoscope.scoring.detection import tables
 from mitoscope.training.data.field_sources.layout import (
     LabelledFields,
     check_listed,
-    check_paths,
     list_images,
 )
 
@@ -21,7 +20,6 @@ def read_truth(paths: Sequence[Path]) -> LabelledFields:
     Raises:
         DataError: The table is not such a table, or names an image that is not there.
     """
-    check_paths("--truth", paths, "truth.csv and the folder of its images", 2)
     table, images = paths[0], list_images(paths[1], "--truth")
     rows = tables.read_truth(table, labels=None)
     check_listed(rows["image"], images, table)

@@ -11,7 +11,6 @@ from mitoscope.scoring.detection.tables import FIGURE, HARD_NEGATIVE
 from mitoscope.training.data.field_sources.layout import (
     POINT_COLUMNS,
     LabelledFields,
-    check_paths,
     list_images,
 )
 
@@ -28,7 +27,6 @@ def read_yolo(paths: Sequence[Path]) -> LabelledFields:
         DataError: A line is not understood, a text file has no image, or two images share one.
     """
     option = "--yolo"
-    check_paths(option, paths, "one folder of images and text files", 1)
     folder, images = paths[0], list_images(paths[0], option)
     names = (folder / NAMES).read_text(encoding="utf-8").split("\n") if (folder / NAMES).is_file() else []
     classes = [name.strip() for name in names if name.strip()] or [FIGURE, HARD_NEGATIVE]

@@ -5,16 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import safetensors.torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mitoscope.bundle.inputs import InputSpec
 from mitoscope.bundle.manifest import Bundle, Member, Threshold
 from mitoscope.detect.detector import FLOOR, Detector
-from mitoscope.detect.task import check_task
 from mitoscope.errors import DataError
-from mitoscope.networks.build import restore_detector
 from mitoscope.networks.device import choose_device
-from mitoscope.networks.members import place_members
 from mitoscope.training.classify.members import LICENCES as CROP_LICENCES
 from mitoscope.training.data.fields import FieldData
 from mitoscope.training.data.samples import TRAIN_ONLY
@@ -135,18 +132,8 @@ def name_licence(source: str) -> str:
 
 
 def load_detector(bundle: Bundle, states: Sequence[Mapping[str, Tensor]], *, tta: bool = False) -> Detector:
-    """A detector of tensors in memory, in fp32, on the GPU when there is one.
-
-    Raises:
-        WeightsError: See `mitoscope.detect.task.check_task`.
-    """
-    check_task(bundle)
-
-    def restore(state: Mapping[str, Tensor], path: str) -> nn.Module:
-        return restore_detector(bundle.architecture, len(bundle.classes), state, path)
-
-    device = choose_device("auto")
-    return Detector(bundle, place_members(bundle, states, restore, device, "fp32"), device, "fp32", tta=tta)
+    """A detector of tensors in memory, in fp32, on the GPU when there is one; see `Detector.restore`."""
+    return Detector.restore(bundle, states, choose_device("auto"), "fp32", tta=tta)
 
 
 def predict_out_of_fold(

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
 from mitoscope.detect.detector import FLOOR, Detector
 from mitoscope.errors import DataError
 from mitoscope.images.slide import Mpp, Slide
+from mitoscope.images.source import ArraySource
 from mitoscope.scoring.detection.regions import Region
 from mitoscope.scoring.detection.tables import HARD_NEGATIVE
 from mitoscope.training.data.fields import FieldData
@@ -18,25 +18,10 @@ from mitoscope.training.folds import case_groups
 Update = Callable[[int], object]  # called with the number of fields that are done
 
 
-class FieldSource:
-    """A prepared field as the one block of a slide; pixels uint8 (H, W, 3)."""
-
-    def __init__(self, pixels: np.ndarray) -> None:
-        self.height_px, self.width_px = pixels.shape[:2]
-        self.block_px = (self.width_px, self.height_px)
-        self.is_grey = False
-        self.mpp: tuple[float, float] | None = None  # the fields state it, not their pixels
-        self._pixels = pixels
-
-    def read_block(self, _column: int, _row: int) -> Image.Image:
-        """All of it."""
-        return Image.fromarray(np.ascontiguousarray(self._pixels))
-
-
 def open_field(data: FieldData, row: int) -> Slide:
     """A prepared field as a slide of its own, named by its image id."""
     return Slide(
-        Path(data.table["image_id"].iloc[row]), FieldSource(data.field(row)), Mpp(data.mpp, data.mpp, "given"), ()
+        Path(data.table["image_id"].iloc[row]), ArraySource(data.field(row)), Mpp(data.mpp, data.mpp, "given"), ()
     )
 
 

@@ -27,7 +27,6 @@ from mitoscope.training.marks import claimed
 
 RECORD = "embeddings.json"
 BLOCK_CROPS = 1024  # in a file; what an interrupted run does again at most
-HASH_BYTES = 32
 
 
 @dataclass(frozen=True)

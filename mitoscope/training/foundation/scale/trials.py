@@ -13,7 +13,7 @@ from mitoscope.training.data.table import CropData
 from mitoscope.training.folds import N_FOLDS, Folds, case_groups, check_folds, held_out_mask, split_groups
 
 VALIDATION, TEST = "validation", "test"
-CASE, RANDOM = SPLITS = ("case", "random")
+CASE, RANDOM = "case", "random"
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from mitoscope.errors import DataError
 from mitoscope.scoring.metrics.classification import compute_metrics
 from mitoscope.scoring.metrics.thresholds import (
     BATCH_RULES,
+    COST_RATIO,
     THRESHOLD_RULES,
     Rule,
     cost_weighted,
@@ -21,9 +22,9 @@ SCORES = RANDOM.beta(2, 5, 400) * 0.7 + TRUTH * 0.25
 FITTED = [rule for rule in THRESHOLD_RULES.values() if rule is not one_half]
 
 
-def cost(threshold: float, ratio: float) -> float:
+def cost(threshold: float) -> float:
     called = threshold <= SCORES
-    return ratio * (TRUTH & ~called).sum() + (~TRUTH & called).sum()
+    return COST_RATIO * (TRUTH & ~called).sum() + (~TRUTH & called).sum()
 
 
 def test_no_threshold_beats_the_fitted_one() -> None:
@@ -32,26 +33,13 @@ def test_no_threshold_beats_the_fitted_one() -> None:
     assert best == pytest.approx(max(every))
 
 
-@pytest.mark.parametrize("ratio", [0.5, 1, 2.5, 10, 100])
-def test_no_threshold_costs_less_than_the_fitted_one(ratio: float) -> None:
-    least = min(cost(score, ratio) for score in [*np.unique(SCORES), 1.0])
-    assert cost(cost_weighted(TRUTH, SCORES, ratio), ratio) == pytest.approx(least)
-
-
-def test_balanced_accuracy_is_the_cost_ratio_of_the_classes() -> None:
-    assert max_balanced_accuracy(TRUTH, SCORES) == cost_weighted(TRUTH, SCORES, 300 / 100)
-    assert max_balanced_accuracy(TRUTH, SCORES) > cost_weighted(TRUTH, SCORES)
-
-
-def test_a_cost_ratio_of_one_is_the_best_accuracy() -> None:
-    best = compute_metrics(TRUTH, SCORES, cost_weighted(TRUTH, SCORES, 1) <= SCORES)["accuracy"]
-    assert best == max(compute_metrics(TRUTH, SCORES, score <= SCORES)["accuracy"] for score in np.unique(SCORES))
+def test_no_threshold_costs_less_than_the_fitted_one() -> None:
+    least = min(cost(score) for score in [*np.unique(SCORES), 1.0])
+    assert cost(cost_weighted(TRUTH, SCORES)) == pytest.approx(least)
 
 
 def test_the_dearer_a_miss_the_lower_the_threshold() -> None:
-    thresholds = [cost_weighted(TRUTH, SCORES, ratio) for ratio in (1, 2, 4, 8, 16, 32)]
-    assert thresholds == sorted(thresholds, reverse=True)
-    assert len(set(thresholds)) >= 3
+    assert max_balanced_accuracy(TRUTH, SCORES) > cost_weighted(TRUTH, SCORES)  # 3 and 10 false alarms for a miss
 
 
 def test_the_threshold_is_midway_to_the_next_lower_score() -> None:
@@ -62,11 +50,11 @@ def test_the_threshold_is_midway_to_the_next_lower_score() -> None:
 def test_of_equally_good_thresholds_the_highest_is_taken() -> None:
     truth, scores = np.array([True, False, True, False]), np.array([0.875, 0.625, 0.375, 0.125])
     assert max_balanced_accuracy(truth, scores) == (0.875 + 0.625) / 2  # as good as 0.25: one error either way
-    assert cost_weighted(truth, scores, 2) == (0.375 + 0.125) / 2
+    assert cost_weighted(truth, scores) == (0.375 + 0.125) / 2
 
 
 def test_where_all_must_be_called_atypical_the_lowest_score_is_the_threshold() -> None:
-    assert cost_weighted(np.array([False, True]), np.array([0.75, 0.25]), 10) == 0.25
+    assert cost_weighted(np.array([False, True]), np.array([0.75, 0.25])) == 0.25
 
 
 def test_a_threshold_parts_two_scores_that_are_neighbours() -> None:
@@ -122,12 +110,7 @@ def test_otsu_parts_any_scores_that_it_accepts() -> None:
     assert spread[0] < otsu(TRUTH[:2], spread) < spread[1]
 
 
-@pytest.mark.parametrize("ratio", [0, -1, np.nan, np.inf])
-def test_a_cost_ratio_that_is_none_is_refused(ratio: float) -> None:
-    with pytest.raises(DataError, match=r"the cost ratio is out of range: got .*, expected a number above 0"):
-        cost_weighted(TRUTH, SCORES, ratio)
-
-
-def test_a_ratio_under_which_nothing_is_worth_calling_is_refused() -> None:
-    with pytest.raises(DataError, match="no threshold is worth its false alarms: got 0.1 false alarms for a missed"):
-        cost_weighted(np.array([True, False, False]), np.array([0.2, 0.8, 0.5]), 0.1)
+def test_a_rule_that_nobody_chose_stops_nothing() -> None:
+    truth = np.zeros(400, dtype=bool)
+    truth[np.argsort(SCORES)[:3]] = True  # the least probable: to call any costs more than to miss all
+    assert 0 <= cost_weighted(truth, SCORES) <= 1

@@ -10,11 +10,11 @@ from mitoscope.bundle.manifest import Bundle, Member, Threshold
 from mitoscope.detect.detector import Detector
 from mitoscope.detect.tiles import Span, Tile
 from mitoscope.images.slide import Mpp, Slide
+from mitoscope.images.source import ArraySource
 from mitoscope.training.augment import AugmentConfig, augment
 from mitoscope.training.data.fields import FieldData
 from mitoscope.training.detect.batches import BEYOND, PatchDataset, TileDataset, training_batches
 from mitoscope.training.detect.module import move_figures
-from mitoscope.training.detect.results.regions import FieldSource
 from mitoscope.training.detect.settings import DetectSettings
 from mitoscope.training.settings import FitConfig
 
@@ -73,7 +73,7 @@ def test_a_tile_that_is_larger_than_its_field_looks_as_in_inference(fields: Fiel
         ("mitotic figure",),
     )
     detector = Detector(bundle, [nn.Identity()], torch.device("cpu"), "fp32")
-    slide = Slide(Path("a1"), FieldSource(fields.field(0)), Mpp(0.5, 0.5, "given"), ())
+    slide = Slide(Path("a1"), ArraySource(fields.field(0)), Mpp(0.5, 0.5, "given"), ())
     size = Span(0, len(window), 0, len(window))
     np.testing.assert_array_equal(window, detector.read(slide, Tile(size, size)))
     assert window[-1, -1].tolist() != [BEYOND] * 3  # glass becomes darker or brighter, too
