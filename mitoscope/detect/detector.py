@@ -95,13 +95,7 @@ class Detector:
 
     @classmethod
     def restore(
-        cls,
-        bundle: Bundle,
-        states: Iterable[Mapping[str, Tensor]],
-        device: torch.device,
-        precision: str,
-        *,
-        tta: bool = False,
+        cls, bundle: Bundle, states: Iterable[Mapping[str, Tensor]], device: torch.device, precision: str, *, tta: bool
     ) -> "Detector":
         """Place a bundle whose members are tensors in memory.
 
