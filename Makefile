@@ -119,7 +119,9 @@ detector-ablations: fields  ## one change to the detector's recipe at a time, af
 	done
 	$(BIN)/mitoscope train run --data runs/fields-mined --out runs/detector-ablations/detector-lite-mined \
 	    --preset detector-lite --members $(MEMBERS) $(SHORT)
-	$(BIN)/mitoscope train evaluate --study $(addprefix runs/detector-ablations/,$(DETECTOR_ABLATIONS) detector-lite-fine detector-lite-coarse detector-lite-mined) \
+	$(BIN)/mitoscope train run --data runs/fields --out runs/detector-ablations/detector-lite-seed1 \
+	    --preset detector-lite --members $(MEMBERS) $(SHORT) --set seed=1
+	$(BIN)/mitoscope train evaluate --study $(addprefix runs/detector-ablations/,$(DETECTOR_ABLATIONS) detector-lite-fine detector-lite-coarse detector-lite-mined detector-lite-seed1) \
 	    --out docs/results/detection/ablations
 	$(BIN)/mitoscope train evaluate --study runs/detector-ablations/detector-lite --tta --out docs/results/detection/ablations/weights
 
