@@ -201,7 +201,7 @@ clean:  ## remove .venv and what the commands here built
 	rm -rf $(VENV) test/output dist site
 
 $(VENV)/.run: requirements.txt requirements-build.txt pyproject.toml
-	@echo "installing the locked requirements into $(VENV): about 8 GB and some minutes the first time, with no output"
+	@echo "installing the locked requirements into $(VENV): about 8 GB (12 while it installs) and some minutes the first time, with no output"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --no-compile --require-hashes -r requirements.txt -r requirements-build.txt
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .
