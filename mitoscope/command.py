@@ -4,6 +4,7 @@ import argparse
 import errno
 import io
 import os
+import select
 import sys
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
@@ -36,10 +37,33 @@ class PrintVersion(argparse.Action):
         parser.exit()
 
 
-def end_by_closed_pipe() -> int:
-    """The exit code where the reader of stdout, such as ``head``, has closed it: that of SIGPIPE, without a word."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
-    return 141
+def end_output(error: OSError) -> int:
+    """The exit code where stdout cannot be written: 1 with a line on stderr, or 141 where its reader is gone.
+
+    The latter is that of SIGPIPE: whoever reads, such as ``head``, has read enough.
+    """
+    is_gone = _reader_is_gone()
+    if sys.stdout:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
+    if isinstance(error, BrokenPipeError) and is_gone:
+        return 141
+    print(one_line(f"error: {_describe(error)}"), file=sys.stderr)
+    return 1
+
+
+def _reader_is_gone() -> bool:
+    """Whether stdout is a pipe that nobody reads any more."""
+    try:
+        poll = select.poll()
+        poll.register(sys.stdout.fileno())
+    except (AttributeError, OSError):  # no stdout, or one without a file
+        return False
+    return any(event & select.POLLERR for _, event in poll.poll(0))
+
+
+def _describe(error: OSError) -> str:
+    """The system's own message, which is the clearest, and what to do."""
+    return f"{error}; {REMEDIES.get(error.errno or 0, 'fix the cause')}, then run the same command again"
 
 
 def run_command(command: Callable[[], int | None], extra: str = "") -> int:
@@ -53,7 +77,7 @@ def run_command(command: Callable[[], int | None], extra: str = "") -> int:
         The exit code; 1 with one line on stderr for every failure that outside data can cause, 130 after Ctrl-C.
 
     Raises:
-        BrokenPipeError: See `end_by_closed_pipe`.
+        BrokenPipeError: The reader of stdout is gone, see `end_output`.
     """
     code = 1
     try:
@@ -64,10 +88,10 @@ def run_command(command: Callable[[], int | None], extra: str = "") -> int:
         reason += f"run {sys.executable} -m pip install '{package}'"
     except MitoscopeError as error:
         reason = str(error)
-    except BrokenPipeError:
-        raise
-    except OSError as error:  # the system's own message is the clearest
-        reason = f"{error}; {REMEDIES.get(error.errno or 0, 'fix the cause')}, then run the same command again"
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and _reader_is_gone():
+            raise
+        reason = _describe(error)
     except (MemoryError, RuntimeError, ImportError) as error:
         memory = describe_memory_error(error)
         if not memory:

@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from mitoscope.cli.commands import ADDERS
-from mitoscope.command import PrintVersion, end_by_closed_pipe, escape_unencodable, run_command
+from mitoscope.command import PrintVersion, end_output, escape_unencodable, run_command
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -25,8 +25,8 @@ def main(arguments: list[str] | None = None) -> int:
         finally:  # --help ends with an exception
             if sys.stdout:
                 sys.stdout.flush()
-    except BrokenPipeError:
-        return end_by_closed_pipe()
+    except OSError as error:
+        return end_output(error)
 
 
 def _run(arguments: list[str]) -> int:

@@ -1,1 +1,1 @@
-"""From public data sets to a weights bundle. Imported by no container."""
+"""From data sets to a weights bundle. Imported by no container."""

@@ -162,7 +162,7 @@ def case_groups(table: pd.DataFrame) -> pd.Series:
 
 
 def check_folds(folds: Folds, data: Samples) -> None:
-    """Refuse folds with a case on two sides, a crop twice, or a class that is missing.
+    """Refuse folds with a case or a crop on two sides, or a class that is missing.
 
     Raises:
         DataError: Names the first such case, crop or part.

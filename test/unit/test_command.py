@@ -1,6 +1,8 @@
+import errno
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -49,16 +51,28 @@ def test_a_fault_of_our_own_is_not_hidden() -> None:
 def test_a_reader_that_has_read_enough_is_no_error(option: str, unbuffered: str) -> None:
     reader, writer = os.pipe()
     os.close(reader)
-    command = [sys.executable, "-m", "mitoscope", option]
-    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
-    ended = subprocess.run(
-        command, check=False, stdout=writer, stderr=subprocess.PIPE, text=True, env=environment, timeout=60
-    )
+    ended = mitoscope(option, writer, unbuffered)
     os.close(writer)
-    assert ended.stderr == ""
-    assert ended.returncode == 141 or (option, unbuffered) == ("--help", "1")  # argparse ignores a failed write
+    silent = (option, unbuffered) == ("--help", "1")  # argparse ignores that it could not write
+    assert (ended.returncode, ended.stderr) == (0 if silent else 141, "")
 
 
-def test_a_closed_pipe_is_left_to_the_program() -> None:
-    with pytest.raises(BrokenPipeError):
-        run(BrokenPipeError())
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_one_line(unbuffered: str) -> None:
+    with Path("/dev/full").open("wb") as full:
+        ended = mitoscope("--version", full.fileno(), unbuffered)
+    line = "error: [Errno 28] No space left on device; free space, then run the same command again\n"
+    assert (ended.returncode, ended.stderr) == (1, line)
+
+
+def test_another_pipe_that_breaks_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(BrokenPipeError(errno.EPIPE, "Broken pipe")) == 1
+    assert capsys.readouterr().err == "error: [Errno 32] Broken pipe; fix the cause, then run the same command again\n"
+
+
+def mitoscope(option: str, stdout: int, unbuffered: str) -> "subprocess.CompletedProcess[str]":
+    environment = {**os.environ, "PYTHONUNBUFFERED": unbuffered}
+    command = [sys.executable, "-m", "mitoscope", option]
+    return subprocess.run(
+        command, check=False, stdout=stdout, stderr=subprocess.PIPE, text=True, env=environment, timeout=60
+    )

@@ -54,7 +54,7 @@ def cost_weighted(is_atypical: Array, p_atypical: Array) -> float:
         p_atypical: float (N,) in [0, 1].
 
     Returns:
-        The threshold, as `max_balanced_accuracy` places it.
+        The threshold, as `max_balanced_accuracy` places it, even where to call nothing atypical would cost less.
 
     Raises:
         DataError: As `max_balanced_accuracy`.

@@ -9,8 +9,10 @@ import pandas as pd
 from mitoscope.classify.listing import list_crops
 from mitoscope.errors import DataError
 from mitoscope.scoring.labels import FolderLabels, read_labels
+from mitoscope.tables import check_words
 
 OPTION = "--crops"
+PARTS = ("train", "test")
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ class OwnCrops:
         folders = [path for path in paths if path.is_dir()]
         tables = [path for path in paths if path not in folders]
         missing = [path for path in paths if not path.exists()]
-        if missing or len(folders) != 1 or len(tables) > 1:
+        if missing or len(folders) != 1 or len(tables) > 1 or any(path.suffix.lower() != ".csv" for path in tables):
             raise DataError(
                 f"{OPTION} is not understood",
                 got=f"{missing[0]}, which does not exist" if missing else " ".join(map(str, paths)),
@@ -40,6 +42,14 @@ class OwnCrops:
                 remedy="correct the paths; repeat the option for another folder",
             )
         return cls(folders[0], *tables)
+
+    @staticmethod
+    def _read_table(path: Path) -> pd.DataFrame:
+        """The labels, and ``part`` in lower case."""
+        labels = read_labels(path, ("part",))
+        part = labels["part"].str.strip().str.lower()
+        check_words(path, part.dropna(), PARTS)
+        return labels.assign(part=part)
 
     def rows(self) -> pd.DataFrame:
         """One row a crop, by name; see `mitoscope.training.data.sources.Source`.
@@ -50,7 +60,7 @@ class OwnCrops:
             DataError: The table is none, or names a crop that the folder lacks; or a crop's folder names no class.
         """
         files = pd.DataFrame(list_crops([self.folder]).files, columns=["image_id", "path"])
-        labels = read_labels(self.table, ("part",)) if self.table else FolderLabels().read(files["image_id"])
+        labels = self._read_table(self.table) if self.table else FolderLabels().read(files["image_id"])
         if missing := sorted(set(labels["image_id"]) - set(files["image_id"])):
             raise DataError(
                 f"{self.folder} lacks crops that {self.table} names",

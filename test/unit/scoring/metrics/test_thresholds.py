@@ -110,7 +110,8 @@ def test_otsu_parts_any_scores_that_it_accepts() -> None:
     assert spread[0] < otsu(TRUTH[:2], spread) < spread[1]
 
 
-def test_a_rule_that_nobody_chose_stops_nothing() -> None:
+def test_cost_weighted_gives_a_threshold_even_where_none_pays() -> None:
     truth = np.zeros(400, dtype=bool)
     truth[np.argsort(SCORES)[:3]] = True  # the least probable: to call any costs more than to miss all
-    assert 0 <= cost_weighted(truth, SCORES) <= 1
+    highest, next_lower = np.sort(SCORES)[:-3:-1]
+    assert cost_weighted(truth, SCORES) == (highest + next_lower) / 2

@@ -1,4 +1,5 @@
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
@@ -191,7 +192,7 @@ def test_ones_own_crops_are_read_with_their_labels(
     labels = tmp_path / "labels.csv"
     labels.write_text(
         "image_id,label,domain,case,part,seen\n"
-        "3.tiff,AMF,lung,s1,test,x\nA/1.png,Normal,lung,s2,,\n2.jpg,NMF,,s1,test,\n4.png,amf ,,,,\n"
+        "3.tiff,AMF,lung,s1,Test,x\nA/1.png,Normal,lung,s2,,\n2.jpg,NMF,,s1,test,\n4.png,amf ,,,,\n"
     )
     assert main(["train", "prepare", "--crops", str(labels), str(own_crops), "--out", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().out
@@ -229,9 +230,10 @@ def test_ones_own_crops_are_refused_where_they_cannot_be_trained_on(
         ),
         ("4.png,mitosis", "labels.csv has an unknown label: got ['mitosis']"),
         ("3.tiff,AMF", "3.tiff is a stack: got 2 pages, expected one crop a file"),
+        ("4.png,AMF,tset", "labels.csv has an unknown part: got ['tset'], expected train, test"),
     ):
         page.save(stack, save_all=True, append_images=[page])
-        labels.write_text(f"image_id,label\n{text}\n")
+        labels.write_text(f"image_id,label{',part' * (text.count(',') - 1)}\n{text}\n")
         assert main(["train", "prepare", "--crops", str(own_crops), str(labels), "--out", str(tmp_path / "out")]) == 1
         assert message in capsys.readouterr().err
     for path, message in ((own_crops, "--crops is not understood"), (tmp_path / "no", "no, which does not exist")):
@@ -243,9 +245,8 @@ def test_ones_own_crops_are_refused_where_they_cannot_be_trained_on(
 
 def test_two_data_sets_of_one_name_are_refused(tmp_path: Path, own_crops: Path) -> None:
     other = tmp_path / "elsewhere" / "ours"
-    other.parent.mkdir()
-    own_crops.rename(other)
+    shutil.copytree(own_crops, other)
     (tmp_path / "labels.csv").write_text("image_id,label\n4.png,AMF\n")
-    both = [OwnCrops(folder, tmp_path / "labels.csv") for folder in (other, other.parent / "." / "ours")]
+    both = [OwnCrops(folder, tmp_path / "labels.csv") for folder in (own_crops, other)]
     with pytest.raises(DataError, match="two data sets have the same name: got ours"):
         prepare(both, tmp_path / "out")
