@@ -40,12 +40,12 @@ class PrintVersion(argparse.Action):
 def end_output(error: OSError) -> int:
     """The exit code where stdout cannot be written: 1 with a line on stderr, or 141 where its reader is gone.
 
-    The latter is that of SIGPIPE: whoever reads, such as ``head``, has read enough.
+    A shell shows 141 for any program that wrote to a pipe which nobody reads any more: ``head`` has read enough.
     """
-    is_gone = _reader_is_gone()
+    is_gone = isinstance(error, BrokenPipeError) and _reader_is_gone()
     if sys.stdout:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is still buffered goes nowhere
-    if isinstance(error, BrokenPipeError) and is_gone:
+    if is_gone:
         return 141
     print(one_line(f"error: {_describe(error)}"), file=sys.stderr)
     return 1
