@@ -125,7 +125,7 @@ BASES: dict[str, ClassifyConfig] = {
         pretrained=True,
         epochs=14,
         batch_size=32,
-        learning_rate=3e-4,
+        learning_rate=6e-4,
         validate_every=2,
     ),
     "l2": FitConfig(
