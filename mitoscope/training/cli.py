@@ -4,7 +4,7 @@ import argparse
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from mitoscope.errors import DataError
 from mitoscope.training.detect.cli import add_detector_commands, add_publish_options
@@ -12,8 +12,11 @@ from mitoscope.training.foundation.commands import add_foundation_commands
 from mitoscope.training.study.options import add_launcher, choose_launcher, whole_number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
     from mitoscope.training.data.field_sources.layout import LabelledFields
 
+T = TypeVar("T")
 REPEATED = ("crops", "yolo", "truth")  # options of prepare for one data set each time
 
 
@@ -24,7 +27,7 @@ def _prepare(options: argparse.Namespace) -> None:
     from mitoscope.training.data.prepare import prepare
     from mitoscope.training.data.sources import READERS
 
-    if fields := [read(paths) for name, read in FIELD_READERS.items() for paths in _list_given(options, name)]:
+    if fields := _read_given(options, FIELD_READERS):
         _prepare_fields(fields, options)
         return
     if options.figures:
@@ -34,7 +37,7 @@ def _prepare(options: argparse.Namespace) -> None:
             expected="an option such as --mitos14 DIR or --truth CSV DIR",
             remedy="add one",
         )
-    sources = [read(paths) for name, read in READERS.items() for paths in _list_given(options, name)]
+    sources = _read_given(options, READERS)
     if not sources:
         raise DataError(
             "prepare needs a data set",
@@ -47,10 +50,11 @@ def _prepare(options: argparse.Namespace) -> None:
     print(f"wrote {'the labels of ' if options.labels_only else ''}{len(table):,} crops to {options.out}")
 
 
-def _list_given(options: argparse.Namespace, name: str) -> list[list[Path]]:
-    """The paths of each time that an option was given; most can be given once."""
-    given = getattr(options, name) or []
-    return given if name in REPEATED else [given] if given else []
+def _read_given(options: argparse.Namespace, readers: "Mapping[str, Callable[[list[Path]], T]]") -> "list[T]":
+    """The data sets at the paths that were given, each by the reader that its option names."""
+    given = {name: getattr(options, name) or [] for name in readers}
+    times = {name: paths if name in REPEATED or not paths else [paths] for name, paths in given.items()}
+    return [read(paths) for name, read in readers.items() for paths in times[name]]
 
 
 def _prepare_fields(fields: "list[LabelledFields]", options: argparse.Namespace) -> None:
@@ -77,8 +81,9 @@ def _prepare_fields(fields: "list[LabelledFields]", options: argparse.Namespace)
         print(format_figure_counts(table))
         print(f"wrote {len(table):,} crops to {options.out}")
         return
-    if crops := [read(paths).rows() for name, read in READERS.items() for paths in _list_given(options, name)]:
-        fields = [*fields, make_sheets(pd.concat(crops, ignore_index=True), options.out / "sheets")]
+    if crops := _read_given(options, READERS):
+        rows = pd.concat([source.rows() for source in crops], ignore_index=True)
+        fields = [*fields, make_sheets(rows, options.out / "sheets")]
     for table in options.mined:
         fields = add_mined(fields, table)
     mpp = configure(options.preset, options.set).part.input.mpp

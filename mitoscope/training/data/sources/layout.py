@@ -13,6 +13,21 @@ BREAST = "human breast cancer"
 NMF_AMF = {name: LABEL_NAMES[name] for name in ("NMF", "AMF")}
 
 
+def check_exist(option: str, paths: Sequence[Path]) -> None:
+    """Check the paths that a user names after one option.
+
+    Raises:
+        DataError: One does not exist.
+    """
+    if missing := [path for path in paths if not path.exists()]:
+        raise DataError(
+            f"{missing[0]} does not exist",
+            got="no such file or folder",
+            expected=f"the data set after {option}",
+            remedy="correct the path",
+        )
+
+
 def find_parts(option: str, paths: Sequence[Path], unpacked_as: str = "") -> tuple[list[Path], Path | None]:
     """Find the tables and the folder of crops among the paths that a user names after one option, in any order.
 
@@ -27,13 +42,7 @@ def find_parts(option: str, paths: Sequence[Path], unpacked_as: str = "") -> tup
     Raises:
         DataError: A path is neither, or two folders are named.
     """
-    if missing := [path for path in paths if not path.exists()]:
-        raise DataError(
-            f"{missing[0]} does not exist",
-            got="no such file or folder",
-            expected=f"the data set after {option}",
-            remedy="correct the path",
-        )
+    check_exist(option, paths)
     folders = [path for path in paths if path.is_dir()]
     tables = [path for path in paths if path not in folders]
     if len(folders) > 1 or any(path.suffix.lower() != ".csv" for path in tables):

@@ -10,6 +10,7 @@ from mitoscope.classify.listing import list_crops
 from mitoscope.errors import DataError
 from mitoscope.scoring.labels import FolderLabels, read_labels
 from mitoscope.tables import check_words
+from mitoscope.training.data.sources.layout import check_exist
 
 OPTION = "--crops"
 PARTS = ("train", "test")
@@ -31,13 +32,13 @@ class OwnCrops:
     @classmethod
     def at(cls, paths: Sequence[Path]) -> "OwnCrops":
         """The data set at the paths named on the command line, in any order: a folder, and perhaps its labels.csv."""
+        check_exist(OPTION, paths)
         folders = [path for path in paths if path.is_dir()]
         tables = [path for path in paths if path not in folders]
-        missing = [path for path in paths if not path.exists()]
-        if missing or len(folders) != 1 or len(tables) > 1 or any(path.suffix.lower() != ".csv" for path in tables):
+        if len(folders) != 1 or len(tables) > 1 or any(path.suffix.lower() != ".csv" for path in tables):
             raise DataError(
                 f"{OPTION} is not understood",
-                got=f"{missing[0]}, which does not exist" if missing else " ".join(map(str, paths)),
+                got=" ".join(map(str, paths)),
                 expected="one folder of crops, and its labels.csv unless the crops lie in Atypical/ and Normal/",
                 remedy="correct the paths; repeat the option for another folder",
             )
