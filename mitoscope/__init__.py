@@ -13,7 +13,7 @@ Example:
     >>> p_atypical = classifier.predict_proba(crops)  # float64 (16,)
     >>> is_atypical = p_atypical >= classifier.threshold
     >>> crops.shape, int(is_atypical[8:].sum())
-    ((16, 128, 128, 3), 7)
+    ((16, 128, 128, 3), 6)
 """
 
 from typing import TYPE_CHECKING, Any

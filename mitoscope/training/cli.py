@@ -52,9 +52,8 @@ def _prepare(options: argparse.Namespace) -> None:
 
 def _read_given(options: argparse.Namespace, readers: "Mapping[str, Callable[[list[Path]], T]]") -> "list[T]":
     """The data sets at the paths that were given, each by the reader that its option names."""
-    given = {name: getattr(options, name) or [] for name in readers}
-    times = {name: paths if name in REPEATED or not paths else [paths] for name, paths in given.items()}
-    return [read(paths) for name, read in readers.items() for paths in times[name]]
+    given = {name: getattr(options, name) for name in readers if getattr(options, name)}
+    return [readers[name](paths) for name, at in given.items() for paths in (at if name in REPEATED else [at])]
 
 
 def _prepare_fields(fields: "list[LabelledFields]", options: argparse.Namespace) -> None:
