@@ -11,8 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 
 from mitoscope.errors import MitoscopeError, describe_memory_error, one_line
 
-REMEDIES = dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space") | dict.fromkeys(
-    (errno.EACCES, errno.EPERM, errno.EROFS), "correct the permissions"
+REMEDIES = (
+    dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space")
+    | dict.fromkeys((errno.EACCES, errno.EPERM, errno.EROFS), "correct the permissions or the path")
+    | dict.fromkeys((errno.ENOENT, errno.EEXIST, errno.ENOTDIR), "correct the path")
 )
 
 
@@ -63,7 +65,7 @@ def _reader_is_gone() -> bool:
 
 def _describe(error: OSError) -> str:
     """The system's own message, which is the clearest, and what to do."""
-    return f"{error}; {REMEDIES.get(error.errno or 0, 'fix the cause')}, then run the same command again"
+    return f"{error}; {REMEDIES.get(error.errno or 0, 'fix the cause')}, then run the command again"
 
 
 def run_command(command: Callable[[], int | None], extra: str = "") -> int:

@@ -196,10 +196,14 @@ def check_file(out: Path) -> None:
     """Refuse a folder where a file is to be written, before anything is computed for it.
 
     Raises:
-        DataError: It is a folder.
+        DataError: It is a folder, or lies below a file.
     """
     if out.is_dir():
         raise DataError(f"{out} is a folder", got="a folder", expected="a file's name after --out", remedy="add one")
+    if below := next((parent for parent in out.parents if parent.is_file()), None):
+        raise DataError(
+            f"{out} cannot be written", got=f"{below}, a file", expected="a folder there", remedy="correct the path"
+        )
 
 
 def hash_file(path: Path) -> str:

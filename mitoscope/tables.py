@@ -34,6 +34,10 @@ def read_csv(
         table = pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
         if not isinstance(table.index, pd.RangeIndex):
             raise ValueError("rows with more cells than there are columns")  # pandas would take the first for names
+    except FileNotFoundError as error:
+        raise DataError(
+            f"{path} does not exist", got="no such file", expected=expected, remedy="correct the path"
+        ) from error
     except (OSError, ValueError) as error:  # pandas' own errors are ValueErrors
         raise DataError(f"{path} cannot be read", got=error, expected=expected, remedy="correct it") from error
     lacking = [name for name in (*columns, *with_gaps) if name not in table]

@@ -77,6 +77,15 @@ def add_out(command: argparse.ArgumentParser, metavar: str, text: str) -> None:
     command.add_argument("--out", type=Path, required=True, metavar=metavar, help=text)
 
 
+VALUES = {  # of options that another one needs
+    "--labels": "and the word folders or a CSV",
+    "--ground-truth": "and the platform's JSON",
+    "--truth": "and a CSV",
+    "--crops": "and the folder of the crops",
+    "--images": "and the images or their folder",
+}
+
+
 def check_together(
     options: argparse.Namespace, given: str, needed: str | None = None, *, without: Sequence[str]
 ) -> None:
@@ -95,7 +104,7 @@ def check_together(
                 f"{name} cannot be combined with {given}", got=get(name), expected="none", remedy="remove it"
             )
     if needed is not None and get(needed) is None:
-        raise DataError(f"{given} needs {needed}", got="none", expected=needed, remedy="add it")
+        raise DataError(f"{given} needs {needed}", got="none", expected=f"{needed} {VALUES[needed]}", remedy="add it")
 
 
 def check_unsharded(options: argparse.Namespace) -> None:

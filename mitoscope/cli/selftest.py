@@ -30,8 +30,10 @@ def add_selftest(commands: Commands) -> None:
 
 def _selftest(options: argparse.Namespace) -> int:
     from mitoscope.classify.selftest import run_selftest
-    from mitoscope.files import write_json
+    from mitoscope.files import check_file, write_json
 
+    if options.out is not None:
+        check_file(options.out)
     plan = _plan_full(options)
     checks, result = run_selftest(options.weights, options.device)
     print(*checks, sep="\n", flush=True)

@@ -151,9 +151,12 @@ def _read_tiff(path: Path) -> np.ndarray:
         except (InputError, PixelError, MemoryError):
             raise
         except Exception as error:  # on a damaged file Pillow raises OSError, SyntaxError, TypeError and others
-            raise _fault(
-                path, f"{type(error).__name__}: {error}", f"a whole TIFF of at most {PAGE_LIMIT:,} pages"
-            ) from error
+            raise _fault(path, _name_fault(error), f"a whole TIFF of at most {PAGE_LIMIT:,} pages") from error
+
+
+def _name_fault(error: Exception) -> str:
+    """Pillow's message, which explains itself; of other exceptions their type as well."""
+    return str(error) if isinstance(error, OSError | SyntaxError) else f"{type(error).__name__}: {error}"
 
 
 def _count_pages(image: TiffImageFile, path: Path) -> int:
@@ -210,7 +213,7 @@ def _read_picture(path: Path) -> np.ndarray:
         except (InputError, PixelError, MemoryError):
             raise
         except Exception as error:  # as for a TIFF
-            raise _fault(path, f"{type(error).__name__}: {error}", "a whole PNG or JPEG") from error
+            raise _fault(path, _name_fault(error), "a whole PNG or JPEG") from error
 
 
 def _check_picture(image: PngImageFile | JpegImageFile, path: Path) -> None:

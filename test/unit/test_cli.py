@@ -44,13 +44,16 @@ def test_two_predictions_are_compared(folder: Path, capsys: pytest.CaptureFixtur
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
-        ("--predictions predictions.csv", "--predictions needs --labels: got none"),
+        (
+            "--predictions predictions.csv",
+            "--predictions needs --labels: got none, expected --labels and the word folders or a CSV",
+        ),
         ("--predictions-json p.json", "--predictions-json needs --ground-truth: got none"),
         ("--predictions-json p.json --ground-truth g.json", "g.json cannot be read: got [Errno 2]"),
         ("--predictions-json p.json --labels l.csv", "--labels cannot be combined with --predictions-json: got l.csv"),
         ("--predictions-json p.json --threshold 0", "--threshold cannot be combined with --predictions-json: got 0.0"),
         ("--predictions p.csv --ground-truth g.json", "--ground-truth cannot be combined with --predictions: got g.j"),
-        ("--predictions predictions.csv --labels nowhere.csv", "nowhere.csv cannot be read: got [Errno 2]"),
+        ("--predictions predictions.csv --labels nowhere.csv", "nowhere.csv does not exist: got no such file"),
     ],
 )
 def test_what_cannot_be_evaluated_is_one_line(

@@ -61,13 +61,13 @@ def test_a_reader_that_has_read_enough_is_no_error(option: str, unbuffered: str)
 def test_a_full_disk_behind_stdout_is_one_line(unbuffered: str) -> None:
     with Path("/dev/full").open("wb") as full:
         ended = mitoscope("--version", full.fileno(), unbuffered)
-    line = "error: [Errno 28] No space left on device; free space, then run the same command again\n"
+    line = "error: [Errno 28] No space left on device; free space, then run the command again\n"
     assert (ended.returncode, ended.stderr) == (1, line)
 
 
 def test_another_pipe_that_breaks_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert run(BrokenPipeError(errno.EPIPE, "Broken pipe")) == 1
-    assert capsys.readouterr().err == "error: [Errno 32] Broken pipe; fix the cause, then run the same command again\n"
+    assert capsys.readouterr().err == "error: [Errno 32] Broken pipe; fix the cause, then run the command again\n"
 
 
 def mitoscope(option: str, stdout: int, unbuffered: str) -> "subprocess.CompletedProcess[str]":

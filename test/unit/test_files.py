@@ -63,6 +63,9 @@ def test_the_hash_is_of_the_bytes(tmp_path: Path) -> None:
 
 def test_a_folder_is_no_file_to_write(tmp_path: Path) -> None:
     check_file(tmp_path / "new.csv")
+    (tmp_path / "file").touch()
+    with pytest.raises(DataError, match="cannot be written: got .*file, a file, expected a folder there"):
+        check_file(tmp_path / "file" / "sub" / "new.csv")
     with pytest.raises(DataError, match="is a folder"):
         check_file(tmp_path)
 

@@ -432,4 +432,4 @@ def test_a_command_ends_with_one_printable_line_whatever_the_system_said(capsys)
         raise OSError("a\nb\x1b[2J")
 
     assert run_command(fail) == 1
-    assert capsys.readouterr().err == "error: a b\\x1b[2J; fix the cause, then run the same command again\n"
+    assert capsys.readouterr().err == "error: a b\\x1b[2J; fix the cause, then run the command again\n"

@@ -144,7 +144,7 @@ def test_one_slide_has_no_intervals_and_no_figure_no_ap(tables: Path) -> None:
             "--detections detections.csv --truth truth.csv --labels folders",
             "--labels cannot be combined with --detections",
         ),
-        ("--detections d.csv --truth truth.csv", "d.csv cannot be read: got [Errno 2]"),
+        ("--detections d.csv --truth truth.csv", "d.csv does not exist: got no such file"),
         ("--detections detections.csv --truth truth.csv --threshold 2", "the threshold is unusable: got 2.0"),
         ("--predictions p.csv --labels folders --truth t.csv", "--truth cannot be combined with --predictions"),
         ("--predictions p.csv --labels folders --mpp 1", "--mpp cannot be combined with --predictions"),
