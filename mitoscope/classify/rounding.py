@@ -44,16 +44,16 @@ def measure_roundings(
         update()
         return p
 
-    crops = _thin(crops, max(MOST_CROPS[name] for name in precisions))  # and from these, fewer for fp16
+    crops = thin(crops, max(MOST_CROPS[name] for name in precisions))  # and from these, fewer for fp16
     full, found = predict("fp32", crops), {}
     for name in precisions:
         most = MOST_CROPS[name]
-        rounded = predict(name, _thin(crops, most))
-        found[name] = compare_probabilities(_thin(full, most), rounded, bundle.threshold.value)
+        rounded = predict(name, thin(crops, most))
+        found[name] = compare_probabilities(thin(full, most), rounded, bundle.threshold.value)
     return found
 
 
-def _thin(values: np.ndarray, most: int) -> np.ndarray:
+def thin(values: np.ndarray, most: int) -> np.ndarray:
     """At most so many of the values, evenly spread."""
     return values[:: -(-len(values) // most)]
 

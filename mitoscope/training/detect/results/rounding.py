@@ -6,7 +6,7 @@ import numpy as np
 
 from mitoscope.bundle.manifest import PRECISIONS, Rounding
 from mitoscope.bundle.read import read_ahead, read_bundle
-from mitoscope.classify.rounding import compare_probabilities
+from mitoscope.classify.rounding import compare_probabilities, thin
 from mitoscope.detect.detector import FLOOR, SAME_FIGURE_UM, Detector
 from mitoscope.networks.device import choose_device
 from mitoscope.scoring.detection.match import find_hits, take_points
@@ -18,7 +18,7 @@ MOST_FIELDS = 12  # a CPU computes fp16 slowly
 
 def choose_fields(rows: np.ndarray) -> np.ndarray:
     """Some of the fields, evenly spread."""
-    return rows[:: -(-len(rows) // MOST_FIELDS)]
+    return thin(rows, MOST_FIELDS)
 
 
 def measure_roundings(
